@@ -1,0 +1,59 @@
+# The commands of the README. Each makes .venv if it is missing and installs what it needs, pinned in constraints.txt.
+PYTHON ?= python3
+TASK ?= mood
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# What tests and notebooks need to be the same everywhere: no bars on stderr, no chatter, no network, one thread.
+QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error HF_HUB_OFFLINE=1 \
+	TOKENIZERS_PARALLELISM=false OMP_WAIT_POLICY=PASSIVE
+
+.PHONY: demo lab test lint notebooks constraints clean
+
+demo: $(VENV)/core
+	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
+
+lab: $(VENV)/lab
+	$(BIN)/semviz lab notebooks/01_tour.ipynb
+
+test: $(VENV)/test
+	$(QUIET) $(BIN)/python -m pytest
+	$(QUIET) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+		--nbval-sanitize-with tests/sanitize.cfg -p no:cacheprovider notebooks
+
+lint: $(VENV)/test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy
+
+# torch first and on its own: asked for through another package, pip may take a build of several gigabytes.
+$(VENV)/python: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	touch $@
+
+$(VENV)/core: $(VENV)/python pyproject.toml
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/lab: $(VENV)/core
+	$(PIP) -e ".[lab]"
+	touch $@
+
+$(VENV)/test: $(VENV)/core
+	$(PIP) -e ".[lab,peft,test]"
+	touch $@
+
+# Runs the notebooks again and keeps their outputs; look at the difference before committing it.
+notebooks: $(VENV)/test
+	$(QUIET) $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
+
+# The newest versions that work together, tried in a fresh environment; run the tests before committing the result.
+constraints:
+	rm -rf $(VENV)-new && $(PYTHON) -m venv $(VENV)-new
+	$(VENV)-new/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)" && $(VENV)-new/bin/pip install --quiet -e ".[lab,peft,test]"
+	{ head -2 constraints.txt; $(VENV)-new/bin/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
+	mv constraints.new constraints.txt && rm -rf $(VENV)-new
+
+clean:
+	rm -rf $(VENV) build dist semviz-report.html

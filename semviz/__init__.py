@@ -1,0 +1,64 @@
+"""semviz: see where to finetune a causal language model.
+
+SALF-style, our reading of *A Semantic-based Layer Freezing Approach to Efficient Fine-Tuning of Language Models*
+(arXiv 2406.11753). The public names are imported when they are first used, so `import semviz` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from semviz.version import __version__
+
+if TYPE_CHECKING:
+    from semviz.calibration import calibrate as calibrate
+    from semviz.errors import SemvizError as SemvizError
+    from semviz.finetuning import finetune as finetune
+    from semviz.finetuning import load_run as load_run
+    from semviz.gains import Gain as Gain
+    from semviz.metrics import METRICS as METRICS
+    from semviz.metrics import metric as metric
+    from semviz.models import LanguageModel as LanguageModel
+    from semviz.models import load_model as load_model
+    from semviz.report import write_report as write_report
+    from semviz.run import Run as Run
+    from semviz.runs import Runs as Runs
+    from semviz.scopes import Scope as Scope
+    from semviz.sweeps import sweep as sweep
+    from semviz.tasks import Task as Task
+    from semviz.tasks import load_task as load_task
+    from semviz.traces import Trace as Trace
+    from semviz.tracing import trace as trace
+
+_HOMES = {
+    "Gain": "gains",
+    "LanguageModel": "models",
+    "METRICS": "metrics",
+    "Run": "run",
+    "Runs": "runs",
+    "Scope": "scopes",
+    "SemvizError": "errors",
+    "Task": "tasks",
+    "Trace": "traces",
+    "calibrate": "calibration",
+    "finetune": "finetuning",
+    "load_model": "models",
+    "load_run": "finetuning",
+    "load_task": "tasks",
+    "metric": "metrics",
+    "sweep": "sweeps",
+    "trace": "tracing",
+    "write_report": "report",
+}
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'semviz' has no attribute {name!r}")
+    return getattr(import_module(f"semviz.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,105 @@
+"""The command line: `semviz report` answers where to finetune; `semviz lab` opens the tour."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semviz.errors import SemvizError
+from semviz.version import __version__
+
+if TYPE_CHECKING:
+    from semviz.tasks import Task
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; errors that the user can mend are one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(prog="semviz", description="See where to finetune a causal language model.")
+    parser.add_argument("--version", action="version", version=f"semviz {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_report(commands.add_parser("report", help="trace, gain and a measured sweep, as a table and an HTML page"))
+    lab = commands.add_parser("lab", help="open JupyterLab on a notebook")
+    lab.add_argument("notebook", nargs="?", default="notebooks/01_tour.ipynb", help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    try:
+        return _report(options) if options.command == "report" else _lab(options)
+    except SemvizError as error:
+        print(f"semviz: {error}", file=sys.stderr)
+        return 2
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default=None, help="folder or hub id; the packaged demo LM by default")
+    parser.add_argument("--task", default="mood", help="packaged task (mood, question, where, dialect) or a .csv file")
+    parser.add_argument("--text", default="text", help="column of texts in the .csv file (default: %(default)s)")
+    parser.add_argument("--label", default=None, help="column of labels in the .csv file; none: language modelling")
+    parser.add_argument("--prompt", default=None, help="template with {text} in it, for the .csv file")
+    parser.add_argument("--out", default="semviz-report.html", help="where the page goes (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each scope (default: %(default)s)")
+    parser.add_argument("--epochs", type=float, default=3, help="passes over the training rows (default: %(default)s)")
+    parser.add_argument("--store", default=None, help="folder of finished runs, so that a stopped sweep goes on")
+    parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda" or "mps"')
+
+
+def _report(options: argparse.Namespace) -> int:
+    """Trace, estimate, sweep, print and write."""
+    # A misspelt path should fail before minutes of training, not after.
+    folder = Path(options.out).resolve().parent
+    if not folder.is_dir():
+        raise SemvizError(f"--out={options.out}: there is no folder {folder}; make it or pass another path.")
+    if options.seeds < 1:
+        raise SemvizError(f"--seeds={options.seeds}; pass at least 1.")
+    print("Loading …", flush=True)
+    from semviz import Scope, load_model, sweep, trace, write_report
+    from semviz.tables import for_people
+
+    model = load_model(options.model, device=options.device)
+    task = _task(options)
+    print(f"{model}\n{task}", flush=True)
+    traced = trace(model, task)
+    gain = traced.gain()
+    print(f"{traced}\n{gain.message}", flush=True)
+    scopes = [Scope.full(model), Scope.half(model), Scope.last(model), gain.scope()]
+    runs = sweep(model, task, scopes, seeds=range(options.seeds), epochs=options.epochs, gain=gain, store=options.store)
+    path = write_report(options.out, trace=traced, gain=gain, runs=runs)
+    print(f"\n{for_people(runs).to_string(index=False)}\n")
+    print(runs.answer())
+    print(f"The pictures are in {path}; it opens without a network.")
+    return 0
+
+
+def _task(options: argparse.Namespace) -> Task:
+    """A packaged task, or one from a CSV file."""
+    from semviz.tasks import Task, load_task
+
+    if not str(options.task).endswith(".csv"):
+        return load_task(options.task)
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(options.task)
+    except (OSError, ValueError) as error:
+        raise SemvizError(
+            f"--task={options.task} cannot be read as CSV: {error}. Pass a packaged task or a .csv file."
+        ) from error
+    name = Path(options.task).stem
+    return Task.from_frame(frame, text=options.text, label=options.label, prompt=options.prompt, name=name)
+
+
+def _lab(options: argparse.Namespace) -> int:
+    """Open JupyterLab on a notebook."""
+    if not Path(options.notebook).is_file():
+        raise SemvizError(f"There is no notebook {options.notebook}; pass a path, or run this in semviz's folder.")
+    try:
+        from jupyterlab.labapp import LabApp
+    except ImportError as error:
+        raise SemvizError('semviz lab needs JupyterLab; run: pip install "semviz[lab]".') from error
+    LabApp.launch_instance([options.notebook])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""What semviz raises: one family of errors, each of which says what to pass instead."""
+
+from __future__ import annotations
+
+
+class SemvizError(ValueError):
+    """Something that the caller can mend; the message names the argument, what was got and what to pass."""
+
+
+class ModelError(SemvizError):
+    """A model or tokenizer that cannot be loaded, or whose parts cannot be found and proven."""
+
+
+class TaskError(SemvizError):
+    """Texts, labels or prompts that do not make a task."""
+
+
+class ScopeError(SemvizError):
+    """A set of blocks that cannot be trained on this model."""

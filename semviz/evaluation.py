@@ -1,0 +1,78 @@
+"""How good a model is on a split: accuracy, macro F1, AUROC, loss, and the score of each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score, roc_auc_score
+
+from semviz.encoding import NO_TARGET
+from semviz.reading import batches
+
+if TYPE_CHECKING:
+    from semviz.prefix import Part, Workbench
+    from semviz.suffix import Suffix
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one split.
+
+    Attributes:
+        accuracy: Share of rows whose label is ranked first among the labels; for language modelling, of tokens.
+        loss: Mean over rows of the rows' cross-entropy over the whole vocabulary, nats.
+        f1: Macro F1; None for language modelling.
+        auroc: Macro one-vs-rest AUROC; None for language modelling or where a class is missing.
+        rows: Accuracy of each row (1 or 0), or loss of each row for language modelling, shape (n,).
+    """
+
+    accuracy: float
+    loss: float
+    f1: float | None
+    auroc: float | None
+    rows: NDArray[np.float64]
+
+
+@torch.no_grad()
+def evaluate(suffix: Suffix, bench: Workbench, part: Part) -> Scores:
+    """Score every row of a split. The suffix is left in eval mode."""
+    encoded, collate, device = part.encoded, bench.collator(part), bench.model.device
+    suffix.eval()
+    losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
+    labels = torch.as_tensor(encoded.label_ids, device=device)
+    probabilities = np.zeros((len(encoded), len(labels)))
+    for rows in batches(encoded, device=device):
+        batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
+        logits = suffix(**batch)["logits"]
+        where = batch["targets"] != NO_TARGET
+        targets = batch["targets"][where]
+        owner = np.repeat(np.arange(len(rows)), where.sum(1).cpu().numpy())
+        surprise = torch.nn.functional.cross_entropy(logits, targets, reduction="none").double().cpu().numpy()
+        losses[rows] = _row_means(surprise, owner, len(rows))
+        if len(labels):
+            probabilities[rows] = logits[:, labels].double().softmax(-1).cpu().numpy()
+        else:
+            hits[rows] = _row_means((logits.argmax(-1) == targets).double().cpu().numpy(), owner, len(rows))
+    loss = float(losses.mean())
+    if not len(labels):
+        return Scores(float(hits.mean()), loss, None, None, losses)
+    chosen = probabilities.argmax(1)
+    hits = (chosen == encoded.labels).astype(np.float64)
+    f1 = float(f1_score(encoded.labels, chosen, average="macro"))
+    return Scores(float(hits.mean()), loss, f1, _auroc(encoded.labels, probabilities), hits)
+
+
+def _row_means(values: NDArray[np.float64], owner: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    counts = np.bincount(owner, minlength=rows)
+    return np.bincount(owner, weights=values, minlength=rows) / counts
+
+
+def _auroc(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float | None:
+    if len(np.unique(labels)) < probabilities.shape[1] or not np.isfinite(probabilities).all():
+        return None
+    scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+    return float(roc_auc_score(labels, scores, multi_class="ovr"))

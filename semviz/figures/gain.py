@@ -1,0 +1,247 @@
+"""Gain picture: the deviation profile with its law and prediction above, the gain of each layer below.
+
+Deviations belong to spaces and gains to layers, so the bar of layer l stands between the spaces l - 1 and l, and the
+boundary k is one vertical line across both rows: through space k above, between the layers k and k + 1 below.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz import formats, tokens
+from semviz.figures import style
+from semviz.figures.inputs import GainLike, MetricFacts, metric_facts, with_unit
+from semviz.figures.profile import band, off_axis, reach, rounded, ticks
+
+_BODY = 470
+_UPPER, _LOWER = [0.48, 1.0], [0.0, 0.33]
+
+
+def gain(gain: GainLike) -> go.Figure:
+    """Draw the profile, the gains of the layers and the recommended boundary.
+
+    Args:
+        gain: What `Trace.gain` returned.
+
+    Returns:
+        A plain Plotly figure of two rows that share the x axis; the frozen side is grey.
+    """
+    facts = metric_facts(gain.metric)
+    figure = go.Figure()
+    _boundary(figure, gain)
+    _deviations(figure, gain, facts)
+    _bars(figure, gain)
+    _axes(figure, gain, facts)
+    return style.finish(
+        figure,
+        title=f"{style.sentence(facts.title)} of each space, and what each layer gains",
+        notes=_notes(gain),
+        body=_BODY,
+        left=84,
+        right=24,
+        bottom=54,
+        above=34,
+    )
+
+
+def _deviations(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
+    """Add the upper row: measured deviation, the law's line, the prediction."""
+    spaces = [float(k) for k in range(gain.n_blocks + 1)]
+    unit = tokens.html(facts.unit).replace("%{", "%&#123;")
+    figure.add_trace(band(spaces, gain.deviation_low, gain.deviation_high, name="95 % band"))
+    figure.add_scatter(
+        x=list(range(gain.n_blocks + 1)),
+        y=rounded(gain.deviation),
+        customdata=[[formats.percent(float(s))] for s in gain.chosen_share],
+        mode="lines+markers",
+        line={"color": style.LIGHT.line, "width": 2.4},
+        marker={"size": 7 if gain.n_blocks <= 24 else 4, "color": style.LIGHT.line},
+        name="measured deviation (band: 95 %)",
+        hovertemplate=f"space %{{x}}: <b>%{{y:.3f}}</b> {unit}<br>chosen as the boundary in %{{customdata[0]}} of the "
+        "resamples<extra></extra>",
+    )
+    if np.isfinite(gain.fitted).any():
+        figure.add_scatter(
+            x=list(range(gain.n_blocks + 1)),
+            y=rounded(gain.fitted),
+            mode="lines",
+            line={"color": style.LIGHT.law, "width": 1.8, "dash": "dash"},
+            name="fitted law",
+            hovertemplate=f"the law at space %{{x}}: %{{y:.3f}} {unit}<extra></extra>",
+        )
+    if np.isfinite(gain.predicted).any():
+        figure.add_scatter(
+            x=list(range(gain.n_blocks + 1)),
+            y=rounded(gain.predicted),
+            mode="lines+markers",
+            line={"color": style.LIGHT.predicted, "width": 1.8, "dash": "dot"},
+            marker={"symbol": "diamond", "size": 7 if gain.n_blocks <= 24 else 4, "color": style.LIGHT.predicted},
+            name="predicted after training the blocks above",
+            hovertemplate=f"boundary %{{x}}: <b>%{{y:.3f}}</b> {unit} predicted after training<extra></extra>",
+        )
+
+
+def _bars(figure: go.Figure, gain: GainLike) -> None:
+    """Add the lower row: one bar per layer, negative gains in another colour and with a pattern."""
+    parts = (
+        ("gain", gain.gains >= 0, style.LIGHT.line, "", False),
+        ("negative gain: moves away from the target", gain.gains < 0, style.LIGHT.negative, "/", True),
+    )
+    for name, chosen, colour, pattern, in_legend in parts:
+        layers = np.flatnonzero(chosen)
+        if not layers.size:
+            continue
+        values, low, high = (a[layers] for a in (gain.gains, gain.gains_low, gain.gains_high))
+        figure.add_bar(
+            x=[float(i) + 0.5 for i in layers],
+            y=rounded(values),
+            customdata=[
+                [int(i) + 1, formats.number(float(a)), formats.number(float(b))]
+                for i, a, b in zip(layers, low, high, strict=True)
+            ],
+            width=0.64,
+            marker={
+                "color": colour,
+                "line": {"width": 0},
+                "pattern": {
+                    "shape": pattern,
+                    "size": 7,
+                    "solidity": 0.3,
+                    "fgcolor": style.LIGHT.paper,
+                    "fillmode": "overlay",
+                },
+            },
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": rounded(np.maximum(high - values, 0)),
+                "arrayminus": rounded(np.maximum(values - low, 0)),
+                "color": style.LIGHT.law,
+                "thickness": 1.2,
+                "width": 3,
+            },
+            name=name,
+            showlegend=in_legend,
+            xaxis="x2",
+            yaxis="y2",
+            hovertemplate="layer %{customdata[0]}: gain <b>%{y:.3g}</b><br>95 %: %{customdata[1]} to %{customdata[2]}"
+            "<extra></extra>",
+        )
+    for layer in np.flatnonzero(~np.isfinite(gain.gains)):
+        figure.add_annotation(
+            text="skipped",
+            x=float(layer) + 0.5,
+            y=0,
+            xref="x2",
+            yref="y2",
+            yanchor="bottom",
+            textangle=-90,
+            yshift=4,
+            showarrow=False,
+            font={"size": style.SIZE - 2, "color": style.LIGHT.muted},
+        )
+
+
+def _boundary(figure: go.Figure, gain: GainLike) -> None:
+    """Grey the frozen side and draw the boundary across both rows."""
+    k = gain.boundary
+    for row in ("", "2"):
+        place = {"xref": f"x{row}", "yref": f"y{row} domain", "y0": 0, "y1": 1}
+        figure.add_shape(
+            type="rect", x0=-0.4, x1=k, fillcolor=style.LIGHT.frozen, line={"width": 0}, layer="below", name="frozen",
+            **place,
+        )  # fmt: skip
+        figure.add_shape(
+            type="line",
+            x0=k,
+            x1=k,
+            line={"width": 2, "color": style.LIGHT.boundary},
+            name="boundary",
+            **place,
+        )
+    sides = (("frozen", "right", -7, k > 0), ("trained", "left", 7, k < gain.n_blocks))
+    for word, anchor, shift, drawn in sides:
+        if drawn:
+            figure.add_annotation(
+                text=f"<b>{word}</b>",
+                xref="x",
+                yref="paper",
+                x=k,
+                y=_LOWER[1],
+                yanchor="bottom",
+                yshift=1,
+                xanchor=anchor,
+                xshift=shift,
+                showarrow=False,
+                font={"size": style.SIZE, "color": style.LIGHT.boundary},
+            )
+
+
+def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
+    """Lay out two rows: spaces on the upper x axis, layers between them on the lower one."""
+    shown = ticks(gain.n_blocks, room=24)
+    limits, hidden = _span(gain)
+    if hidden is not None:
+        figure.add_annotation(off_axis(hidden, limits, row=""))
+    blocks = [k for k in shown if k > 0]
+    span = [-0.4, gain.n_blocks + 0.4]
+    unit = facts.unit if abs(gain.beta + 1) < 1e-9 else f"law scale, β = {formats.number(gain.beta, digits=2)}"
+    figure.update_layout(
+        xaxis={
+            "domain": [0, 1], "anchor": "y", "range": span, "tickmode": "array", "tickvals": shown,
+            "ticktext": [str(k) for k in shown], "title": {"text": "space", "standoff": 4}, "showgrid": False,
+        },
+        xaxis2={
+            "domain": [0, 1], "anchor": "y2", "range": span, "matches": "x", "tickmode": "array",
+            "tickvals": [b - 0.5 for b in blocks], "ticktext": [str(b) for b in blocks],
+            "title": {"text": "layer (block)"}, "showgrid": False, "ticks": "",
+        },
+        yaxis={
+            "domain": _UPPER, "title": {"text": tokens.html(with_unit(facts))}, "ticks": "", "nticks": 6,
+            "range": limits,
+        },
+        yaxis2={
+            "domain": _LOWER, "anchor": "x2", "title": {"text": tokens.html(f"gain ({unit})")}, "ticks": "",
+            "nticks": 5, "zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2,
+        },
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper"},
+        bargap=0.3,
+    )  # fmt: skip
+
+
+def _span(gain: GainLike) -> tuple[list[float], float | None]:
+    """Choose the upper row's range from what was measured: a prediction far above must not flatten the profile."""
+    span, hidden = reach([gain.deviation, gain.deviation_low, gain.deviation_high])
+    room = span[1] - span[0]
+    others = np.concatenate([gain.fitted[1:], gain.predicted[1:]])
+    others = others[np.isfinite(others)]
+    if others.size:
+        low, high = float(others.min()) - 0.05 * room, float(others.max()) + 0.05 * room
+        span = [max(min(span[0], low), span[0] - 1.2 * room), min(max(span[1], high), span[1] + 0.4 * room)]
+    return span, hidden
+
+
+def _notes(gain: GainLike) -> list[str]:
+    """Say what was chosen, how surely, and where the law does not apply."""
+    k, last = gain.boundary, gain.n_blocks
+    share = formats.percent(float(gain.chosen_share[k]))
+    sides = [f"{_blocks(1, k)} frozen"] * (k > 0) + [f"{_blocks(k + 1, last)} trained"] * (k < last)
+    notes = [f"Boundary {k} (rule “{style.name(gain.rule)}”): {', '.join(sides)}; {share} of the resamples choose it."]
+    if np.isfinite(gain.fitted).any():
+        law = f"Law: β = {formats.number(gain.beta, digits=2)}, R² = {formats.number(gain.r2, digits=2)}."
+    else:
+        law = f"The law does not apply here (ν = {formats.number(gain.nonmonotone, digits=2)})."
+    span, hidden = _span(gain)
+    if hidden is not None:
+        notes.append("An arrow gives the value of space 0, which lies off the axis.")
+    if ((gain.predicted > span[1]) | (gain.predicted < span[0]))[1 if hidden is not None else 0 :].any():
+        notes.append("Predictions off the axis are not drawn; the table has them.")
+    if gain.gains.size and not np.isfinite(gain.gains[0]):
+        law += " Layer 1 is skipped: its input, the embeddings, lives in another frame."
+    return [*notes, law]
+
+
+def _blocks(first: int, last: int) -> str:
+    """Name a range of blocks with its verb."""
+    return f"block {first} is" if first == last else f"blocks {first}–{last} are"

@@ -1,0 +1,217 @@
+"""Sample heatmap: every sample is a column, averaged over its positions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+import regex
+
+from semviz import tokens
+from semviz.errors import SemvizError
+from semviz.figures import heatmap, style
+from semviz.figures.inputs import Floats, TraceLike, check_boundary, check_count, check_metric, metric_facts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Order = Literal["label", "deviation", "index"]
+_ORDERS: tuple[Order, ...] = ("label", "deviation", "index")
+
+
+def sample_heatmap(
+    trace: TraceLike,
+    *,
+    metric: str | None = None,
+    order: Order | None = None,
+    boundary: int | None = None,
+    limit: int = 200,
+) -> go.Figure:
+    """Draw how far every sample is from its target, space by space.
+
+    Args:
+        trace: What `semviz.trace` returned.
+        metric: Key of a traced metric; None takes the trace's default.
+        order: Order of the columns: "label" groups samples of one label, each group from small to large mean deviation;
+            "deviation" sorts all samples so; "index" keeps the order of the data. None takes "label" where the samples
+            have labels, else "deviation".
+        boundary: Number of frozen blocks to mark with a line, or None.
+        limit: Largest number of columns; of more samples an evenly spaced part is shown, and the figure says so.
+
+    Returns:
+        A plain Plotly figure: row 0 (bottom) is the input of block 1, row k the output of block k.
+
+    Raises:
+        SemvizError: The metric, order, boundary or limit makes no sense for this trace.
+    """
+    metric = check_metric(trace, metric)
+    boundary = check_boundary(trace.n_blocks, boundary)
+    limit = check_count("limit", limit)
+    table, values = per_sample(trace, metric)
+    labelled = bool(table["label"].notna().any())
+    order = _check_order(order, labelled)
+    columns = _sorted(table, values, order)
+    total = len(columns)
+    columns, hidden = _thin(columns, limit, trace.n_blocks + 1)
+    table, values = table.iloc[columns], values[columns]
+    missing = "this sample has no position with a target"
+    cells = heatmap.Cells(values.T, _heads(table), _nearest(trace, table), missing)
+    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary)
+    if order == "label":
+        bottom, crowded = _group_axis(figure, table)
+        sorting = "Columns are grouped by label, each group from small to large deviation."
+    else:
+        bottom, crowded = _plain_axis(figure, table, order), ""
+        sorting = "Columns run from small to large deviation." if order == "deviation" else ""
+    several = " A sample is the mean of its positions." if (table["count"] > 1).any() else ""
+    return style.finish(
+        figure,
+        title=f"{style.sentence(metric_facts(metric).title)} of {total:,} samples, space by space",
+        notes=[(sorting + several + " " + crowded).strip(), hidden, *notes],
+        body=body,
+        left=84,
+        right=right,
+        bottom=bottom,
+    )
+
+
+def per_sample(trace: TraceLike, metric: str) -> tuple[pd.DataFrame, Floats]:
+    """Average the counted positions of each sample.
+
+    Returns:
+        One row per sample (the columns of its first counted position, plus ``row``, its number in the trace's arrays,
+        and ``count``), and the means, (samples, spaces), NaN where nothing counts.
+    """
+    positions = trace.positions
+    rows = np.flatnonzero(positions["role"].isin(heatmap.AVERAGED).to_numpy())
+    if not rows.size:
+        raise SemvizError("This trace has no answer or next positions. Pass a task with targets to sv.trace(...).")
+    kept = positions.iloc[rows].assign(row=rows)
+    values = np.asarray(trace.values[metric], dtype=float)[rows]
+    samples, first, inverse, count = np.unique(
+        kept["sample"].to_numpy(), return_index=True, return_inverse=True, return_counts=True
+    )
+    known = np.isfinite(values)
+    sums, seen = np.zeros((len(samples), values.shape[1])), np.zeros((len(samples), values.shape[1]))
+    np.add.at(sums, inverse, np.where(known, values, 0.0))
+    np.add.at(seen, inverse, known)
+    means = np.divide(sums, seen, out=np.full_like(sums, np.nan), where=seen > 0)
+    return kept.iloc[first].assign(count=count), means
+
+
+def _check_order(order: str | None, labelled: bool) -> Order:
+    if order is None:
+        return "label" if labelled else "deviation"
+    if order == "label" and not labelled:
+        raise SemvizError("order='label' needs labels, and this task has none. Pass order='deviation' or 'index'.")
+    for known in _ORDERS:
+        if order == known:
+            return known
+    raise SemvizError(f"order={order!r} is not known. Pass 'label', 'deviation' or 'index'.")
+
+
+def _sorted(table: pd.DataFrame, values: Floats, order: Order) -> Floats:
+    """Return the order of the columns as indices."""
+    if order == "index":
+        return np.arange(len(table))
+    body = values[:, 1:]
+    known = np.isfinite(body)
+    level = np.where(known, body, 0).sum(1) / np.maximum(known.sum(1), 1)
+    level[~known.any(1)] = np.inf
+    if order == "deviation":
+        return np.argsort(level, kind="stable")
+    names = table["label"].astype(str).to_numpy()
+    rank = {label: i for i, label in enumerate(sorted(set(names), key=natural))}
+    return np.lexsort((level, [rank[label] for label in names]))
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts ``grade 2`` before ``grade 10``."""
+    parts = regex.split(r"([0-9]+)", text)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def _thin(columns: Floats, limit: int, rows: int) -> tuple[Floats, str]:
+    """Keep an evenly spaced part of too many columns, and say so."""
+    room = max(heatmap.MAX_CELLS // rows, 1)
+    most = min(limit, room)
+    total = len(columns)
+    if total <= most:
+        return columns, ""
+    kept = columns[np.unique(np.linspace(0, total - 1, most).round().astype(int))]
+    hint = f"pass limit={total} to see all" if limit < total <= room else "so many cells are as many as are sent"
+    return kept, f"{len(kept):,} of {total:,} samples are shown, evenly spaced in this order; {hint}."
+
+
+def _heads(table: pd.DataFrame) -> list[str]:
+    """Write sample, label and what the model says of every column for the hover."""
+    heads = []
+    for row in table.to_dict("records"):
+        text = f"sample {row['sample']}"
+        if isinstance(row["label"], str):
+            text += f" · {heatmap.short(row['label'])}"
+        if row["count"] > 1:
+            text += f" · {row['count']} positions"
+        else:
+            text += f" · {heatmap.short(row['token'])} → target {heatmap.short(row['target'])}"
+            text += f", model: {heatmap.short(row['predicted'])}"
+        heads.append(text)
+    return heads
+
+
+def _nearest(trace: TraceLike, table: pd.DataFrame) -> list[list[str]] | None:
+    """Write the nearest tokens where a column is one position; a mean of positions has none."""
+    if (table["count"] > 1).any():
+        return None
+    return heatmap.nearest(trace, table["row"].to_numpy())
+
+
+def _group_axis(figure: go.Figure, table: pd.DataFrame) -> tuple[int, str]:
+    """Name the groups below the columns and part them; return the bottom margin and what the notes must say."""
+    labels = table["label"].astype(str).to_numpy()
+    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    ends = np.r_[starts[1:], len(labels)]
+    pixel = heatmap.NOMINAL_WIDTH / len(labels)
+    names = [style.name(labels[s], width=18) for s in starts]
+    wide = [(e - s) * pixel for s, e in zip(starts, ends, strict=True)]
+    turned = any(7 * len(text) + 8 > width for text, width in zip(names, wide, strict=True))
+    shown = [i for i, width in enumerate(wide) if not turned or width >= 15]
+    figure.update_xaxes(
+        title_text=f"samples, by label ({len(starts)} labels)",
+        tickmode="array",
+        tickvals=[float(starts[i] + ends[i] - 1) / 2 for i in shown],
+        ticktext=[f"{tokens.html(names[i])}{' ' if turned else '<br>'}({ends[i] - starts[i]})" for i in shown],
+        tickangle=-45 if turned else 0,
+        ticks="",
+    )
+    for start in starts[1:]:
+        figure.add_shape(
+            type="line",
+            xref="x",
+            yref="paper",
+            x0=start - 0.5,
+            x1=start - 0.5,
+            y0=-0.03,
+            y1=1,
+            line={"color": style.LIGHT.paper, "width": 3},
+            name="label",
+        )
+    longest = max(len(text) for text in names) + 5
+    bottom = int(longest * 7 * 0.71) + 52 if turned else 78
+    return bottom, "" if len(shown) == len(starts) else "Hover for the labels of narrow groups."
+
+
+def _plain_axis(figure: go.Figure, table: pd.DataFrame, order: Order) -> int:
+    """Number the columns by their sample; return the bottom margin."""
+    count = len(table)
+    stride = max(-(-count // 10), 1)
+    shown = list(range(0, count, stride))
+    figure.update_xaxes(
+        title_text="sample (its number in the data)" + (", sorted by deviation" if order == "deviation" else ""),
+        tickmode="array",
+        tickvals=shown,
+        ticktext=[str(table["sample"].iloc[i]) for i in shown],
+        tickangle=0,
+    )
+    return 60

@@ -1,0 +1,173 @@
+"""Token heatmap: one sample, every traced token, every space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz import tokens
+from semviz.errors import SemvizError
+from semviz.figures import heatmap, style
+from semviz.figures.inputs import TraceLike, check_boundary, check_metric, metric_facts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_TOKENS = 96
+"""Tokens that are drawn at once; longer samples are shown through a window."""
+_LABEL_WIDTH = 12
+
+
+def token_heatmap(
+    trace: TraceLike,
+    *,
+    sample: int = 0,
+    metric: str | None = None,
+    boundary: int | None = None,
+    start: int | None = None,
+) -> go.Figure:
+    """Draw how far every token of a sample is from its target, space by space.
+
+    Args:
+        trace: What `semviz.trace` returned.
+        sample: Index of the sample in the split.
+        metric: Key of a traced metric; None takes the trace's default.
+        boundary: Number of frozen blocks to mark with a line, or None.
+        start: First token of the window in samples of more than 96 tokens. None shows the end of the sample in a
+            classification task, where the answer is, and its beginning in language modelling.
+
+    Returns:
+        A plain Plotly figure: row 0 (bottom) is the input of block 1, row k the output of block k.
+
+    Raises:
+        SemvizError: The sample, metric, boundary or start does not exist in this trace.
+    """
+    metric = check_metric(trace, metric)
+    boundary = check_boundary(trace.n_blocks, boundary)
+    index, rows = rows_of(trace, sample)
+    index, rows, hidden = _window(trace, index, rows, start)
+    values = np.asarray(trace.values[metric], dtype=float)[index].T
+    cells = heatmap.Cells(values, _heads(rows), heatmap.nearest(trace, index), "no target here")
+    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary)
+    shown = [tokens.show(text, width=_LABEL_WIDTH) for text in rows["token"]]
+    angle, bottom = _angle(shown)
+    figure.update_xaxes(
+        title_text="token",
+        tickmode="array",
+        tickvals=list(range(len(shown))),
+        ticktext=[_styled(text, role) for text, role in zip(shown, rows["role"], strict=True)],
+        tickangle=angle,
+        tickfont={"family": style.MONO, "size": style.SIZE - (1 if len(shown) <= 48 else 4), "color": style.LIGHT.ink},
+        ticks="",
+    )
+    _frame_answers(figure, rows, trace.n_blocks)
+    return style.finish(
+        figure,
+        title=f"Sample {sample}: {metric_facts(metric).title} at every token, space by space",
+        notes=[_reading(rows), hidden, *notes],
+        body=body,
+        left=84,
+        right=right,
+        bottom=bottom + 34,
+        above=16 if (rows["role"] == "answer").any() else 0,
+    )
+
+
+def rows_of(trace: TraceLike, sample: int) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the rows of a sample in token order, with their numbers in the trace's arrays."""
+    positions = trace.positions
+    known = np.unique(positions["sample"].to_numpy())
+    index = np.flatnonzero(positions["sample"].to_numpy() == sample)
+    if not index.size:
+        span = f"from {known[0]} to {known[-1]}" if known.size else "(this trace is empty)"
+        raise SemvizError(f"sample={sample!r} was not traced. Pass a sample {span}.")
+    rows = positions.iloc[index]
+    if set(rows["role"]) == {"answer"} and sample >= trace.meta.get("detail", 0):
+        raise SemvizError(
+            f"sample {sample} was traced at its answer position only; pass sv.trace(..., detail={sample + 1}) "
+            f"to see its tokens, or a sample below {trace.meta.get('detail', 0)} of this trace."
+        )
+    order = np.argsort(rows["position"].to_numpy(), kind="stable")
+    return index[order], rows.iloc[order]
+
+
+def _window(
+    trace: TraceLike, index: np.ndarray, rows: pd.DataFrame, start: int | None
+) -> tuple[np.ndarray, pd.DataFrame, str]:
+    """Cut a long sample to the window that is drawn, and say what is hidden."""
+    total = len(rows)
+    width = max(min(MAX_TOKENS, heatmap.MAX_CELLS // (trace.n_blocks + 1)), 1)
+    if start is not None and (isinstance(start, bool) or not 0 <= start < total):
+        raise SemvizError(f"start={start!r} is no token of this sample. Pass an int from 0 to {total - 1}.")
+    if total <= width and start is None:
+        return index, rows, ""
+    if start is None:
+        start = total - width if (rows["role"] == "answer").any() else 0
+    stop = min(start + width, total)
+    other = 0 if start else stop
+    hidden = f"Tokens {start} to {stop - 1} of 0 to {total - 1} are shown; pass start={other} to see others."
+    return index[start:stop], rows.iloc[start:stop], hidden if stop - start < total else ""
+
+
+def _heads(rows: pd.DataFrame) -> list[str]:
+    """Write position, token and target of every column for the hover."""
+    heads = []
+    for position, token, target_id, target in zip(
+        rows["position"], rows["token"], rows["target_id"], rows["target"], strict=True
+    ):
+        aim = f" → target {heatmap.short(target)}" if target_id >= 0 else ""
+        heads.append(f"{position}: {heatmap.short(token)}{aim}")
+    return heads
+
+
+def _styled(text: str, role: str) -> str:
+    """Escape a tick label; the answer position is bold, special tokens are italic."""
+    safe = tokens.html(text)
+    return f"<b>{safe}</b>" if role == "answer" else f"<i>{safe}</i>" if role == "special" else safe
+
+
+def _angle(shown: list[str]) -> tuple[int, int]:
+    """Turn the labels where they would not fit side by side; return the angle and the room they need."""
+    longest = max((len(text) for text in shown), default=1) * 7.4 + 6
+    column = heatmap.NOMINAL_WIDTH / max(len(shown), 1)
+    if longest <= column * 0.8:
+        return 0, 26
+    return (-45, int(longest * 0.71) + 18) if column >= 16 else (-90, int(longest) + 10)
+
+
+def _frame_answers(figure: go.Figure, rows: pd.DataFrame, n_blocks: int) -> None:
+    """Frame the columns of answer positions."""
+    for column, role in enumerate(rows["role"]):
+        if role != "answer":
+            continue
+        figure.add_shape(
+            type="rect",
+            x0=column - 0.5,
+            x1=column + 0.5,
+            y0=-0.5,
+            y1=n_blocks + 0.5,
+            line={"color": style.LIGHT.ink, "width": 1.5},
+            name="answer",
+        )
+        figure.add_annotation(
+            text="answer",
+            x=column,
+            y=n_blocks + 0.5,
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": style.SIZE - 2, "color": style.LIGHT.ink},
+        )
+
+
+def _reading(rows: pd.DataFrame) -> str:
+    """Say what a column is scored against."""
+    answers = rows[rows["role"] == "answer"]
+    if not len(answers):
+        return "Each column is scored against the token that follows it. Bottom row: the input of block 1."
+    row = answers.iloc[-1]
+    quoted = f"“{tokens.show(row['target'], width=24)}”"
+    says = f"“{tokens.show(row['predicted'], width=24)}”"
+    verdict = f"the model says {says}" + (", which is right" if row["predicted"] == row["target"] else "")
+    return f"The framed answer position is scored against {quoted}; {verdict}. Only it enters the averages."

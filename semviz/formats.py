@@ -1,0 +1,70 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+import math
+
+# From where a unit is used, its size, its letter: 0.1 M reads better than 100 k beside 1.7 M.
+_SI = ((1e9, 1e9, "B"), (1e5, 1e6, "M"), (1e3, 1e3, "k"))
+MISSING = "–"
+
+
+def si(value: float) -> str:
+    """Shorten a count: 1710000 → ``1.71 M``, 500000 → ``0.5 M``.
+
+    Parameters are counted in thousands (k), millions (M) and billions (B), as model names do.
+    """
+    for start, size, letter in _SI:
+        if abs(value) >= start:
+            return f"{_significant(value / size, 3)} {letter}"
+    return _significant(value, 3)
+
+
+def percent(share: float | None, *, digits: int = 0) -> str:
+    """Write a share of 1 as a percentage: 0.497 → ``50 %``."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    # Adding 0 turns −0 into 0 after rounding.
+    return f"{round(100 * share, digits) + 0:.{digits}f} %".replace("-", "−")
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """Write a number to a few significant digits, without an exponent where it can be read without."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{_trim(mantissa)}e{int(exponent)}".replace("-", "−")
+    return _significant(value, digits)
+
+
+def seconds(value: float | None) -> str:
+    """Write a duration: ``0.42 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value < 10:
+        return f"{_significant(value, 2)} s"
+    if value < 99.5:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def nice_step(span: float, count: int) -> float:
+    """Return a step of 1, 2, 2.5 or 5 times a power of ten that cuts a span into at most ``count`` parts."""
+    raw = span / max(count, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * (1 - 1e-9))
+
+
+def _significant(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    return _trim(f"{value:,.{places}f}").replace("-", "−")
+
+
+def _trim(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text

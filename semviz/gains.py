@@ -1,0 +1,263 @@
+"""`Gain`: from deviations of spaces to gains of layers, and from gains to a boundary.
+
+SALF-style, our reading: the paper's formulas are not public. At fixed width a scaling law N ∝ depth gives
+D(n) = c·n^(−α). With β = 1/α the transform y_β(D) = (D^(−β) − 1)/β (β → 0: −ln D) is a straight line in depth, the gain
+of layer ℓ is y_β(D_ℓ) − y_β(D_{ℓ−1}), and the layer of the largest gain is frozen together with all below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from semviz import formats
+from semviz.errors import ScopeError, SemvizError
+from semviz.laws import (
+    PEAK,
+    RULES,
+    Array,
+    argmax_layer,
+    fit_law,
+    law_line,
+    layer_gains,
+    nonmonotone,
+    predict,
+    r_squared,
+    transform,
+)
+from semviz.metrics import METRICS
+from semviz.parameters import ParameterCounts
+from semviz.resampling import bootstrap_means, interval
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from semviz.scopes import Scope
+    from semviz.traces import Trace
+
+_TOO_JAGGED = 0.3  # share of the profile's movement that goes the wrong way, above which the law does not apply
+_FLAT = 0.02  # relative movement of a profile below which it carries no information
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """Gains of layers and the boundary that they suggest.
+
+    Attributes:
+        metric: Loss-like metric of the profile.
+        rule: How the boundary was chosen: `law`, `drop`, `surplus` or `virtual peak`.
+        deviation: D_0…D_L, shape (L+1,), in the metric's unit.
+        deviation_low, deviation_high: 95 % bootstrap interval over samples, shape (L+1,).
+        gains: γ_1…γ_L, shape (L,); γ_1 is NaN.
+        gains_low, gains_high: 95 % bootstrap interval, shape (L,).
+        beta: β of the law.
+        r2: R² of the law's line over spaces 1…L.
+        nonmonotone: ν, share of the profile's movement that leads away from the target.
+        fitted: The law's line as a deviation per space, shape (L+1,); NaN at space 0, and where the law does not apply.
+        predicted: D̂(k), predicted deviation after finetuning the blocks above k, shape (L+1,).
+        candidates: Boundary that each rule suggests.
+        chosen_share: Share of bootstrap resamples in which the rule chooses boundary k, shape (L+1,).
+        parameters: Unique parameters by part of the model, as `LanguageModel.parameters`.
+    """
+
+    metric: str
+    rule: str
+    deviation: Array
+    deviation_low: Array
+    deviation_high: Array
+    gains: Array
+    gains_low: Array
+    gains_high: Array
+    beta: float
+    r2: float
+    nonmonotone: float
+    fitted: Array
+    predicted: Array
+    candidates: dict[str, int]
+    chosen_share: Array
+    parameters: ParameterCounts = field(repr=False)
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        return len(self.gains)
+
+    @property
+    def boundary(self) -> int:
+        """Suggested k: freeze blocks 1…k, train the rest; between 1 and L−1."""
+        return self.candidates[self.rule]
+
+    @property
+    def applies(self) -> bool:
+        """Whether the profile moves, and mostly towards the target, so that the law says something."""
+        return self.nonmonotone <= _TOO_JAGGED and not self.flat
+
+    @property
+    def flat(self) -> bool:
+        """Whether the profile hardly moves over spaces 1…L, and so carries no information."""
+        inner = self.deviation[1:]
+        return float(np.ptp(inner)) < _FLAT * float(np.abs(inner).max())
+
+    @property
+    def benefit(self) -> Array:
+        """Predicted share of full finetuning's improvement at k = 0…L, shape (L+1,); NaN if there is none."""
+        whole = self.deviation[-1] - self.predicted[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(whole > 0, (self.deviation[-1] - self.predicted) / whole, np.nan)
+
+    @property
+    def message(self) -> str:
+        """What to do, and how far to trust it."""
+        metric, k = METRICS[self.metric], self.boundary
+        advice = f"Freeze {_blocks(1, k)}, train {_blocks(k + 1, self.n_blocks)} ({self.rule} rule, {metric.title})."
+        if self.flat:
+            return f"{advice} The profile is flat, so it carries no information here: compare measured runs instead."
+        if not self.applies:
+            return (
+                f"{advice} {formats.percent(self.nonmonotone)} of the profile's movement leads away from the target, "
+                "so the scaling law does not apply here: trust measured runs instead."
+            )
+        fit = f"β = {self.beta:.2f}, R² = {self.r2:.2f}"
+        sure = f"{formats.percent(self.chosen_share[k])} of bootstrap resamples choose this boundary"
+        return f"{advice} The law's line fits with {fit}; {sure}."
+
+    @cached_property
+    def _normalised(self) -> Array:
+        """Running maximum of the gains over layers, scaled to [0, 1]."""
+        running = np.maximum.accumulate(np.nan_to_num(np.maximum(self.gains, 0)))
+        return running / running[-1] if running[-1] > 0 else running
+
+    def threshold(self, theta: float) -> int:
+        """Boundary at a freeze threshold: the smallest k whose running maximum of normalised gain reaches θ.
+
+        Args:
+            theta: θ in [0, 1]; 0 freezes nothing, 1 freezes up to the layer of maximum gain. Monotone.
+
+        Raises:
+            SemvizError: If θ lies outside [0, 1].
+        """
+        if not 0 <= theta <= 1:
+            raise SemvizError(f"theta={theta}; pass a freeze threshold between 0 and 1.")
+        if theta == 0:
+            return 0
+        reached = np.flatnonzero(self._normalised >= theta)
+        return int(min(reached[0] + 1, self.n_blocks - 1)) if len(reached) else 0
+
+    def scope(self, boundary: int | None = None) -> Scope:
+        """The scope above the suggested boundary, or above the one passed.
+
+        Raises:
+            ScopeError: If the boundary lies outside 0…L−1.
+        """
+        from semviz.scopes import Scope
+
+        k = self.boundary if boundary is None else boundary
+        if not 0 <= k < self.n_blocks:
+            raise ScopeError(f"boundary={k}; pass 0 to {self.n_blocks - 1}.")
+        return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, parameters=self.parameters)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a layer: deviation before and after it, gain with interval, share of resamples that choose it."""
+        return pd.DataFrame(
+            {
+                "block": np.arange(1, self.n_blocks + 1),
+                "deviation_before": self.deviation[:-1],
+                "deviation_after": self.deviation[1:],
+                "gain": self.gains,
+                "low": self.gains_low,
+                "high": self.gains_high,
+                "chosen_share": self.chosen_share[1:],
+                "predicted": self.predicted[1:],
+                "frozen": np.arange(1, self.n_blocks + 1) <= self.boundary,
+            }
+        )
+
+    def figure(self) -> Figure:
+        """Draw the profile with the law's line above the gain of each layer, cut by the boundary."""
+        from semviz.figures import gain
+
+        return gain(self)
+
+    def __repr__(self) -> str:
+        """One line: boundary, rule, metric, fit, the other rules' boundaries."""
+        others = ", ".join(f"{rule} {k}" for rule, k in self.candidates.items() if rule != self.rule)
+        return (
+            f"Gain(boundary {self.boundary} of {self.n_blocks} by {self.rule} on {self.metric}; β {self.beta:.2f}, "
+            f"R² {self.r2:.2f}, ν {self.nonmonotone:.2f}; other rules: {others})"
+        )
+
+    def _repr_html_(self) -> str:
+        from semviz.html import facts
+
+        return facts(self.message, self.frame().round(3))
+
+
+def _blocks(first: int, last: int) -> str:
+    return f"block {first}" if first == last else f"blocks {first}–{last}"
+
+
+def estimate_gain(
+    trace: Trace, metric: str | None = None, *, rule: str = "law", beta: float | None = None, seed: int = 0
+) -> Gain:
+    """Turn a trace's profile into gains of layers and a boundary (SALF-style, our reading).
+
+    Args:
+        trace: A trace with at least one loss-like metric.
+        metric: Loss-like metric to read; the trace's first by default.
+        rule: `"law"` (largest gain), `"drop"` (largest plain drop), `"surplus"` (depth surplus) or `"virtual peak"`.
+        beta: β of the law; fitted by default.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        SemvizError: If the metric was not traced or is not loss-like, or the rule is unknown or cannot be applied.
+    """
+    key = trace.check(metric)
+    if not METRICS[key].loss_like:
+        able = [k for k in trace.values if METRICS[k].loss_like]
+        raise SemvizError(f"metric={key!r} does not fall towards 0 at the target; pass one of {able or 'the others'}.")
+    rules = [*RULES, *([PEAK] if "virtual" in trace.values else [])]
+    if rule not in rules:
+        raise SemvizError(f"rule={rule!r} cannot be applied to this trace; pass one of {rules}.")
+    if trace.n_blocks < 2:
+        raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
+    if beta is not None and not np.isfinite(beta):
+        raise SemvizError(f"beta={beta}; pass a finite number, or None to fit it.")
+
+    samples = trace.sample_means(key).to_numpy(dtype=np.float32)
+    deviation = samples.mean(0, dtype=np.float64)
+    drawn = bootstrap_means(samples, seed=seed)
+    fitted_beta, r2 = fit_law(deviation)
+    if beta is not None:
+        fitted_beta, r2 = beta, r_squared(np.arange(1, len(deviation)), transform(deviation[1:], beta))
+    gains, jagged = layer_gains(deviation, fitted_beta), nonmonotone(deviation[1:])
+    candidates = {name: int(choose(deviation, fitted_beta)) for name, choose in RULES.items()}
+    choices = {name: choose(drawn, fitted_beta) for name, choose in RULES.items()}
+    if PEAK in rules:
+        virtual = trace.sample_means("virtual").to_numpy(dtype=np.float32)
+        candidates[PEAK] = int(argmax_layer(virtual.mean(0, dtype=np.float64)[1:]))
+        choices[PEAK] = argmax_layer(bootstrap_means(virtual, seed=seed)[:, 1:])
+
+    low, high = interval(drawn)
+    gains_low, gains_high = interval(layer_gains(drawn, fitted_beta)[:, 1:])
+    return Gain(
+        metric=key,
+        rule=rule,
+        deviation=deviation,
+        deviation_low=low,
+        deviation_high=high,
+        gains=gains,
+        gains_low=np.append(np.nan, gains_low),
+        gains_high=np.append(np.nan, gains_high),
+        beta=fitted_beta,
+        r2=r2,
+        nonmonotone=jagged,
+        fitted=law_line(deviation, fitted_beta) if jagged <= _TOO_JAGGED else np.full_like(deviation, np.nan),
+        predicted=predict(deviation, gains, fitted_beta),
+        candidates=candidates,
+        chosen_share=np.bincount(choices[rule], minlength=len(deviation)) / len(drawn),
+        parameters=ParameterCounts(**trace.meta["parameters"]),
+    )

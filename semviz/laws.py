@@ -1,0 +1,112 @@
+"""The law behind gains: pure functions of a profile of deviations.
+
+SALF-style, our reading: the paper's formulas are not public. At fixed width a scaling law N ∝ depth gives
+D(n) = c·n^(−α). With β = 1/α the transform y_β(D) = (D^(−β) − 1)/β (β → 0: −ln D) is a straight line in depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_BETAS = np.linspace(0, 3, 61)
+_GOOD_FIT = 0.8  # R² below which β falls back to 0
+_PROGRESS = 0.9  # quantile of the gains that stands for the progress of a finetuned layer
+_SMALLEST = 1e-6  # a deviation of 0 (rank of a sure token) has no logarithm
+
+
+def transform(deviation: Array, beta: float) -> Array:
+    """y_β(D) = (D^(−β) − 1)/β, at β = 0 its limit −ln D; β = −1 is 1 − D, the plain drop. Larger is nearer."""
+    clipped = np.maximum(deviation, _SMALLEST)
+    return -np.log(clipped) if beta == 0 else (clipped**-beta - 1) / beta
+
+
+def untransform(y: Array, beta: float) -> Array:
+    """The deviation D with y_β(D) = y; 0 or ∞ where the law leaves the domain of deviations."""
+    if beta == 0:
+        return np.exp(-y)
+    base = 1 + beta * y
+    return np.where(base > 0, np.maximum(base, _SMALLEST) ** (-1 / beta), 0.0 if beta < 0 else np.inf)
+
+
+def fit_law(deviation: Array) -> tuple[float, float]:
+    """β in [0, 3] that makes y_β(D_ℓ) straightest over ℓ = 1…L, with its R²; β = 0 where no β fits well.
+
+    Args:
+        deviation: D_0…D_L, shape (L+1,).
+    """
+    depth = np.arange(1, len(deviation))
+    fits = [r_squared(depth, transform(deviation[1:], beta)) for beta in _BETAS]
+    best = int(np.argmax(fits))
+    if fits[best] >= _GOOD_FIT:
+        return float(_BETAS[best]), fits[best]
+    return 0.0, fits[0]
+
+
+def r_squared(x: NDArray[np.int64], y: Array) -> float:
+    """Share of the variance of y that a straight line in x explains; 0 for fewer than three points."""
+    if len(x) < 3 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def layer_gains(deviation: Array, beta: float) -> Array:
+    """γ_1…γ_L of a profile, or of many at once, shape (…, L); γ_1 is NaN: the embedding space has another frame."""
+    gains = np.diff(transform(deviation, beta), axis=-1)
+    gains[..., 0] = np.nan
+    return gains
+
+
+def depth_surplus(deviation: Array, beta: float) -> Array:
+    """y_β(D_k) − s·k over k = 1…L: what blocks 1…k have reached, less what as many finetuned blocks would.
+
+    s, the progress of a finetuned layer, is the 0.9 quantile of the gains.
+    """
+    s = np.nanquantile(layer_gains(deviation, beta), _PROGRESS, axis=-1, keepdims=True)
+    return transform(deviation[..., 1:], beta) - s * np.arange(1, deviation.shape[-1])
+
+
+def argmax_layer(values: Array) -> NDArray[np.int64]:
+    """1-based position of the maximum over layers, kept to boundaries 1…L−1."""
+    filled = np.where(np.isnan(values), -np.inf, values)
+    return np.clip(filled.argmax(-1) + 1, 1, max(1, values.shape[-1] - 1))
+
+
+# How a boundary is read off a loss-like profile (…, L+1). `virtual peak` reads the virtual profile instead.
+RULES: dict[str, Callable[[Array, float], NDArray[np.int64]]] = {
+    "law": lambda deviation, beta: argmax_layer(layer_gains(deviation, beta)),
+    "drop": lambda deviation, _beta: argmax_layer(layer_gains(deviation, -1.0)),
+    "surplus": lambda deviation, beta: argmax_layer(depth_surplus(deviation, beta)),
+}
+PEAK = "virtual peak"
+
+
+def nonmonotone(profile: Array) -> float:
+    """ν = Σ max(0, ΔD) / Σ |ΔD|."""
+    steps = np.diff(profile)
+    moved = float(np.abs(steps).sum())
+    return float(np.maximum(steps, 0).sum()) / moved if moved else 0.0
+
+
+def law_line(deviation: Array, beta: float) -> Array:
+    """The least-squares line of y_β over spaces 1…L, carried back to deviations; NaN at space 0."""
+    depth = np.arange(1, len(deviation))
+    slope, intercept = np.polyfit(depth, transform(deviation[1:], beta), 1)
+    return np.append(np.nan, untransform(intercept + slope * depth, beta))
+
+
+def predict(deviation: Array, gains: Array, beta: float) -> Array:
+    """D̂(k) = y_β⁻¹(y_β(D_k) + s·(L−k)) for k = 0…L, with s the progress of a finetuned layer.
+
+    Space 0 lives in another frame and its deviation compares with no other, so block 1 is credited with the progress of
+    any finetuned layer: D̂(0) = D̂(1).
+    """
+    blocks = len(gains)
+    s = float(np.nanquantile(gains, _PROGRESS))
+    predicted = untransform(transform(deviation, beta) + s * (blocks - np.arange(blocks + 1)), beta)
+    predicted[0] = predicted[1]
+    return predicted

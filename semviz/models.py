@@ -1,0 +1,272 @@
+"""Load a causal LM: the packaged demo, a folder, a hub id, or objects that are already in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from semviz.anatomy import Anatomy, find_anatomy
+from semviz.errors import ModelError
+from semviz.parameters import ParameterCounts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A causal LM with its tokenizer and its proven anatomy.
+
+    Attributes:
+        model: The `transformers` model, unchanged.
+        tokenizer: Its tokenizer.
+        name: What it is called in tables and figures.
+        anatomy: Its blocks, tail and head.
+        general_text: Plain text in the model's own language, for temperature, fidelity and centring.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    anatomy: Anatomy
+    general_text: tuple[str, ...]
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        return self.anatomy.n_blocks
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.model.device
+
+    @property
+    def context(self) -> int:
+        """The longest sequence that the model reads, in tokens."""
+        config = self.model.config.get_text_config(decoder=True)
+        limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+        # Tokenizers without a limit say 1e30.
+        limits.append(self.tokenizer.model_max_length if self.tokenizer.model_max_length < 1e9 else None)
+        return min((int(limit) for limit in limits if limit), default=2**31)
+
+    @cached_property
+    def parameters(self) -> ParameterCounts:
+        """Unique parameters by part; a tied head counts with the embeddings."""
+        counted: set[int] = set()
+
+        def count(*modules: torch.nn.Module) -> int:
+            fresh = {id(p): p.numel() for m in modules for p in m.parameters() if id(p) not in counted}
+            counted.update(fresh)
+            return sum(fresh.values())
+
+        blocks = tuple(count(block) for block in self.anatomy.blocks)
+        tail = count(*self.anatomy.tail)
+        tied = self.anatomy.head_weight is getattr(self.anatomy.model.get_input_embeddings(), "weight", None)
+        head = 0 if tied else count(self.anatomy.head)
+        return ParameterCounts(blocks=blocks, tail=tail, head=head, embeddings=count(self.model))
+
+    @cached_property
+    def hash(self) -> str:
+        """Twelve hex digits that change with any weight; read once, so a model edited in place needs a new wrapper."""
+        digest = hashlib.blake2b(digest_size=6)
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def replaced(self, model: PreTrainedModel, *, name: str) -> LanguageModel:
+        """The same tokenizer and general text with another model of the same architecture."""
+        return LanguageModel(model, self.tokenizer, name, find_anatomy(model), self.general_text)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a part of the model: part, parameters, share."""
+        import pandas as pd
+
+        counts = self.parameters
+        parts = {f"block {i}": n for i, n in enumerate(counts.blocks, start=1)}
+        parts |= {"tail": counts.tail, "head": counts.head, "embeddings": counts.embeddings}
+        shares = [n / counts.total for n in parts.values()]
+        return pd.DataFrame({"part": list(parts), "parameters": list(parts.values()), "share": shares})
+
+    def _repr_html_(self) -> str:
+        from semviz.html import facts
+
+        return facts(repr(self), self.frame().round(3))
+
+    def __repr__(self) -> str:
+        """One line: name, class, blocks, width, parameters, device."""
+        millions = self.parameters.total / 1e6
+        width = self.anatomy.head_weight.shape[1]
+        return (
+            f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, width {width}, "
+            f"{millions:.2f} M parameters, {str(self.model.dtype).removeprefix('torch.')} on {self.device})"
+        )
+
+
+def load_model(
+    source: str | os.PathLike[str] | tuple[Any, Any] | LanguageModel | None = None,
+    *,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    layers: str | None = None,
+    general_text: list[str] | None = None,
+) -> LanguageModel:
+    """Load a causal LM and prove that its hidden states can be read.
+
+    Args:
+        source: None for the packaged demo LM, a folder, a hub id such as `"Qwen/Qwen3-0.6B"`, or `(model, tokenizer)`.
+        device: `"auto"` takes CUDA, then MPS, then the CPU. Live objects stay where they are.
+        dtype: `"auto"` takes bfloat16 on devices that have it and float32 on the CPU. Live objects keep theirs.
+        revision: Hub revision.
+        trust_remote_code: Run Python code from the model's repository. Off unless asked for by name.
+        layers: Dotted name of the list of blocks, where semviz cannot tell.
+        general_text: Plain text that the model can read; the package's own English by default.
+
+    Returns:
+        A `LanguageModel` in eval mode (a live model keeps its mode).
+
+    Raises:
+        ModelError: If there is no such model, if it holds only pickled weights, if it is no causal LM, or if its
+            readout cannot be proven. The message says what to pass.
+    """
+    if isinstance(source, LanguageModel):
+        return source
+    if isinstance(source, tuple):
+        model, tokenizer = _live(source)
+        name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
+    else:
+        path, name = _locate(source)
+        model, tokenizer = _from_files(path, name, device, dtype, revision, trust_remote_code)
+    return LanguageModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        anatomy=find_anatomy(model, layers=layers),
+        general_text=tuple(general_text) if general_text else _general_text(name),
+    )
+
+
+def _live(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Check a `(model, tokenizer)` pair."""
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    if len(pair) != 2 or not isinstance(pair[1], PreTrainedTokenizerBase):
+        raise ModelError(
+            f"Got a tuple of {[type(item).__name__ for item in pair]}; pass (model, tokenizer), both from transformers."
+        )
+    model, tokenizer = pair
+    if not isinstance(model, PreTrainedModel) and not hasattr(model, "peft_config"):
+        raise ModelError(f"Got a model of class {type(model).__name__}; pass a transformers or PEFT causal LM.")
+    return model, tokenizer
+
+
+def _locate(source: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """Turn a source into what transformers loads from, and a name for tables."""
+    if source is None or source == DEMO:
+        from semviz.demo.tasks import MODEL_DIR
+
+        return str(MODEL_DIR), DEMO
+    if not isinstance(source, str | os.PathLike):
+        raise ModelError(
+            f"Got a source of class {type(source).__name__}; pass None for the demo, a folder, a hub id or "
+            "(model, tokenizer)."
+        )
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"{path} is no model folder: it has no config.json. Pass a folder that save_pretrained() wrote."
+            )
+        if not list(path.glob("*.safetensors")):
+            raise ModelError(
+                f"{path} holds no safetensors weights. semviz does not load pickled weights; convert them with "
+                "model.save_pretrained(folder) first."
+            )
+        return str(path), path.resolve().name
+    if path.is_file() or os.fspath(source).startswith((".", "~", os.sep)) or os.fspath(source).count("/") > 1:
+        raise ModelError(f"There is no model folder at {os.fspath(source)!r}; pass the folder with config.json in it.")
+    return os.fspath(source), os.fspath(source)
+
+
+def _from_files(
+    path: str, name: str, device: str, dtype: str | torch.dtype, revision: str | None, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load model and tokenizer through transformers' Auto classes, safetensors only."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    where = _device(device)
+    options: dict[str, Any] = {"revision": revision} if revision else {}
+    options["trust_remote_code"] = trust_remote_code
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ModelError(
+                f"{name} ({config.model_type}) is an encoder-decoder model; semviz traces causal LMs. "
+                "Pass a decoder-only model."
+            )
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype=_dtype(dtype, where), use_safetensors=True, **options
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # transformers and the hub raise many kinds; all of them mean: not loadable
+        raise ModelError(
+            f"Cannot load {name!r}: {_first_line(error)} Pass None for the packaged demo, a folder that "
+            "save_pretrained() wrote, (model, tokenizer), or a hub id that this machine can reach (gated models need "
+            "a login)."
+        ) from error
+    return model.eval().to(where), tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, in one sentence of the library's own."""
+    text = str(error).strip().split("\n")[0].strip() or type(error).__name__
+    return text if text.endswith(".") else text + "."
+
+
+def _device(device: str) -> torch.device:
+    """Resolve `"auto"`."""
+    if device != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ModelError(f'device={device!r} is unknown; pass "auto", "cpu", "cuda", "cuda:1" or "mps".') from error
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """Resolve `"auto"`: bfloat16 where the device computes in it, float32 elsewhere."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        half = device.type == "mps" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+        return torch.bfloat16 if half else torch.float32
+    found = getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ModelError(f'dtype={dtype!r} is unknown; pass "auto", "float32", "bfloat16" or "float16".')
+    return found
+
+
+def _general_text(name: str) -> tuple[str, ...]:
+    """The sample of plain text that the model can read: the demo LM knows its own small world only."""
+    if name == DEMO:
+        from semviz.demo.corpus import general_text
+
+        return tuple(general_text())
+    text = (Path(__file__).parent / "general.txt").read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line)

@@ -1,0 +1,342 @@
+"""Profile, gain picture and Pareto chart, and the themes that all pictures share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+
+from semviz.errors import SemvizError
+from semviz.figures import CONFIG, dark, formats, gain, labels, pareto, profile, sample_heatmap, style, token_heatmap
+from semviz.figures.scores import front, points_of
+from semviz.figures.twins import gain_twin, pareto_twin, profile_twin, samples_twin, tokens_twin
+
+
+def _named(figure, name):
+    return [t for t in figure.data if t.name == name]
+
+
+def _shapes(figure, name):
+    return [s for s in figure.layout.shapes if s.name == name]
+
+
+def _notes(figure):
+    return figure.layout.title.subtitle.text.replace("<br>", " ")
+
+
+# Profile
+
+
+def test_profile_has_a_panel_with_its_unit_for_each_metric(trace):
+    figure = profile(trace, boundary=3)
+    for number, key in enumerate(trace.metrics):
+        (line,), (area,) = _named(figure, key), _named(figure, f"{key} band")
+        assert list(line.x) == list(range(9))
+        np.testing.assert_allclose(line.y, trace.profile_frame(key)["mean"], rtol=1e-4)
+        assert len(area.y) == 18
+        axis = figure.layout[f"xaxis{number + 1 if number else ''}"]
+        assert list(axis.tickvals)[-1] == 8
+        assert axis.matches == ("x" if number else None), "one shared axis of spaces"
+    assert figure.layout.yaxis.title.text == "nats"
+    assert figure.layout.yaxis3.title.text == "1 − cos"
+    assert len(_shapes(figure, "boundary")) == 5
+
+
+def test_profile_of_chosen_metrics(trace):
+    figure = profile(trace, metrics=["rank", "rank", "lens"])
+    assert [t.name for t in figure.data if "band" not in t.name] == ["rank", "lens"]
+    assert profile(trace, metrics=["rank"]).layout.height < profile(trace).layout.height
+    with pytest.raises(SemvizError, match="Pass a list"):
+        profile(trace, metrics="rank")
+    with pytest.raises(SemvizError, match="at least one"):
+        profile(trace, metrics=[])
+    with pytest.raises(SemvizError, match="was not traced"):
+        profile(trace, metrics=["nonsense"])
+
+
+def test_profile_leaves_nan_out_of_the_band(trace):
+    class Holey(synthetic.FakeTrace):
+        def profile_frame(self, metric, *, seed=0):
+            frame = super().profile_frame(metric, seed=seed)
+            frame.loc[3, ["mean", "low", "high"]] = np.nan
+            return frame
+
+    figure = profile(Holey(**vars(trace)), metrics=["lens"])
+    assert len(_named(figure, "lens band")[0].y) == 16
+    assert _named(figure, "lens")[0].y[3] is None
+
+
+def test_a_far_space_0_is_left_off_the_axis_and_said():
+    made = synthetic.make_trace()
+    values = made.values["lens"].copy()
+    values[:, 0] = 60.0
+    far = replace(made, values={"lens": values}, default_metric="lens")
+    figure = profile(far)
+    assert figure.layout.yaxis.range[1] < 15
+    assert "↑ 60" in [a.text for a in figure.layout.annotations]
+    assert "An arrow gives the value of space 0" in _notes(figure)
+    gained = synthetic.make_gain()
+    for name in ("deviation", "deviation_low", "deviation_high"):
+        getattr(gained, name)[0] = 60.0
+    figure = gain(gained)
+    assert figure.layout.yaxis.range[1] < 15
+    assert "↑ 60" in [a.text for a in figure.layout.annotations]
+
+
+# Gain
+
+
+def test_gain_bars_stand_between_the_spaces():
+    made = synthetic.make_gain(boundary=4)
+    figure = gain(made)
+    (bars,) = _named(figure, "gain")
+    (negative,) = _named(figure, "negative gain: moves away from the target")
+    assert list(bars.x) == [1.5, 2.5, 3.5, 4.5, 5.5, 7.5]
+    assert list(negative.x) == [6.5]
+    assert negative.marker.pattern.shape == "/"
+    assert negative.marker.color != bars.marker.color
+    assert list(figure.layout.xaxis2.ticktext) == [str(k) for k in range(1, 9)]
+    assert list(figure.layout.xaxis2.tickvals) == [k - 0.5 for k in range(1, 9)]
+    np.testing.assert_allclose(bars.error_y.array, (made.gains_high - made.gains)[[1, 2, 3, 4, 5, 7]], atol=1e-4)
+
+
+def test_gain_marks_boundary_frozen_side_and_the_skipped_layer():
+    figure = gain(synthetic.make_gain(boundary=4))
+    assert [s.x0 for s in _shapes(figure, "boundary")] == [4, 4], "one line in each row"
+    assert {s.yref for s in _shapes(figure, "boundary")} == {"y domain", "y2 domain"}
+    assert {s.x1 for s in _shapes(figure, "frozen")} == {4}
+    texts = [a.text for a in figure.layout.annotations]
+    assert "<b>frozen</b>" in texts
+    assert "<b>trained</b>" in texts
+    assert "skipped" in texts
+    assert "Layer 1 is skipped" in _notes(figure)
+    assert "blocks 1–4 are frozen, blocks 5–8 are trained; 83 % of the resamples" in _notes(figure)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "words"),
+    [(1, "block 1 is frozen, blocks 2–8 are trained"), (7, "blocks 1–7 are frozen, block 8 is trained"),
+     (0, ": blocks 1–8 are trained"), (8, "blocks 1–8 are frozen;")],
+)  # fmt: skip
+def test_gain_says_which_side_is_frozen(boundary, words):
+    assert words in _notes(gain(synthetic.make_gain(boundary=boundary)))
+
+
+def test_gain_says_where_the_law_does_not_apply():
+    figure = gain(synthetic.make_gain(law=False))
+    assert not _named(figure, "fitted law")
+    assert "The law does not apply here (ν = 0.42)" in _notes(figure)
+    assert _named(gain(synthetic.make_gain()), "fitted law")[0].y[0] is None
+
+
+def test_gain_keeps_the_profile_readable_beside_wild_predictions():
+    made = synthetic.make_gain()
+    predicted = made.predicted.copy()
+    predicted[0], predicted[1] = 1e6, np.inf
+    figure = gain(replace(made, predicted=predicted))
+    assert figure.layout.yaxis.range[1] < 2 * made.deviation.max()
+    assert "not drawn" in _notes(figure)
+    assert "Infinity" not in figure.to_json()
+
+
+def test_small_gains_keep_their_digits():
+    made = synthetic.make_gain()
+    figure = gain(replace(made, gains=made.gains / 1000))
+    assert max(_named(figure, "gain")[0].y) == pytest.approx(np.nanmax(made.gains) / 1000, rel=1e-4)
+
+
+def test_gain_of_two_blocks():
+    figure = gain(synthetic.make_gain(blocks=2, boundary=1, negative=False))
+    assert list(_named(figure, "gain")[0].x) == [1.5]
+
+
+# Pareto
+
+
+def test_pareto_has_a_marker_with_interval_for_each_scope():
+    runs = synthetic.make_runs()
+    figure = pareto(runs)
+    for row in runs.table().to_dict("records"):
+        (marker,) = _named(figure, row["name"])
+        assert marker.x == (row["trainable"],)
+        assert marker.y == (round(row["accuracy"], 5),)
+        assert marker.error_y.array == (round(row["high"] - row["accuracy"], 5),)
+    written = [a.text for a in figure.layout.annotations]
+    assert {"<b>full</b>", "<b>half = recommended</b>", "<b>last</b>", "k=3"} <= set(written)
+    looks = {(t.marker.symbol, t.marker.color) for t in figure.data if t.mode == "markers"}
+    assert len(looks) == 4, "full, recommended, last and the others"
+    assert figure.layout.xaxis.ticktext[:2] == ("0", "0.5 M")
+
+
+def test_front_is_what_nothing_smaller_beats():
+    points = points_of(synthetic.make_runs())
+    names = [p.name for p in front(points, is_loss=False)]
+    assert names == ["last", "k=6", "k=5", "half = recommended", "k=3"]
+    loss = points_of(synthetic.make_runs(score="loss"))
+    assert [p.name for p in front(loss, is_loss=True)] == names
+    line = _named(pareto(synthetic.make_runs()), "Pareto front")[0]
+    assert line.line.shape == "hv"
+    assert line.x[-1] == 1_710_000, "the best score holds to the right end"
+
+
+def test_a_far_score_before_finetuning_breaks_the_axis_and_a_near_one_does_not():
+    broken = pareto(synthetic.make_runs(zero_shot=0.23))
+    (line,) = _shapes(broken, "before finetuning")
+    assert line.yref == "y2"
+    assert line.y0 == 0.23
+    assert line.line.dash == "dash"
+    assert "axis is broken" in _notes(broken)
+    near = pareto(synthetic.make_runs(zero_shot=0.7))
+    assert _shapes(near, "before finetuning")[0].yref == "y"
+    assert near.layout.yaxis.range[0] < 0.7
+    assert not _shapes(pareto(synthetic.make_runs(zero_shot=None)), "before finetuning")
+    above = pareto(synthetic.make_runs(score="loss", zero_shot=9.0))
+    assert above.layout.yaxis2.domain[1] == 1, "a loss falls: the strip is on top"
+
+
+def test_several_methods_get_hollow_symbols_and_a_logarithmic_axis():
+    runs = synthetic.make_runs(zero_shot=0.7)
+    light = runs.frame.assign(
+        name=runs.frame["name"] + ", lora", method="lora", trainable=(runs.frame["trainable"] * 0.01).astype(int)
+    )
+    figure = pareto(replace(runs, frame=pd.concat([runs.frame, light])))
+    assert figure.layout.xaxis.type == "log"
+    assert _named(figure, "full, lora")[0].marker.symbol == "square-open"
+    assert _named(figure, "full")[0].marker.symbol == "square"
+    drawn = next(a for a in figure.layout.annotations if a.text == "<b>full, lora</b>")
+    assert drawn.x == pytest.approx(np.log10(17_100))
+
+
+def test_pareto_of_one_run_and_of_none():
+    runs = synthetic.make_runs(zero_shot=None)
+    one = pareto(replace(runs, frame=runs.frame.iloc[[4]].assign(low=np.nan, high=np.nan)))
+    (marker,) = _named(one, "half = recommended")
+    assert marker.error_y.visible is False
+    with pytest.raises(SemvizError, match="no finished run"):
+        pareto(replace(runs, frame=runs.frame.iloc[:0]))
+
+
+def test_pareto_escapes_names():
+    figure = pareto(synthetic.make_runs(names={0: "<b>full</b>", 4: "$$x$$"}, task="<img src=x>", model="</script>"))
+    text = json.dumps(json.loads(figure.to_json()))
+    assert "<img" not in text
+    assert "</script" not in text
+    assert "$" not in text
+    assert "&lt;img src=x&gt;" in text
+
+
+def test_labels_cover_neither_points_nor_each_other():
+    rng = np.random.default_rng(0)
+    points = [tuple(p) for p in rng.uniform((60, 40), (800, 360), (12, 2))]
+    sizes = [(70.0, 17.0)] * 12
+    area = labels.Box(0, 0, 860, 400)
+    offsets = labels.place(points, sizes, [], area)
+    assert offsets == labels.place(points, sizes, [], area)
+    boxes = [
+        labels.Box(x + dx - 35, y + dy - 8.5, x + dx + 35, y + dy + 8.5)
+        for (x, y), (dx, dy) in zip(points, offsets, strict=True)
+    ]
+    marks = [labels.Box(x - 7, y - 7, x + 7, y + 7) for x, y in points]
+    for i, box in enumerate(boxes):
+        assert all(box.overlap(other) == 0 for other in boxes[:i] + marks)
+        assert box.overlap(area) == pytest.approx(70 * 17)
+
+
+# Themes
+
+
+def test_no_two_roles_of_the_light_theme_share_a_colour():
+    assert len(style.swaps()) == len(asdict(style.LIGHT))
+
+
+def test_dark_swaps_colours_and_nothing_else(trace):
+    words = ("#ffffff", "rgba(96,110,124,0.10)")
+    made = synthetic.make_trace(samples=2, tokens=4, detail=2, words=words)
+    for figure in (token_heatmap(made), sample_heatmap(trace), profile(trace), gain(synthetic.make_gain())):
+        turned = dark(figure)
+        assert turned.layout.template.layout.paper_bgcolor == style.DARK.paper
+        assert figure.layout.template.layout.paper_bgcolor == style.LIGHT.paper, "the original stays light"
+        assert turned.layout.title.subtitle.font.color == style.DARK.muted
+        assert turned.layout.xaxis.ticktext == figure.layout.xaxis.ticktext
+        assert style.LIGHT.boundary not in turned.to_json()
+
+
+def test_every_figure_has_height_margins_titles_and_the_small_template(trace):
+    runs, made = synthetic.make_runs(), synthetic.make_gain()
+    for figure in (token_heatmap(trace), sample_heatmap(trace), profile(trace), gain(made), pareto(runs)):
+        layout = figure.layout
+        assert layout.height > 200
+        assert layout.width is None
+        assert None not in (layout.margin.l, layout.margin.r, layout.margin.t, layout.margin.b)
+        assert layout.title.text
+        assert layout.xaxis.title.text or layout.xaxis4.title.text
+        assert layout.yaxis.title.text
+        assert len(layout.template.to_plotly_json()["layout"]) < 15
+        assert "bdata" not in figure.to_json(), "plain lists, no binary"
+
+
+def test_config_has_no_upload_button():
+    assert CONFIG["showSendToCloud"] is False
+    assert CONFIG["displaylogo"] is False
+
+
+# Numbers and twins
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (512, "512"), (45_100, "45.1 k"), (500_000, "0.5 M"), (1_710_000, "1.71 M"), (7e9, "7 B")],
+)
+def test_si(value, text):
+    assert formats.si(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0003, "0.0003"),
+        (3e-5, "3e−5"),
+        (-0.25, "−0.25"),
+        (1234.5, "1,234"),
+        (float("nan"), "–"),
+        (2e6, "2e6"),
+        (0, "0"),
+    ],
+)
+def test_number(value, text):
+    assert formats.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.42, "0.42 s"), (12.4, "12 s"), (99.7, "1 min 40 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (None, "–")],
+)
+def test_seconds(value, text):
+    assert formats.seconds(value) == text
+
+
+def test_percent():
+    assert formats.percent(0.4967) == "50 %"
+    assert formats.percent(-0.0001) == "0 %"
+    assert formats.percent(-0.051, digits=1) == "−5.1 %"
+    assert formats.percent(None) == "–"
+
+
+def test_twins_hold_the_numbers_of_their_pictures(trace):
+    made, runs = synthetic.make_gain(), synthetic.make_runs()
+    tables = [
+        tokens_twin(trace, sample=0), samples_twin(trace), profile_twin(trace), gain_twin(made), pareto_twin(runs)
+    ]  # fmt: skip
+    assert [len(t.rows) for t in tables] == [26, 4, 9, 9, 8]
+    assert all(len(row) == len(t.columns) for t in tables for row in t.rows)
+    assert tables[3].rows[1][2] == "skipped"
+    assert tables[3].rows[4][3] == "frozen"
+    assert tables[4].rows[0][:3] == ["last", "0.20 M", "76.8 %"]
+    long = synthetic.make_trace(samples=1, tokens=90, detail=1, words=tuple(f"w{i}" for i in range(90)))
+    cut = tokens_twin(long, sample=0)
+    assert len(cut.rows) == 60
+    assert "the first 60 of 90 tokens" in cut.caption

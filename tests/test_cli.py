@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from semviz.cli import main
+
+
+def test_the_line_from_a_folder_and_a_csv_file(model_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = ["body,kind"]
+    lines += [f"the cat {i % 7} was {'good' if i % 2 else 'bad'},{'yes' if i % 2 else 'no'}" for i in range(60)]
+    (tmp_path / "cats.csv").write_text("\n".join(lines))
+    asked = ["report", "--model", str(model_folder), "--task", "cats.csv", "--text", "body", "--label", "kind"]
+    assert main([*asked, "--prompt", "{text} mood :", "--epochs", "1"]) == 0
+    said = capsys.readouterr().out
+    for words in ("trainable", "accuracy", "predicted", "measured", "full", "half", "last", "On cats, train block"):
+        assert words in said
+    page = (tmp_path / "semviz-report.html").read_text(encoding="utf-8")
+    assert "cats" in page
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "moods"], "mood"),
+        (["--out", "nowhere/report.html"], "no folder"),
+        (["--seeds", "0"], "at least 1"),
+        (["--model", "./nothing"], "no model folder"),
+        (["--task", "missing.csv"], "cannot be read as CSV"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(model_folder, arguments, message, capsys):
+    defaults = [] if "--model" in arguments else ["--model", str(model_folder)]
+    assert main(["report", *defaults, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("semviz: ")
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_lab_without_a_notebook(capsys):
+    assert main(["lab", "nothing.ipynb"]) == 2
+    assert "no notebook" in capsys.readouterr().err
+
+
+def test_importing_semviz_loads_nothing_heavy():
+    heavy = ("torch", "transformers", "plotly", "pandas", "numpy", "datasets", "sklearn")
+    code = f"import sys, semviz; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_every_public_name_exists():
+    import semviz
+
+    for name in semviz.__all__:
+        assert getattr(semviz, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = semviz.nonsense
+
+
+def test_figures_and_results_do_not_import_torch():
+    code = "import sys, semviz.figures, semviz.report; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

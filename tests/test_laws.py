@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from semviz.errors import ScopeError, SemvizError
+from semviz.gains import estimate_gain
+from semviz.laws import RULES, depth_surplus, fit_law, layer_gains, nonmonotone, predict, transform, untransform
+from semviz.traces import Trace
+
+PARAMETERS = {"blocks": (10,) * 8, "tail": 1, "head": 5, "embeddings": 5}
+
+
+def made_trace(profile, *, samples=50, noise=0.0, metric="semantic", virtual=None, seed=0) -> Trace:
+    """A trace whose samples scatter around a profile."""
+    rng = np.random.default_rng(seed)
+    values = {metric: _scatter(rng, profile, samples, noise)}
+    if virtual is not None:
+        values["virtual"] = _scatter(rng, virtual, samples, noise)
+    positions = pd.DataFrame({"sample": range(samples), "role": "answer"})
+    parameters = {**PARAMETERS, "blocks": (10,) * (len(profile) - 1)}
+    return Trace(positions, values, None, {}, {"parameters": parameters})
+
+
+def _scatter(rng, profile, samples, noise):
+    return (np.asarray(profile) + noise * rng.standard_normal((samples, len(profile)))).astype(np.float32)
+
+
+@pytest.mark.parametrize("beta", [-1.0, 0.0, 0.5, 2.0])
+def test_untransform_is_the_inverse(beta):
+    deviation = np.linspace(0.1, 3, 20)
+    np.testing.assert_allclose(untransform(transform(deviation, beta), beta), deviation)
+
+
+def test_the_transform_at_minus_one_is_the_plain_drop_and_at_zero_the_limit():
+    deviation = np.array([0.5, 2.0])
+    np.testing.assert_allclose(transform(deviation, -1.0), 1 - deviation)
+    np.testing.assert_allclose(transform(deviation, 1e-9), transform(deviation, 0.0), atol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_a_power_law_in_depth_gives_back_its_exponent(beta):
+    depth = np.arange(0, 9)
+    y = 0.2 + 0.3 * depth
+    found, r2 = fit_law(untransform(y, beta))
+    assert found == pytest.approx(beta, abs=0.05)
+    assert r2 > 0.9999
+    np.testing.assert_allclose(layer_gains(untransform(y, beta), beta)[1:], 0.3, atol=1e-9)
+
+
+def test_a_crooked_profile_falls_back_to_the_logarithm():
+    beta, r2 = fit_law(np.array([3, 2, 2, 2, 2, 2, 2, 2, 0.1]))
+    assert beta == 0
+    assert r2 < 0.8
+
+
+def test_layer_one_never_has_the_largest_gain():
+    assert int(RULES["drop"](np.array([100.0, 3, 2.9, 1, 0.9]), 0.0)) == 3
+
+
+def test_boundaries_are_kept_between_one_and_one_below_the_top():
+    assert int(RULES["drop"](np.array([5.0, 5, 5, 5, 0.1]), 0.0)) == 3
+    rows = np.array([[5.0, 5, 1, 1, 1], [5, 5, 5, 1, 1]])
+    np.testing.assert_array_equal(RULES["drop"](rows, 0.0), [2, 3])
+
+
+def test_surplus_is_largest_where_the_next_layers_give_less_than_finetuned_ones_would():
+    profile = np.exp(-np.array([0, 0, 0.6, 2, 2.1, 2.2, 2.3, 2.4, 2.5]))
+    surplus = depth_surplus(profile, 0.0)
+    assert int(np.argmax(surplus)) + 1 == 3
+
+
+def test_prediction_of_training_nothing_is_the_last_deviation():
+    deviation = np.array([5, 4, 3, 2, 1.0])
+    predicted = predict(deviation, layer_gains(deviation, 0.0), 0.0)
+    assert predicted[-1] == pytest.approx(1.0)
+    assert predicted[0] == predicted[1]
+    assert (predicted[1:-1] < deviation[1:-1]).all()
+
+
+def test_nonmonotone_is_the_share_of_movement_the_wrong_way():
+    assert nonmonotone(np.array([3.0, 2, 1])) == 0
+    assert nonmonotone(np.array([1.0, 2, 1])) == 0.5
+    assert nonmonotone(np.array([2.0, 2, 2])) == 0
+
+
+def test_gain_of_a_clear_profile():
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2], noise=0.05).gain()
+    assert gain.boundary == 4
+    assert gain.applies
+    assert gain.chosen_share[4] == 1
+    assert np.isnan(gain.gains[0])
+    assert (gain.gains_low[1:] <= gain.gains[1:]).all()
+    assert (gain.gains[1:] <= gain.gains_high[1:]).all()
+    assert gain.benefit[0] == 1
+    assert gain.benefit[-1] == pytest.approx(0)
+    assert list(gain.frame()["frozen"]) == [True] * 4 + [False] * 4
+    assert "Freeze blocks 1–4" in gain.message
+
+
+def test_a_flat_profile_says_that_it_knows_nothing():
+    gain = made_trace([2.0] + [1.0] * 8).gain()
+    assert gain.flat
+    assert "flat" in gain.message
+
+
+def test_a_jagged_profile_says_that_the_law_does_not_apply():
+    gain = made_trace([9, 4, 2, 4, 2, 4, 2, 4, 2]).gain()
+    assert not gain.applies
+    assert "does not apply" in gain.message
+    assert np.isnan(gain.fitted).all()
+
+
+def test_virtual_peak_reads_the_virtual_profile():
+    virtual = [0, 0.6, 0.8, 0.95, 1.0, 1.04, 1.01, 1.0, 0.97]
+    gain = made_trace(np.linspace(9, 1, 9), virtual=virtual).gain(rule="virtual peak")
+    assert gain.boundary == 5
+    with pytest.raises(SemvizError, match="virtual peak"):
+        made_trace(np.linspace(9, 1, 9)).gain(rule="virtual peak")
+
+
+def test_threshold_is_monotone_and_ends_at_the_layer_of_largest_gain():
+    gain = made_trace([9, 4, 3.9, 3.0, 1.5, 1.4, 0.9, 0.85, 0.8]).gain(rule="drop")
+    ks = [gain.threshold(theta) for theta in np.linspace(0, 1, 21)]
+    assert ks == sorted(ks)
+    assert ks[0] == 0
+    assert ks[-1] == gain.boundary
+    assert len(set(ks)) > 2
+    for theta in (-0.1, 1.1, float("nan")):
+        with pytest.raises(SemvizError, match="theta"):
+            gain.threshold(theta)
+
+
+def test_scopes_of_a_gain():
+    gain = made_trace(np.linspace(9, 1, 9)).gain(beta=-1.0)
+    assert gain.scope(3).blocks == (4, 5, 6, 7, 8)
+    assert gain.scope(3).trainable == 51
+    with pytest.raises(ScopeError, match="0 to 7"):
+        gain.scope(8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "warp"}, "semantic"),
+        ({"metric": "virtual"}, "semantic"),
+        ({"rule": "magic"}, "surplus"),
+        ({"beta": float("inf")}, "beta"),
+    ],
+)
+def test_bad_arguments_say_what_to_pass(options, message):
+    with pytest.raises(SemvizError, match=message):
+        estimate_gain(made_trace(np.linspace(9, 1, 9), virtual=np.linspace(0, 1, 9)), **options)
+
+
+def test_the_bootstrap_is_the_same_twice():
+    trace = made_trace(np.linspace(9, 1, 9), noise=0.5)
+    np.testing.assert_array_equal(trace.gain().gains_low, trace.gain().gains_low)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.spatial.distance import cosine
+from scipy.special import log_softmax
+
+from semviz.errors import SemvizError
+from semviz.metrics import METRICS, View, metric, resolve
+from semviz.transitions import slerp, virtual
+
+N, D, C = 6, 8, 11
+
+
+@pytest.fixture
+def view():
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    candidates = torch.nn.functional.normalize(normal(C, D), dim=-1)
+    target = torch.arange(N) % C
+    logits = 3 * normal(N, C)
+    return View(
+        space=2,
+        states=normal(N, D),
+        virtual=normal(N, D),
+        basis=candidates[target],
+        target=target,
+        candidates=lambda: candidates,
+        temperature=0.1,
+        read=lambda: logits,
+    )
+
+
+def value(key, view):
+    return METRICS[key].function(view).numpy()
+
+
+def test_geometric_metrics_against_scipy(view):
+    expected = [cosine(view.states[i], view.basis[i]) for i in range(N)]
+    np.testing.assert_allclose(value("target", view), expected, atol=1e-6)
+    expected = [cosine(view.states[i], view.virtual[i]) for i in range(N)]
+    np.testing.assert_allclose(value("virtual", view), expected, atol=1e-6)
+
+
+def test_surprises_against_scipy_in_float64(view):
+    rows = np.arange(N)
+    lens = -log_softmax(view.read().double().numpy(), axis=1)[rows, view.target]
+    np.testing.assert_allclose(value("lens", view), lens, rtol=1e-5)
+    states = view.states.double().numpy()
+    cosines = (states / np.linalg.norm(states, axis=1, keepdims=True)) @ view.candidates().double().numpy().T
+    semantic = -log_softmax(cosines / 0.1, axis=1)[rows, view.target]
+    np.testing.assert_allclose(value("semantic", view), semantic, rtol=1e-5, atol=1e-6)
+
+
+def test_rank_against_scipy(view):
+    ranks = [stats.rankdata(-row, method="min")[t] - 1 for row, t in zip(view.read().numpy(), view.target, strict=True)]
+    np.testing.assert_allclose(value("rank", view), np.log1p(ranks) / math.log1p(C), rtol=1e-6)
+
+
+def test_ties_share_the_better_rank(view):
+    flat = View(**{**vars_of(view), "read": lambda: torch.zeros(N, C)})
+    assert (value("rank", flat) == 0).all()
+
+
+def vars_of(view):
+    return {name: getattr(view, name) for name in View.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("key", list(METRICS))
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+def test_values_stay_in_their_range_at_every_scale(view, key, scale):
+    logits = scale * view.read()
+    scaled = View(**{**vars_of(view), "states": scale * view.states, "read": lambda: logits})
+    found, facts = value(key, scaled), METRICS[key]
+    assert np.isfinite(found).all()
+    assert (found >= facts.low).all()
+    assert facts.high is None or (found <= facts.high).all()
+
+
+@pytest.mark.parametrize("key", ["target", "virtual"])
+def test_extremes_of_angles(view, key):
+    goal = view.basis if key == "target" else view.virtual
+    same = View(**{**vars_of(view), "states": 3 * goal})
+    opposite = View(**{**vars_of(view), "states": -2 * goal})
+    np.testing.assert_allclose(value(key, same), 0, atol=1e-6)
+    np.testing.assert_allclose(value(key, opposite), 2, atol=1e-6)
+
+
+def test_a_user_adds_a_metric_in_five_lines(view):
+    @metric("test-norm", title="length", unit="", low=0, high=None, loss_like=False, definition="length of f")
+    def norm(view):
+        return view.states.norm(dim=-1)
+
+    try:
+        assert resolve("test-norm") == ("test-norm",)
+        np.testing.assert_allclose(value("test-norm", view), np.linalg.norm(view.states, axis=1), rtol=1e-6)
+        with pytest.raises(SemvizError, match="already"):
+            metric("test-norm", title="", unit="", low=0, high=None, loss_like=False, definition="")(norm)
+    finally:
+        METRICS.pop("test-norm")
+
+
+def test_unknown_metrics_are_named_beside_the_known_ones():
+    with pytest.raises(SemvizError, match=r"\['warp'\].*semantic"):
+        resolve(["lens", "warp"])
+    with pytest.raises(SemvizError, match="metrics"):
+        resolve([])
+
+
+def test_slerp_turns_at_constant_speed_and_ends_where_it_should():
+    a, b = torch.tensor([[2.0, 0, 0]]), torch.tensor([[0, 0.5, 0]])
+    for t in (0.0, 0.25, 0.5, 1.0):
+        angle = t * math.pi / 2
+        expected = torch.tensor([[math.cos(angle), math.sin(angle), 0]])
+        torch.testing.assert_close(slerp(a, b, t), expected, atol=1e-6, rtol=0)
+
+
+def test_slerp_of_parallel_and_opposite_directions_is_finite():
+    a = torch.tensor([[1.0, 0, 0]])
+    torch.testing.assert_close(slerp(a, 5 * a, 0.3), a)
+    assert slerp(a, -a, 0.3).isfinite().all()
+    nearly = a + torch.tensor([[0, 1e-4, 0]])
+    torch.testing.assert_close(slerp(a, nearly, 0.5), torch.tensor([[1.0, 0.5e-4, 0]]), atol=1e-7, rtol=0)
+
+
+def test_lerp_and_slerp_agree_at_both_ends_and_in_the_middle():
+    a, b = torch.randn(4, 5), torch.randn(4, 5)
+    for t in (0.0, 0.5, 1.0):
+        cosines = torch.cosine_similarity(virtual(a, b, t, path="lerp"), virtual(a, b, t, path="slerp"))
+        torch.testing.assert_close(cosines, torch.ones(4), atol=1e-5, rtol=0)

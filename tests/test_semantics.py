@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from semviz.semantics import SemanticBases, fidelity
+
+
+@pytest.fixture
+def head():
+    return torch.randn(50, 12, generator=torch.Generator().manual_seed(0))
+
+
+def test_rows_are_those_of_the_pseudo_inverse(head):
+    expected = torch.linalg.pinv(head.double()).T.float()
+    ids = torch.tensor([3, 49, 0])
+    torch.testing.assert_close(SemanticBases(head).rows(ids), expected[ids], rtol=1e-5, atol=1e-6)
+
+
+def test_ridge_is_in_units_of_the_mean_eigenvalue(head):
+    w = head.double()
+    gram = w.T @ w
+    expected = w @ torch.linalg.inv(gram + 0.1 * gram.trace() / 12 * torch.eye(12, dtype=torch.float64))
+    torch.testing.assert_close(SemanticBases(head, ridge=0.1).rows(torch.arange(50)), expected.float())
+
+
+def test_infinite_ridge_gives_the_heads_own_directions(head):
+    torch.testing.assert_close(
+        SemanticBases(head, ridge=math.inf).unit_rows(), torch.nn.functional.normalize(head, dim=-1)
+    )
+    close = torch.cosine_similarity(SemanticBases(head, ridge=1e6).rows(torch.arange(50)), head)
+    torch.testing.assert_close(close, torch.ones(50), atol=1e-5, rtol=0)
+
+
+def test_padded_rows_are_dropped_before_the_gram_matrix(head):
+    padded = torch.cat([head, 100 * torch.ones(14, 12)])
+    bases = SemanticBases(padded, size=50)
+    assert bases.size == 50
+    torch.testing.assert_close(bases.unit_rows(), SemanticBases(head).unit_rows())
+
+
+def test_a_rank_deficient_head_has_bases():
+    head = torch.randn(50, 12)
+    head[:, 5] = 0
+    assert SemanticBases(head).rows(torch.arange(3)).isfinite().all()
+
+
+def test_fidelity_counts_agreement(head):
+    bases = SemanticBases(head, ridge=math.inf)
+    frames = head[:10].clone()
+    logits = torch.zeros(10, 50)
+    logits[torch.arange(10), torch.arange(10)] = 1
+    assert fidelity(bases, frames, logits) == 1.0
+    logits[:5] = 0
+    logits[:5, 40] = 1
+    assert fidelity(bases, frames, logits) == 0.5

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import semviz as sv
+from semviz.errors import SemvizError
+from semviz.run import Run
+from semviz.runs import Runs
+
+QUICK = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "progress": False}
+
+
+@pytest.fixture
+def swept(tiny, mood):
+    return sv.sweep(tiny, mood, seeds=(0, 1), **QUICK)
+
+
+def test_every_boundary_by_default(tiny, swept):
+    table = swept.table()
+    assert table["boundary"].tolist() == [0, 1, 2, 3]
+    assert table["runs"].tolist() == [2] * 4
+    assert table["name"].tolist() == ["full", "k=1", "half", "last"]
+    assert len(swept) == len(swept.frame()) == 8
+    assert (table["low"] <= table["accuracy"]).all()
+    assert (table["accuracy"] <= table["high"]).all()
+
+
+def test_benefit_and_speedup_are_relative_to_full_finetuning(swept):
+    table = swept.table().set_index("name")
+    assert table.loc["full", "speedup"] == 1
+    assert table.loc["full", "benefit"] == 1
+    full, last = table.loc["full", "accuracy"], table.loc["last", "accuracy"]
+    assert table.loc["last", "benefit"] == pytest.approx((last - swept.zero_shot) / (full - swept.zero_shot))
+
+
+def test_the_recommended_scope_is_named(tiny, mood):
+    gain = sv.trace(tiny, mood, progress=False).gain()
+    runs = sv.sweep(tiny, mood, [sv.Scope.full(tiny), gain.scope()], gain=gain, **QUICK)
+    names = runs.table()["name"].tolist()
+    assert any("recommended" in name for name in names)
+    assert np.isfinite(runs.table()["predicted"]).all() == np.isfinite(gain.benefit).all()
+
+
+def test_scopes_of_one_sweep_differ_in_nothing_but_the_scope(swept):
+    frame = swept.frame()
+    assert frame["steps"].nunique() == frame["epochs"].nunique() == 1
+
+
+def test_a_second_sweep_reads_the_store_and_trains_nothing(tiny, mood, tmp_path, monkeypatch):
+    first = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
+    assert len(list(tmp_path.glob("*.json"))) == 4
+    monkeypatch.setattr("semviz.sweeps.finetune", lambda *_a, **_k: pytest.fail("trained again"))
+    again = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
+    assert first.table().equals(again.table())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(tiny, mood, tmp_path, monkeypatch):
+    real, done = sv.finetune, []
+
+    def stops(*args, **options):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*args, **options)
+
+    monkeypatch.setattr("semviz.sweeps.finetune", stops)
+    with pytest.raises(KeyboardInterrupt):
+        sv.sweep(tiny, mood, store=tmp_path, **QUICK)
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    monkeypatch.setattr("semviz.sweeps.finetune", lambda *a, **k: done.append(1) or real(*a, **k))
+    resumed = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
+    assert len(done) == 4
+    undisturbed = sv.sweep(tiny, mood, **QUICK)
+    columns = ["boundary", "accuracy", "lr", "trainable"]
+    assert resumed.table()[columns].equals(undisturbed.table()[columns])
+
+
+def test_runs_survive_a_round_trip(swept):
+    for run in swept:
+        again = Run.from_record(json.loads(json.dumps(run.record())))
+        assert again.record() == run.record()
+        assert again.scope == run.scope
+
+
+def test_files_that_are_no_runs(tiny, mood, tmp_path):
+    sv.sweep(tiny, mood, [sv.Scope.last(tiny)], store=tmp_path, **QUICK)
+    (path,) = tmp_path.glob("*.json")
+    whole = path.read_text()
+    path.write_text(whole[:100])
+    with pytest.raises(SemvizError, match="delete it"):
+        sv.sweep(tiny, mood, [sv.Scope.last(tiny)], store=tmp_path, **QUICK)
+    path.write_text(whole.replace('"format": 1', '"format": 99'))
+    with pytest.raises(SemvizError, match="update semviz"):
+        sv.sweep(tiny, mood, [sv.Scope.last(tiny)], store=tmp_path, **QUICK)
+
+
+def test_language_modelling_tables_are_in_nats(tiny, stories):
+    runs = sv.sweep(tiny, stories, [sv.Scope.full(tiny), sv.Scope.last(tiny)], **QUICK)
+    table = runs.table()
+    assert runs.score == "loss"
+    assert (table["loss_low"] <= table["loss"]).all()
+    assert (table["loss"] <= table["loss_high"]).all()
+    assert "nats" in runs.answer()
+
+
+def test_the_answer_names_blocks_parameters_and_scores(swept):
+    answer = swept.answer()
+    assert "train block" in answer
+    assert "% accuracy" in answer
+    assert answer.endswith(".")
+
+
+@pytest.mark.parametrize("options", [{"scopes": []}, {"seeds": ()}, {"methods": ()}])
+def test_empty_lists(tiny, mood, options):
+    with pytest.raises(SemvizError, match="is empty"):
+        sv.sweep(tiny, mood, **{"scopes": None, **options}, **QUICK)
+
+
+def test_no_runs():
+    with pytest.raises(SemvizError, match="no run"):
+        Runs((), zero_shot=0.5)
