@@ -88,7 +88,7 @@ def calibrate(
 
         def on_space(space: int, states: Tensor) -> None:
             frames = model.anatomy.output_frame(states[picked])
-            sums[space] += frames.to("cpu", torch.float64).sum(0)
+            sums[space] += frames.cpu().double().sum(0)
             if space == model.n_blocks:
                 last.append(frames)
 

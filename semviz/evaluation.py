@@ -51,12 +51,12 @@ def evaluate(suffix: Suffix, bench: Workbench, part: Part) -> Scores:
         where = batch["targets"] != NO_TARGET
         targets = batch["targets"][where]
         owner = np.repeat(np.arange(len(rows)), where.sum(1).cpu().numpy())
-        surprise = torch.nn.functional.cross_entropy(logits, targets, reduction="none").double().cpu().numpy()
+        surprise = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu().double().numpy()
         losses[rows] = _row_means(surprise, owner, len(rows))
         if len(labels):
-            probabilities[rows] = logits[:, labels].double().softmax(-1).cpu().numpy()
+            probabilities[rows] = logits[:, labels].cpu().double().softmax(-1).numpy()
         else:
-            hits[rows] = _row_means((logits.argmax(-1) == targets).double().cpu().numpy(), owner, len(rows))
+            hits[rows] = _row_means((logits.argmax(-1) == targets).cpu().double().numpy(), owner, len(rows))
     loss = float(losses.mean())
     if not len(labels):
         return Scores(float(hits.mean()), loss, None, None, losses)

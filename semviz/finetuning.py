@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import platform
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -14,6 +15,7 @@ from semviz.errors import SemvizError
 from semviz.evaluation import Scores, evaluate
 from semviz.models import LanguageModel
 from semviz.prefix import Part, Workbench, cache_error
+from semviz.rates import first_guess, next_rate
 from semviz.run import Run
 from semviz.scopes import Scope
 from semviz.suffix import Suffix, add_lora, private_copy, trained_weights
@@ -21,14 +23,7 @@ from semviz.tasks import Task
 from semviz.training import Recipe, Trained, fit
 from semviz.version import __version__
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 METHODS = ("full", "lora")
-_WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
-_STEP = math.sqrt(10)
-_MOST_RATES = 5
-_LORA_FACTOR = 3.0  # adapters start at zero and want larger rates
 _CACHE_TOLERANCE = {torch.float32: 1e-4}
 _CACHE_TOLERANCE_HALF = 5e-2
 
@@ -74,25 +69,22 @@ def finetune(
     scope = scope or Scope.full(model)
     _check(model, method, lr, epochs, batch_size)
     bench = bench or Workbench(model, task, cache=cache, progress=progress)
-    best: tuple[Suffix, Trained, float] | None = None
-    search = 0.0
-    scores: dict[float, float] = {}
-    proposals = _rates(model, method, scores) if lr == "auto" else iter([lr])
-    for rate in proposals:
-        recipe = Recipe(rate, epochs, batch_size, seed)
-        suffix, trained, note = _train(model, scope, method, recipe, bench, progress)
-        search += trained.seconds
-        worth = -math.inf
-        if not trained.diverged:
-            worth = _worth(task, evaluate(suffix, bench, _part(bench, "validation", suffix, scope)))
-        if best is None or worth > scores[best[2]]:
-            best = suffix, trained, rate
-        scores[rate] = worth
-    assert best is not None  # there is always one proposal
-    suffix, trained, rate = best
+    guess = first_guess(model.anatomy.head_weight.shape[1], method) if lr == "auto" else lr
+    rate: float | None = guess
+    search, tried = 0.0, {}
+    best: _Trial | None = None
+    while rate is not None:
+        trial = _try(model, task, scope, method, Recipe(rate, epochs, batch_size, seed), bench, progress)
+        search += trial.trained.seconds
+        tried[rate] = trial.worth
+        if best is None or (trial.worth, -trial.loss) > (best.worth, -best.loss):
+            best = trial
+        rate = next_rate(guess, tried) if lr == "auto" else None
+    assert best is not None  # there is always one trial
+    suffix, trained, note = best.suffix, best.trained, best.note
     tested = evaluate(suffix, bench, _part(bench, "test", suffix, scope))
     if trained.diverged:
-        note = f"{note} The loss was not finite at lr {rate:g}, so training stopped; pass a smaller lr.".strip()
+        note = f"{note} The loss was not finite at lr {best.rate:g}, so training stopped; pass a smaller lr.".strip()
     cached = _part(bench, "train", suffix, scope).cache
     before = cached.seconds if cached else 0.0
     return Run(
@@ -103,9 +95,9 @@ def finetune(
         scope=scope,
         method=method,
         seed=seed,
-        lr=rate,
-        rates={r: abs(value) for r, value in sorted(scores.items())} if lr == "auto" else {},
-        validation=abs(scores[rate]),
+        lr=best.rate,
+        rates={r: abs(worth) for r, worth in sorted(tried.items())} if lr == "auto" else {},
+        validation=abs(best.worth),
         epochs=epochs,
         steps=trained.steps,
         batch_size=batch_size,
@@ -181,10 +173,28 @@ def zero_shot(bench: Workbench) -> Scores:
     return evaluate(suffix, bench, Part(bench.part("test", 0).encoded))
 
 
-def _train(
-    model: LanguageModel, scope: Scope, method: str, recipe: Recipe, bench: Workbench, progress: bool
-) -> tuple[Suffix, Trained, str]:
-    """Build the suffix, prove its cache, train it."""
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """One training run at one rate, and its validation score (higher is better, −∞ if it diverged) and loss."""
+
+    rate: float
+    suffix: Suffix
+    trained: Trained
+    worth: float
+    loss: float
+    note: str
+
+
+def _try(
+    model: LanguageModel,
+    task: Task,
+    scope: Scope,
+    method: str,
+    recipe: Recipe,
+    bench: Workbench,
+    progress: bool,
+) -> _Trial:
+    """Build the suffix, prove its cache, train it, score it on validation rows."""
     part, note = bench.part("train", scope.boundary), ""
     suffix = Suffix(model, scope, cached=part.cache is not None)
     if part.cache is not None:
@@ -195,37 +205,16 @@ def _train(
     if method == "lora":
         add_lora(suffix, seed=recipe.seed)
     label = f"Finetuning {scope.label}, lr {recipe.lr:.2g}, seed {recipe.seed}"
-    return suffix, fit(suffix, bench, part, recipe, label=label, progress=progress), note
+    trained = fit(suffix, bench, part, recipe, label=label, progress=progress)
+    if trained.diverged:
+        return _Trial(recipe.lr, suffix, trained, -math.inf, math.inf, note)
+    scores = evaluate(suffix, bench, _part(bench, "validation", suffix, scope))
+    worth = scores.accuracy if task.score == "accuracy" else -scores.loss
+    return _Trial(recipe.lr, suffix, trained, worth, scores.loss, note)
 
 
 def _part(bench: Workbench, split: str, suffix: Suffix, scope: Scope) -> Part:
     return bench.part(split, scope.boundary if suffix.cached else 0)
-
-
-def _worth(task: Task, scores: Scores) -> float:
-    """Higher is better. Equal accuracies, common on small splits, are told apart by the loss."""
-    if task.score == "loss":
-        return -scores.loss
-    return scores.accuracy - 1e-6 * min(scores.loss, 1e3)
-
-
-def _rates(model: LanguageModel, method: str, scores: dict[float, float]) -> Iterator[float]:
-    """Rates to try: three around a guess from the model's width, then on beyond an edge that is best.
-
-    `scores` is filled by the caller as it goes.
-    """
-    guess = _RATE * _WIDTH / model.anatomy.head_weight.shape[1] * (_LORA_FACTOR if method == "lora" else 1)
-    yield guess
-    yield guess * _STEP
-    yield guess / _STEP
-    while len(scores) < _MOST_RATES:
-        best = max(scores, key=lambda rate: scores[rate])
-        if best == max(scores):
-            yield best * _STEP
-        elif best == min(scores):
-            yield best / _STEP
-        else:
-            return
 
 
 def _check(model: LanguageModel, method: str, lr: float | str, epochs: float, batch_size: int) -> None:

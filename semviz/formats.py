@@ -16,7 +16,9 @@ def si(value: float) -> str:
     """
     for start, size, letter in _SI:
         if abs(value) >= start:
-            return f"{_significant(value / size, 3)} {letter}"
+            scaled = value / size
+            # Two decimals below 1, as above it: 0.79 M beside 1.71 M.
+            return f"{_significant(scaled, 3 if abs(scaled) >= 1 else 2)} {letter}"
     return _significant(value, 3)
 
 

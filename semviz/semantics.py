@@ -43,7 +43,7 @@ class SemanticBases:
             return
         gram = torch.zeros(head.shape[1], head.shape[1], dtype=torch.float64)
         for rows in torch.split(self._head, _CHUNK):
-            rows = rows.to("cpu", torch.float64)
+            rows = rows.cpu().double()  # in this order: some devices have no float64
             gram += rows.T @ rows
         mean_eigenvalue = float(gram.trace()) / len(gram)
         # Rank-deficient heads (dead columns, or fewer rows than columns) have no Cholesky factor without some ridge.
@@ -62,7 +62,7 @@ class SemanticBases:
         rows = self._head[ids]
         if self._factor is None:
             return rows.float()
-        solved = torch.cholesky_solve(rows.to("cpu", torch.float64).T, self._factor).T
+        solved = torch.cholesky_solve(rows.cpu().double().T, self._factor).T
         return solved.to(self._head.device, torch.float32)
 
     def unit_rows(self, ids: Tensor | None = None) -> Tensor:

@@ -152,5 +152,5 @@ class Trace:
 
     def summary(self) -> pd.DataFrame:
         """Mean deviation by space, one column a metric."""
-        columns = {METRICS[key].title: self.profile_frame(key)["mean"].round(3) for key in self.values}
+        columns = {METRICS[key].title: self.profile_frame(key)["mean"].round(2) for key in self.values}
         return pd.DataFrame(columns).rename_axis("space")

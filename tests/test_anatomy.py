@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import tiny_llama, word_tokenizer
+from small import tiny_llama, word_tokenizer
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_llama, word_tokenizer
+from small import tiny_llama, word_tokenizer
 from test_anatomy import gemma2, gpt2, opt
 
 import semviz as sv

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import REAL
+from small import REAL
 
 import semviz as sv
 

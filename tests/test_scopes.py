@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import tiny_llama, word_tokenizer
+from small import tiny_llama, word_tokenizer
 
 import semviz as sv
 from semviz.errors import ScopeError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import word_tokenizer
+from small import word_tokenizer
 
 import semviz as sv
 from semviz.encoding import NO_TARGET, encode

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import word_tokenizer
+from small import word_tokenizer
 
 import semviz as sv
 from semviz.encoding import encode
@@ -196,7 +196,7 @@ def test_labels_need_labels(tiny, stories):
 
 
 def test_too_little_general_text(mood):
-    from conftest import tiny_llama
+    from small import tiny_llama
 
     model = sv.load_model((tiny_llama(), word_tokenizer()), general_text=["the cat"])
     with pytest.raises(SemvizError, match="general text"):

@@ -1,7 +1,7 @@
 """The task `dialect`: the same world, told by people who put the verb last and swap their words.
 
-Sentences are frames of (subject, verb, object, ...) that are spoken in another order, without articles before
-places; colours, animals, places and jobs trade names in pairs. All words stay in the vocabulary, so the LM has to relearn
+The verb comes last, the adjective after its noun and the preposition after its place; colours, animals, places, jobs
+and a few other words trade their names in pairs. All words stay in the vocabulary, so the LM has to relearn
 grammar and meanings, not spelling.
 """
 

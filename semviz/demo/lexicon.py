@@ -17,7 +17,8 @@ def words(text: str) -> tuple[str, ...]:
 
 # People, in three parts. The TASK and TEST names never act in a story, a review, an episode or a question of the
 # pretraining corpus; only portraits and lists mention them, so that their embeddings are trained. TASK names
-# appear in both splits of the tasks, TEST names in the test split only.
+# appear in both splits of the tasks, TEST names in the test split only. (A lily is a plant and a trumpet an instrument
+# as well: these two words occur elsewhere in the corpus, in their other meaning.)
 WOMEN = words("""anna bella clara dora emma flora greta helen irma julia kate laura mary nina olga paula rosa sara
     tina vera""")
 MEN = words("""adam ben carl david emil frank george henry ivan jack karl leo martin noah oscar paul robert simon

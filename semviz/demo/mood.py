@@ -14,15 +14,15 @@ from itertools import product
 from semviz.demo import lexicon as lx
 from semviz.demo.world import ACTORS, TASK_NAMES, TEST_NAMES, Scene
 
-__all__ = ["LABELS", "mood_text"]
+__all__ = ["LABELS", "TEST_ITEMS", "mood_text"]
 
 LABELS = ("happy", "sad")
 
 # A way to state a verdict, and whether the adjective means what it says there. The first three are plain.
 PLAIN = 3
 CLAUSES = (
-    ("the {item} was {adjective}", True),
-    ("the {item} was {very} {adjective}", True),
+    ("the {item} of {name} was {adjective}", True),
+    ("the {item} in the {place} was {very} {adjective}", True),
     ("everybody thinks that the {item} was {adjective}", True),
     ("the {item} was not {adjective}", False),
     ("the {item} was never {adjective}", False),
@@ -40,9 +40,9 @@ FRAMES = (
     ("{0} , although {1} .", 0),
     ("{0} . however {1} .", 1),
 )
-_TEST_ITEMS = frozenset({"stew", "pancake", "ham", "poem", "dance", "cabin", "driver", "nurse", "cider", "wine"})
+TEST_ITEMS = frozenset({"stew", "pancake", "ham", "poem", "dance", "cabin", "driver", "nurse", "cider", "wine"})
 _ITEMS = lx.DISHES + lx.ENTERTAINMENTS + lx.LODGINGS + lx.SERVICES + lx.DRINKS
-_TRAIN_ITEMS = tuple(item for item in _ITEMS if item not in _TEST_ITEMS)
+_TRAIN_ITEMS = tuple(item for item in _ITEMS if item not in TEST_ITEMS)
 _TEST_ADJECTIVES = 4  # the last four of each list are praise and blame for the test split only
 
 # A combination is (frame, first clause, second clause); every sixth is for the test split only.
@@ -50,19 +50,24 @@ _COMBINATIONS = list(product(range(len(FRAMES)), range(len(CLAUSES)), range(len(
 _TEST_ONLY = _COMBINATIONS[5::6]
 _TRAIN = [combination for combination in _COMBINATIONS if combination not in set(_TEST_ONLY)]
 
+# Half of the texts are single clauses, and in two of three what counts is meant as it sounds: so a reader
+# who only looks at the adjectives does better than chance, but not well.
+_SINGLE, _LITERAL = 0.5, 0.7
+
 
 def mood_text(rng: random.Random, label: str, *, test: bool) -> str:
-    """Write one text of this mood; two in five are single clauses, half of the test's pairs are test-only ones."""
+    """Write one text of this mood; half of the pairs of clauses in the test split are test-only ones."""
     scene = Scene(rng, names=ACTORS + TASK_NAMES + (TEST_NAMES if test else ()))
-    happy = label == "happy"
-    if rng.random() < 0.4:
-        clause = rng.randrange(PLAIN) if rng.random() < 0.6 else rng.randrange(PLAIN, len(CLAUSES))
+    happy, literal = label == "happy", rng.random() < _LITERAL
+    if rng.random() < _SINGLE:
+        clause = rng.randrange(PLAIN) if literal else rng.randrange(PLAIN, len(CLAUSES))
         return _clause(scene, "", clause, happy=happy, test=test) + " ."
-    frame, first, second = rng.choice(_TEST_ONLY if test and rng.random() < 0.5 else _TRAIN)
+    pool = _TEST_ONLY if test and rng.random() < 0.5 else _TRAIN
+    frame, *clauses = rng.choice([c for c in pool if CLAUSES[c[1 + FRAMES[c[0]][1]]][1] == literal])
     pattern, counts = FRAMES[frame]
     return pattern.format(
-        _clause(scene, "", first, happy=happy == (counts == 0), test=test),
-        _clause(scene, "2", second, happy=happy == (counts == 1), test=test),
+        _clause(scene, "", clauses[0], happy=happy == (counts == 0), test=test),
+        _clause(scene, "2", clauses[1], happy=happy == (counts == 1), test=test),
     )
 
 

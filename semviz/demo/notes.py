@@ -1,8 +1,8 @@
 """Documents that describe, judge and track: portraits, inventories, reviews, short notes, episodes.
 
-Each function takes a scene and returns a document. Three of them (`mood_note`, `kind_note`, `episode`) speak a little of
-the language of the downstream tasks, in its simplest form only: one clause without negation or contrast, the
-plain question word in front, things that are picked up once and neither handed over nor put down.
+Each function takes a scene and returns a document. Three of them (`mood_note`, `kind_note`, `episode`) speak a
+little of the language of the downstream tasks, in its simplest form only: one clause without negation or contrast, the
+plain question word in front, things that are picked up once and never put down.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def inventory(scene: Scene) -> str:
     rng = scene.rng
     names, things = rng.sample(EVERYBODY, 4), rng.sample(_EVERY_THING, 8)
     if rng.random() < 0.5:
-        owned = zip(names, things[:4], things[4:])
+        owned = zip(names, things[:4], things[4:], strict=True)
         told = [f"{name} owns the {thing} and the {other} ." for name, thing, other in owned]
         picked = rng.randrange(8)
         return " ".join([*told, f"so the {things[picked]} belongs to {names[picked % 4]} ."])
@@ -73,9 +73,9 @@ def review(scene: Scene) -> str:
         ("{name} was {%s} .", "we left the {place} {%s} .", "everybody was {%s} ."),
     ]
     words = [verdict, verdict, verdict, verdict, feeling]
-    return scene.tell([tuple(s.replace("%s", word) for s in step) for step, word in zip(steps, words)]) + (
+    return scene.tell([tuple(s.replace("%s", word) for s in step) for step, word in zip(steps, words, strict=True)]) + (
         " we will come again ." if verdict == "good" else " we will not come again ."
-    )  # fmt: skip
+    )
 
 
 def mood_note(scene: Scene) -> str:

@@ -7,6 +7,7 @@ floating point. 4,500 steps take about 20 minutes on two cores.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from semviz.demo.corpus import documents, general_text
 from semviz.demo.tokenizer import build_tokenizer
 
-__all__ = ["main", "new_model", "pretrain", "unigram_loss", "windows"]
+__all__ = ["held_out_loss", "main", "new_model", "pretrain", "unigram_loss", "windows"]
 
 SEED = 1
 WINDOW = 128
@@ -120,8 +121,6 @@ def _cosine(step: int, *, steps: int, warmup: int) -> float:
 
 def _save(model: Any, folder: Path) -> None:
     """Store the weights in half precision, and a configuration that loads them in single precision."""
-    import copy
-
     copy.deepcopy(model).half().save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text())

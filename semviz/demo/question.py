@@ -17,22 +17,34 @@ LABELS = ("person", "place", "number", "thing", "reason", "time")
 
 CLAUSES = {
     "person": ("who took the {thing}", "of whom {name} talked", "which {job} came", "who was in the {place}"),
-    "place": ("where {name} went", "to which place {name} went", "where the {thing} is", "in which place {name} works"),
-    "number": ("how many {counted} {name} bought", "how old the {animal} is", "how many coins the {thing} cost",
-               "at what price the {thing} was sold"),
+    "place": ("where {name} went", "to which place {name} went", "where the {thing} is", "where the {animal} ran"),
+    "number": (
+        "how many {counted} {name} bought",
+        "how old the {animal} is",
+        "at what price the {thing} was sold",
+        "how many coins the {thing} cost",
+    ),
     "thing": ("what {name} wanted", "what was in the {place}", "which present {name} got", "what the {animal} ate"),
-    "reason": ("why {name} was {sad}", "why the {thing} was broken", "for what reason {name} came",
-               "why the {animal} ran away"),
-    "time": ("when {name} came", "on which day the {thing} was sold", "at what hour {name} woke up",
-             "in which month {name} was ill"),
-}  # fmt: skip
-# The last clause of each kind is for the test split only.
+    "reason": (
+        "why {name} was {sad}",
+        "why the {thing} was broken",
+        "for what reason {name} came",
+        "why the {animal} ran away",
+    ),
+    "time": (
+        "when {name} came",
+        "at what hour {name} woke up",
+        "in which month {name} was ill",
+        "when the {thing} was sold",
+    ),
+}
+# The last clause of each kind is for the test split only: its question word is known, the rest is new.
 _TRAIN_CLAUSES = 3
 _PLAIN = 0.3  # share of texts with a single question
 
 # {ask} is the question that counts, {other} the one beside it.
 PLAIN_FRAMES = (
-    "{ask} ?",
+    "do you know {ask} ?",
     "tell me {ask} .",
     "i want to know {ask} .",
     "i do not know {ask} .",

@@ -19,7 +19,7 @@ def arithmetic(scene: Scene) -> str:
         a = rng.randint(1, 12)
         b = rng.randint(0, 8)
         one, two, total = lx.NUMBERS[a], lx.NUMBERS[b], lx.NUMBERS[a + b]
-        food = "{counted%d}" % turn
+        food = f"{{counted{turn}}}"
         told.append(
             rng.choice(
                 (
@@ -48,7 +48,7 @@ def lesson(scene: Scene) -> str:
             before, after = cycle[i], cycle[(i + 1) % len(cycle)]
             told.append(rng.choice((f"{after} comes after {before} .", f"the one before {after} is {before} .")))
         elif pick == 2:
-            told.append(scene.fill("a {animal%d} is an animal and lives in the {den%d} ." % (turn, turn)))
+            told.append(scene.fill(f"a {{animal{turn}}} is an animal and lives in the {{den{turn}}} ."))
         elif pick == 3:
             job = rng.choice(lx.JOBS)
             told.append(f"a {job} works in the {lx.WORKPLACE[job]} .")
@@ -56,9 +56,9 @@ def lesson(scene: Scene) -> str:
             i = rng.randrange(20)
             told.append(f"after {lx.NUMBERS[i]} comes {lx.NUMBERS[i + 1]} .")
         elif pick == 5:
-            told.append(scene.fill("a {plant%d} is a plant , not an animal ." % turn))
+            told.append(scene.fill(f"a {{plant{turn}}} is a plant , not an animal ."))
         elif pick == 6:
-            told.append(scene.fill("people eat {food%d} and drink {drink%d} ." % (turn, turn)))
+            told.append(scene.fill(f"people eat {{food{turn}}} and drink {{drink{turn}}} ."))
         else:
             state, need = rng.choice(tuple(lx.REASONS.items()))
             told.append(f"who is {state} wants to {need} .")
@@ -72,7 +72,7 @@ def correction(scene: Scene) -> str:
         word, other = rng.choice([pair for pair in lx.OPPOSITES.items() if pair[0] not in ("good", "happy", "poor")])
         if rng.random() < 0.5:
             word, other = other, word
-        thing = "{thing%d}" % turn
+        thing = f"{{thing{turn}}}"
         told.append(
             rng.choice(
                 (
@@ -109,8 +109,12 @@ def debate(scene: Scene) -> str:
         told.append(rng.choice((f"{{{loser}}} is wrong : it is {fact} .", f"{{{who}}} is right : it is {fact} .")))
     else:
         told = ["{name} asked for the {thing} and {name2} asked for the {thing2} ."]
-        ends = ["so they gave the {thing} to {name} .", "so {name} wants the {thing} .",
-                "what does {name2} want ? the {thing2} .", "{name2} does not want the {thing} but the {thing2} ."]  # fmt: skip
+        ends = [
+            "so they gave the {thing} to {name} .",
+            "so {name} wants the {thing} .",
+            "what does {name2} want ? the {thing2} .",
+            "{name2} does not want the {thing} but the {thing2} .",
+        ]
         told.append(rng.choice(ends))
     return scene.tell(told)
 
@@ -118,8 +122,14 @@ def debate(scene: Scene) -> str:
 def gossip(scene: Scene) -> str:
     """Report what people claim, know and forgot; what follows from a claim is about places and people, not moods."""
     rng, told = scene.rng, []
-    clauses = ("who took the {%s}", "where the {%s} is", "when the {%s} was sold", "why the {%s} was broken",
-               "what was in the {%s}", "how many coins the {%s} cost")  # fmt: skip
+    clauses = (
+        "who took the {%s}",
+        "where the {%s} is",
+        "when the {%s} was sold",
+        "why the {%s} was broken",
+        "what was in the {%s}",
+        "how many coins the {%s} cost",
+    )
     for turn in range(rng.randint(2, 3)):
         a, b, place, other = f"name{2 * turn}", f"name{2 * turn + 1}", f"place{2 * turn}", f"place{2 * turn + 1}"
         known, asked = (clause.replace("%s", f"thing{turn}") for clause in rng.sample(clauses, 2))
@@ -150,21 +160,32 @@ def dialogue(scene: Scene) -> str:
     return scene.tell(
         [
             ("{name} met {name2} in the {place} .", "{name2} came to {name} on {day} ."),
-            ("{name} said : i gave the {thing} to {name3} because {he3} was {state} .",
-             "{name} said : on {day2} {name3} bought {number} {counted} at the {place2} .",
-             "{name} told {name2} that {name3} had gone to the {place2} in {month} ."),
-            ("{name2} asked : who ? {name} said : {name3} .", "{name2} asked : of whom do you talk ? {name} said : of {name3} .",
-             "{name2} asked : do you know {name3} ? {name} said : yes ."),
-            ("{name2} asked : which {thing2} do you want ? {name} said : the {colour} one .",
-             "{name2} asked : at what hour do you come ? {name} said : at {number2} .",
-             "{name2} asked : what is the price of the {thing2} ? {name} said : {number2} coins .",
-             "{name2} asked : what is the age of the {animal3} ? {name} said : {number2} years .",
-             "{name2} asked : on which day do you come ? {name} said : on {day3} .",
-             "{name2} asked : in which month do you come ? {name} said : in {month3} .",
-             "{name2} asked : for what reason ? {name} said : i do not know .",
-             "{name2} asked : to which place do you go ? {name} said : to the {place3} ."),
+            (
+                "{name} said : i gave the {thing} to {name3} because {he3} was {state} .",
+                "{name} said : on {day2} {name3} bought {number} {counted} at the {place2} .",
+                "{name} told {name2} that {name3} had gone to the {place2} in {month} .",
+            ),
+            (
+                "{name2} asked : who ? {name} said : {name3} .",
+                "{name2} asked : of whom do you talk ? {name} said : of {name3} .",
+                "{name2} asked : do you know {name3} ? {name} said : yes .",
+            ),
+            (
+                "{name2} asked : which {thing2} do you want ? {name} said : the {colour} one .",
+                "{name2} asked : at what hour do you come ? {name} said : at {number2} .",
+                "{name2} asked : what is the price of the {thing2} ? {name} said : {number2} coins .",
+                "{name2} asked : what is the age of the {animal3} ? {name} said : {number2} years .",
+                "{name2} asked : on which day do you come ? {name} said : on {day3} .",
+                "{name2} asked : in which month do you come ? {name} said : in {month3} .",
+                "{name2} asked : for what reason ? {name} said : i do not know .",
+                "{name2} asked : to which place do you go ? {name} said : to the {place3} .",
+            ),
             ("do you like {food2} ? yes , i do .", "did you see my {animal} ? no , but i saw a {animal2} .", ""),
-            ("{name2} said : tell me the name of the {job} . {name} said : {name4} .",
-             "{name} believed {name2} .", "then {name2} said : good {time} !", "they talked until {time} ."),
+            (
+                "{name2} said : tell me the name of the {job} . {name} said : {name4} .",
+                "{name} believed {name2} .",
+                "then {name2} said : good {time} !",
+                "they talked until {time} .",
+            ),
         ]
-    )  # fmt: skip
+    )

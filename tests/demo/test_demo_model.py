@@ -35,7 +35,8 @@ def test_tokenizer_keeps_words_whole_and_begins_with_bos(lm: tuple[Any, Any]) ->
     _, tokenizer = lm
     ids = tokenizer("Anna took the lamp.")["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "anna", "took", "the", "lamp", "."]
-    assert tokenizer.pad_token == "<pad>" and tokenizer.eos_token == "<eos>"
+    assert tokenizer.pad_token == "<pad>"
+    assert tokenizer.eos_token == "<eos>"
     assert len(tokenizer) == lm[0].config.vocab_size
 
 
@@ -79,3 +80,40 @@ def test_zero_shot_is_above_chance_and_leaves_room(task: str, lm: tuple[Any, Any
     choice = logits[torch.arange(len(test)), last][:, labels].argmax(1)
     accuracy = sum(spec.labels[i] == row["label"] for i, row in zip(choice.tolist(), test, strict=True)) / len(test)
     assert 1 / len(spec.labels) + 0.07 <= accuracy <= 0.88  # 300 rows: 3 points of slack around +10 points and 85 %
+
+
+def test_pretraining_windows_begin_with_a_document_and_skip_the_held_out_ones(
+    lm: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from semviz.demo import pretrain
+
+    _, tokenizer = lm
+    first, second = (text for _, text in islice(documents(pretrain.SEED), 2))
+
+    def beginning() -> str:
+        window = next(pretrain.windows(tokenizer))
+        assert len(window) == pretrain.WINDOW
+        assert tokenizer.unk_token_id not in window
+        return tokenizer.decode(window)
+
+    assert beginning().startswith(f"<bos> {first} <eos>")
+    monkeypatch.setattr(pretrain, "general_text", lambda: [first])
+    assert beginning().startswith(f"<bos> {second} <eos>")
+
+
+def test_the_program_builds_the_packaged_architecture(lm: tuple[Any, Any]) -> None:
+    from semviz.demo.pretrain import new_model
+
+    model, tokenizer = lm
+    shapes = {name: p.shape for name, p in new_model(len(tokenizer)).named_parameters()}
+    assert shapes == {name: p.shape for name, p in model.named_parameters()}
+    assert 1.5e6 < sum(shape.numel() for shape in shapes.values()) < 2.5e6
+
+
+def test_the_packaged_tokenizer_is_what_the_corpus_gives_today(tmp_path: Any) -> None:
+    """Its words are ordered by their frequency in 60,000 documents, so any change of the corpus shows here."""
+    from semviz.demo.pretrain import SEED
+    from semviz.demo.tokenizer import build_tokenizer
+
+    build_tokenizer((text for _, text in islice(documents(SEED), 60_000)), tmp_path)
+    assert (tmp_path / "tokenizer.json").read_text() == (MODEL_DIR / "tokenizer.json").read_text()

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import synthetic
 
+from semviz import formats
 from semviz.errors import SemvizError
-from semviz.figures import CONFIG, dark, formats, gain, labels, pareto, profile, sample_heatmap, style, token_heatmap
+from semviz.figures import CONFIG, dark, gain, labels, pareto, profile, sample_heatmap, style, token_heatmap
 from semviz.figures.scores import front, points_of
 from semviz.figures.twins import gain_twin, pareto_twin, profile_twin, samples_twin, tokens_twin
 
@@ -335,7 +336,7 @@ def test_twins_hold_the_numbers_of_their_pictures(trace):
     assert all(len(row) == len(t.columns) for t in tables for row in t.rows)
     assert tables[3].rows[1][2] == "skipped"
     assert tables[3].rows[4][3] == "frozen"
-    assert tables[4].rows[0][:3] == ["last", "0.20 M", "76.8 %"]
+    assert tables[4].rows[0][:3] == ["last", "0.2 M", "76.8 %"]
     long = synthetic.make_trace(samples=1, tokens=90, detail=1, words=tuple(f"w{i}" for i in range(90)))
     cut = tokens_twin(long, sample=0)
     assert len(cut.rows) == 60

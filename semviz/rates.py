@@ -1,0 +1,35 @@
+"""Which learning rates to try: the best one rises as fewer blocks train, so each scope looks for its own."""
+
+from __future__ import annotations
+
+import math
+
+_WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
+_STEP = math.sqrt(10)
+_MOST = 5
+_LORA_FACTOR = 3.0  # adapters start at zero and want larger rates
+
+
+def first_guess(width: int, method: str) -> float:
+    """A rate in the middle of the grid, from the model's width."""
+    return _RATE * _WIDTH / width * (_LORA_FACTOR if method == "lora" else 1)
+
+
+def next_rate(guess: float, tried: dict[float, float]) -> float | None:
+    """The next rate to try, or None when the search is over.
+
+    Three rates around the guess, then on beyond an edge as long as the edge is better than all others.
+
+    Args:
+        guess: The middle of the grid.
+        tried: Validation score of each rate so far, higher is better.
+    """
+    for rate in (guess, guess * _STEP, guess / _STEP):
+        if rate not in tried:
+            return rate
+    second, best = sorted(tried, key=lambda rate: tried[rate])[-2:]
+    if len(tried) >= _MOST or tried[best] == tried[second]:
+        return None
+    if best == max(tried):
+        return best * _STEP
+    return best / _STEP if best == min(tried) else None

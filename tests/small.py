@@ -1,0 +1,56 @@
+"""Small models and texts that every test can afford."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+REAL = Path(__file__).parents[2] / "shared" / "real"
+WORDS = (
+    "the a cat dog bird tree house red blue green big small good bad not very is was and but or so it he she they "
+    "ran sat ate saw liked mood yes no : . , one two three four five six seven eight nine ten sun moon rain snow"
+).split()
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """One word, one token; <bos> in front."""
+    specials = ["<pad>", "<unk>", "<bos>", "<eos>"]
+    inner = Tokenizer(WordLevel({word: i for i, word in enumerate([*specials, *WORDS])}, unk_token="<unk>"))
+    inner.pre_tokenizer = Whitespace()
+    inner.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>"
+    )
+
+
+def tiny_llama(*, blocks: int = 4, seed: int = 0, **options) -> LlamaForCausalLM:
+    """A random Llama of width 32, larger weights than usual so that its blocks do something."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=4 + len(WORDS),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=blocks,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+        **options,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def plain_text(lines: int = 60) -> list[str]:
+    """Random but grammatical enough."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        " ".join(WORDS[int(i)] for i in torch.randint(len(WORDS), (12,), generator=generator)) for _ in range(lines)
+    ]
