@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
+
+from semviz.progress import progress_bar
 
 if TYPE_CHECKING:
     from semviz.encoding import Encoded
@@ -96,7 +97,7 @@ def stream(
     training, device, pad = model.model.training, model.device, pad_id(model)
     model.model.eval()
     try:
-        with tqdm(total=encoded.tokens, desc=label, unit=" tokens", disable=not progress, leave=False) as bar:
+        with progress_bar(encoded.tokens, label, unit="tokens", show=progress) as bar:
             for rows in batches(encoded, device=device):
                 batch = pad_batch(encoded, rows, pad=pad, device=device)
                 with model.anatomy.tap(start(batch)), suppress(Enough):

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tqdm.auto import tqdm
-
 from semviz.errors import SemvizError
 from semviz.finetuning import finetune, run_key, zero_shot
 from semviz.prefix import Workbench
+from semviz.progress import progress_bar
 from semviz.run import Run
 from semviz.runs import Runs
 from semviz.scopes import Scope
@@ -69,7 +68,7 @@ def sweep(
     runs: list[Run] = []
     # Boundary by boundary, so that each prefix runs once.
     plan = [(s, m) for s in sorted(chosen, key=lambda s: (s.boundary, s.blocks)) for m in methods]
-    with tqdm(total=len(plan) * len(seeds), desc=f"Sweep over {task.name}", unit=" runs", disable=not progress) as bar:
+    with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
         for scope, method in plan:
             rate: float | Literal["auto"] = lr
             for seed in seeds:

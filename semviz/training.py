@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
-from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+
+from semviz.progress import progress_bar
 
 if TYPE_CHECKING:
     from semviz.prefix import Part, Workbench
@@ -68,7 +69,7 @@ class _Watch(TrainerCallback):
             torch.cuda.reset_peak_memory_stats(device)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar = tqdm(total=state.max_steps, desc=self.label, unit=" steps", disable=not self.progress, leave=False)
+        self.bar = progress_bar(state.max_steps, self.label, unit="steps", show=self.progress)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.update()

@@ -23,6 +23,7 @@ WALK = (
 )
 TAKE = ("{he} took the {thing} .", "{he} got the {thing} .", "there {he} got the {thing} .")
 DROP = ("{he} dropped the {thing} .", "{he} left the {thing} there .", "there {he} dropped the {thing} .")
+_TOLD_ANEW = 0.25
 
 
 class _Episode:
@@ -31,7 +32,9 @@ class _Episode:
     def __init__(self, rng: random.Random, *, test: bool) -> None:
         names = ACTORS + TASK_NAMES + (TEST_NAMES if test else ())
         things = lx.THINGS + lx.TASK_THINGS + (lx.TEST_THINGS if test else ())
-        self.rng, self.test = rng, test
+        self.rng = rng
+        # A quarter of the test's episodes are told in ways that training never sees.
+        self.is_told_anew = test and rng.random() < _TOLD_ANEW
         self.scene = Scene(rng, names=names, classes={"thing": things})
         self.here = ""  # where the person is
         self.lies = ""  # where the thing is, unless it is carried
@@ -39,7 +42,7 @@ class _Episode:
         self.told: list[str] = []
 
     def say(self, ways: tuple[str, ...]) -> None:
-        sentence = self.rng.choice(ways if self.test and self.told else ways[:-1])
+        sentence = self.rng.choice(ways if self.is_told_anew and self.told else ways[:-1])
         if not self.told:  # the first sentence names the person
             sentence = sentence.replace("{he}", "{name}")
         self.told.append(self.scene.fill(sentence))
