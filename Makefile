@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 # What tests and notebooks need to be the same everywhere: no bars on stderr, no chatter, no network, one thread.
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error HF_HUB_OFFLINE=1 \
-	TOKENIZERS_PARALLELISM=false OMP_WAIT_POLICY=PASSIVE
+	TOKENIZERS_PARALLELISM=false GOMP_SPINCOUNT=10000
 
 .PHONY: demo lab test lint notebooks constraints clean
 

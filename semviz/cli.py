@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lab = commands.add_parser("lab", help="open JupyterLab on a notebook")
     lab.add_argument("notebook", nargs="?", default="notebooks/01_tour.ipynb", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    # Read when torch is loaded. Threads that spin while they wait are many times slower as soon as another program
-    # wants a core, and laptops and course servers are shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is loaded. Threads of GNU OpenMP that spin for long while they wait are many times slower as soon
+    # as another program wants a core, and laptops and course servers are shared.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return _report(options) if options.command == "report" else _lab(options)
     except SemvizError as error:
