@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _POSITIONS = 2000
 _TOKENS_A_TEXT = 64
 _MOST_SCORES = 2**26  # positions × vocabulary held at once while τ is fitted: 256 MB
-POOR_FIDELITY = 0.7
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _TEMPLATE = "report.html.j2"
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "plotly", "pandas", "numpy")
-_LOW_FIDELITY = 0.7
 
 
 def write_report(
@@ -178,10 +177,12 @@ def _facts(trace: TraceLike, gain: GainLike, runs: RunsLike) -> list[tuple[str, 
 
 def _fidelity(trace: TraceLike) -> str:
     """Warn where the semantic bases read the model badly."""
+    from semviz.traces import POOR_FIDELITY
+
     value = trace.meta.get("fidelity")
-    if value is None or value >= _LOW_FIDELITY:
+    if value is None or value >= POOR_FIDELITY:
         return ""
-    share, least = (f"{100 * part:.0f}\u00a0%" for part in (value, _LOW_FIDELITY))
+    share, least = (f"{100 * part:.0f}\u00a0%" for part in (value, POOR_FIDELITY))
     return (
         f"The semantic bases agree with the model's own choice at only {share} of positions (fidelity below {least}): "
         "read the semantic, target and virtual deviations with care, and trust the logit lens and measured runs more."

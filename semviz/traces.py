@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from semviz.gains import Gain
 
 _COUNTED = ("answer", "next")
+POOR_FIDELITY = 0.7  # below it the geometry of the semantic bases is a poor picture of what the model says
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +140,11 @@ class Trace:
     def __repr__(self) -> str:
         """One line: model, task, sizes, fidelity."""
         meta = self.meta
+        warning = ", low: trust the lens more than the angles" if meta["fidelity"] < POOR_FIDELITY else ""
         return (
             f"Trace({meta['model']} on {meta['task']}/{meta['split']}: {meta['samples']:,} samples, "
             f"{meta['positions']:,} positions × {self.n_blocks + 1} spaces; {', '.join(self.metrics)}; "
-            f"fidelity {meta['fidelity']:.2f}, τ {meta['tau']:.3f})"
+            f"fidelity {meta['fidelity']:.2f}{warning}, τ {meta['tau']:.3f})"
         )
 
     def _repr_html_(self) -> str:

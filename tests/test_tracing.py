@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -201,3 +203,9 @@ def test_too_little_general_text(mood):
     model = sv.load_model((tiny_llama(), word_tokenizer()), general_text=["the cat"])
     with pytest.raises(SemvizError, match="general text"):
         sv.trace(model, mood, **QUIET)
+
+
+def test_a_low_fidelity_is_said_in_the_repr(traced):
+    low, high = (dataclasses.replace(traced, meta={**traced.meta, "fidelity": value}) for value in (0.5, 0.9))
+    assert "low" in repr(low)
+    assert "low" not in repr(high)
