@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Read when the libraries are imported, below: the same quiet and offline surroundings however pytest is started.
+os.environ.update(
+    TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false"
+)
 
 import pytest
 import torch
