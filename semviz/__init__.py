@@ -13,6 +13,7 @@ from semviz.version import __version__
 
 if TYPE_CHECKING:
     from semviz.calibration import calibrate as calibrate
+    from semviz.differences import TraceDifference as TraceDifference
     from semviz.errors import SemvizError as SemvizError
     from semviz.finetuning import finetune as finetune
     from semviz.finetuning import load_run as load_run
@@ -41,6 +42,7 @@ _HOMES = {
     "SemvizError": "errors",
     "Task": "tasks",
     "Trace": "traces",
+    "TraceDifference": "differences",
     "calibrate": "calibration",
     "finetune": "finetuning",
     "load_model": "models",

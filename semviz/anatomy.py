@@ -9,22 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from semviz.blocks import find_blocks
 from semviz.errors import ModelError
+from semviz.modes import evaluating
+from semviz.placement import check_values, execution_device, weight_rows
+from semviz.proof import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-# Config entries by which model families scale their logits. Some multiply and some divide under similar names, so
-# both directions are tried and the model's own logits decide.
-_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
-_SOFTCAPS = ("final_logit_softcapping",)
-_PROBE_TOKENS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,23 +31,28 @@ class Anatomy:
 
     Attributes:
         model: The model itself, a `transformers.PreTrainedModel` with a language-modelling head.
+        body: The module that brings token ids through all blocks without the head, called with `input_ids`,
+            `attention_mask` (padding on the right) and `use_cache=False`.
         block_names: Dotted module names of blocks 1…L.
         tail: Modules between the last block and the head, in calling order.
-        head: The output projection, weight of shape (V, d).
+        head: The output projection, weight of shape (V, d').
+        tuple_output: Whether blocks return a tuple or list whose first item is the state.
+        entry_scale: Factor on a state before it enters the tail.
         scale: Factor on the head's output.
         softcap: Bound of the logits, `softcap · tanh(logits / softcap)`, or None.
-        tuple_output: Whether blocks return a tuple whose first item is the state.
         error: Largest |readout − logits| seen in the proof, relative to the logits' own size.
     """
 
     model: PreTrainedModel
+    body: nn.Module
     block_names: tuple[str, ...]
     tail: tuple[nn.Module, ...]
     head: nn.Module
+    tuple_output: bool
+    entry_scale: float = 1.0
     scale: float = 1.0
     softcap: float | None = None
-    tuple_output: bool = False
-    error: float = field(default=math.nan)
+    error: float = math.nan
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -62,9 +65,45 @@ class Anatomy:
         return len(self.block_names)
 
     @property
+    def vocabulary(self) -> int:
+        """V, the number of rows of the head."""
+        return self._head_shape[0]
+
+    @property
+    def width(self) -> int:
+        """d', the width of the output frame."""
+        return self._head_shape[1]
+
+    @property
+    def _head_shape(self) -> torch.Size:
+        return self.head.weight.shape  # type: ignore[return-value]
+
+    @property
     def head_weight(self) -> Tensor:
-        """The head's weight, shape (V, d)."""
-        return self.head.weight  # type: ignore[return-value]
+        """The head's weight, shape (V, d'), on `head_device`; a copy where accelerate has offloaded it."""
+        return weight_rows(self.head)[0]
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head's weight is the input embeddings' own."""
+        embeddings: Any = self.model.get_input_embeddings()
+        if self.head.weight is embeddings.weight:
+            return True
+        if not self.head.weight.is_meta or self.head.weight.shape != embeddings.weight.shape:
+            return False
+        # Offloading leaves two stand-ins of one parameter; a few rows tell them from two parameters.
+        some = torch.arange(min(self.vocabulary, 16), device=self.head_device)
+        return torch.equal(weight_rows(self.head, some)[0], weight_rows(embeddings, some)[0].to(self.head_device))
+
+    @property
+    def head_device(self) -> torch.device:
+        """Where frames and logits are."""
+        return execution_device(self.head)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids go."""
+        return execution_device(self.model.get_input_embeddings())
 
     def output_frame(self, states: Tensor) -> Tensor:
         """Carry states of any space into the frame that the head reads: tail(h).
@@ -73,12 +112,13 @@ class Anatomy:
             states: Block inputs or outputs, shape (…, d).
 
         Returns:
-            Shape (…, d'), where d' is the head's input width.
+            Shape (…, d'), where d' is the head's input width, on `head_device`.
         """
-        states = states.to(self.head_weight.device)
+        if self.entry_scale != 1.0:
+            states = states * self.entry_scale
         for module in self.tail:
             states = module(states)
-        return states
+        return states.to(self.head_device)
 
     def project(self, frames: Tensor, ids: Tensor | None = None) -> Tensor:
         """Logits of states that are already in the output frame: softcap(scale · head(f)).
@@ -90,12 +130,12 @@ class Anatomy:
         Returns:
             float32 logits, shape (…, V) or (…, C).
         """
-        if ids is None:
-            logits = self.head(frames)
-        else:
-            bias = getattr(self.head, "bias", None)
-            logits = nn.functional.linear(frames, self.head_weight[ids], None if bias is None else bias[ids])
-        logits = logits.float() * self.scale
+        # Models that keep states in another precision than their head's cast here too.
+        frames = frames.to(self.head.weight.dtype)  # type: ignore[arg-type]
+        logits = self.head(frames) if ids is None else nn.functional.linear(frames, *weight_rows(self.head, ids))
+        logits = logits.float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def readout(self, states: Tensor) -> Tensor:
@@ -111,10 +151,14 @@ class Anatomy:
         """
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            on_space(0, args[0] if args else kwargs["hidden_states"])
+            on_space(0, input_state(args, kwargs))
 
         def after(space: int) -> Callable[..., None]:
-            return lambda _module, _args, output: on_space(space, output[0] if isinstance(output, tuple) else output)
+            def hook(_: nn.Module, _args: Any, output: Any) -> None:
+                # Nothing is returned, since torch would take it for the block's new output.
+                on_space(space, output_state(output))
+
+            return hook
 
         blocks = self.blocks
         handles = [blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
@@ -127,138 +171,88 @@ class Anatomy:
 
 
 def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatomy:
-    """Find a causal LM's blocks, tail and head, and prove them on one short forward pass.
+    """Find a causal LM's blocks, tail and head, and prove them on two short forward passes.
 
     Args:
         model: A `transformers` causal LM (PEFT wrappers are looked through).
         layers: Dotted name of the `ModuleList` of blocks, for models where several could be meant.
 
     Raises:
-        ModelError: If the model is an encoder-decoder or has no head, if its blocks cannot be told, or if the
-            readout of its last block's output does not equal its logits (1e-3 in float32, 3e-2 in half precision).
+        ModelError: If the model is an encoder-decoder or has no head, if its blocks cannot be told or are no chain of
+            single states, or if the readout of its last block's output does not equal its logits (1e-3 in float32,
+            3e-2 in half precision).
     """
-    if getattr(model, "get_base_model", None) is not None and hasattr(model, "peft_config"):
+    given = model
+    if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
         model = model.get_base_model()
+    head = _head(model)
+    names = find_blocks(model, layers)
+    # Models with weights that depend on the mode, such as RWKV's, change them in their own forward pass, not when the
+    # mode is set; so they are left as any evaluation by the user would leave them.
+    with torch.no_grad(), evaluating(given):
+        embeddings = model.get_input_embeddings()
+        ids = probe_ids(min(len(head.weight), len(embeddings.weight)), execution_device(embeddings))
+        seen = observe(given, model, names, head, ids)
+        body = find_body(model, names, embeddings, seen)
+        return _proven(Anatomy(model, body, names, seen.tail, head, seen.tuple_output, seen.entry_scale), seen)
+
+
+def _head(model: PreTrainedModel) -> Any:
+    """The output projection of a decoder-only LM."""
+    name = type(model).__name__
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{type(model).__name__} is an encoder-decoder model; semviz traces causal LMs. "
+            f"{name} is an encoder-decoder model; semviz traces causal LMs. "
             "Pass a decoder-only model, for example one that AutoModelForCausalLM loads."
         )
     head = model.get_output_embeddings()
     if head is None or not hasattr(head, "weight"):
+        raise ModelError(f"{name} has no language-modelling head; load it with AutoModelForCausalLM, not AutoModel.")
+    if not head.weight.is_floating_point() or head.weight.ndim != 2:
         raise ModelError(
-            f"{type(model).__name__} has no language-modelling head; load it with AutoModelForCausalLM, not AutoModel."
+            f"The head of {name} is no matrix of floats but {head.weight.dtype} of shape {tuple(head.weight.shape)}; "
+            "load the model without quantizing its head."
         )
-    names = _block_names(model, layers)
-    return _prove(model, names, head)
+    check_values(head)
+    return head
 
 
-def _block_names(model: PreTrainedModel, layers: str | None) -> tuple[str, ...]:
-    """Dotted names of the blocks: the shallowest list of layers in the decoder, by length where there are several."""
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    modules = dict(model.named_modules())
-    if layers is not None:
-        if not isinstance(modules.get(layers), nn.ModuleList):
-            raise ModelError(
-                f"layers={layers!r} is no ModuleList of this model; pass one of {_lists(modules)} or leave it out."
-            )
-        return tuple(f"{layers}.{i}" for i in range(len(modules[layers])))
-
-    split = set(getattr(model, "_no_split_modules", None) or ())
-    decoder = model.get_decoder()
-    inside = {id(module) for module in decoder.modules()}
-    candidates = {
-        name: module
-        for name, module in modules.items()
-        if isinstance(module, nn.ModuleList)
-        and len(module)
-        and id(module) in inside
-        and all(isinstance(m, GradientCheckpointingLayer) or type(m).__name__ in split for m in module)
-    }
-    if len(candidates) > 1:
-        depth = min(name.count(".") for name in candidates)
-        candidates = {name: module for name, module in candidates.items() if name.count(".") == depth}
-    if len(candidates) > 1:
-        wanted = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
-        candidates = {name: m for name, m in candidates.items() if len(m) == wanted} or candidates
-    if len(candidates) != 1:
-        raise ModelError(
-            f"Cannot tell which modules of {type(model).__name__} are its blocks; "
-            f"pass layers= with one of {_lists(modules)}."
-        )
-    (name, found), *_ = candidates.items()
-    return tuple(f"{name}.{i}" for i in range(len(found)))
-
-
-def _lists(modules: dict[str, nn.Module]) -> list[str]:
-    """Every list of modules, as a reader of an error message would look for it."""
-    return [f"{name} ({len(m)})" for name, m in modules.items() if isinstance(m, nn.ModuleList)]
-
-
-@torch.no_grad()
-def _prove(model: PreTrainedModel, names: tuple[str, ...], head: nn.Module) -> Anatomy:
-    """Watch one forward pass: which modules run after the last block, and do they explain the logits."""
-    last = model.get_submodule(names[-1])
-    tail: list[nn.Module] = []
-    running: list[nn.Module] = []  # the outermost module of the tail that is being run now, if any
-    seen: dict[str, Any] = {}
-
-    def enter(module: nn.Module, _args: Any) -> None:
-        if module is head:
-            seen["head"] = True
-        if "state" not in seen or "head" in seen or running:
-            return
-        tail.append(module)
-        running.append(module)
-
-    def leave(module: nn.Module, _args: Any, output: Any) -> None:
-        if module is last:
-            seen["state"] = output[0] if isinstance(output, tuple) else output
-            seen["tuple"] = isinstance(output, tuple)
-        elif running and running[-1] is module:
-            running.pop()
-
-    size = min(head.weight.shape[0], model.get_input_embeddings().weight.shape[0])  # type: ignore[index]
-    ids = torch.arange(1, _PROBE_TOKENS + 1, device=model.device).remainder(size).unsqueeze(0)
-    training = model.training
-    handles = []
+def _proven(anatomy: Anatomy, seen: Observation) -> Anatomy:
+    """Add the post-processing that explains the model's logits best, and check that it does."""
+    name, logits = type(anatomy.model).__name__, seen.logits.to(anatomy.head_device)
+    tail = [type(module).__name__ for module in anatomy.tail]
     try:
-        for module in model.modules():
-            handles.append(module.register_forward_pre_hook(enter))
-            handles.append(module.register_forward_hook(leave))
-        model.eval()
-        logits = model(input_ids=ids, use_cache=False).logits.float()
+        frames = anatomy.output_frame(seen.handed)
+        raw = anatomy.project(frames)
     except Exception as error:
         raise ModelError(
-            f"A probe of {_PROBE_TOKENS} tokens through {type(model).__name__} failed: {error}. "
-            "Pass a causal LM that runs on input_ids alone."
+            f"The last block's state alone does not make the logits of {name}: its tail {tail} fails on it ({error}). "
+            "If other blocks are meant, pass layers=."
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.train(training)
-    if "state" not in seen:
-        raise ModelError(f"{names[-1]} never ran in a forward pass; pass layers= with the list of the model's blocks.")
 
-    config = model.config.get_text_config(decoder=True)
-    values = [float(v) for key in _SCALES if (v := getattr(config, key, None)) not in (None, 0, 0.0)]
-    scales = [1.0, *(s for v in values for s in (v, 1 / v))]
-    softcaps = [None, *(float(c) for key in _SOFTCAPS if (c := getattr(config, key, None)))]
-    tolerance = 1e-3 if model.dtype == torch.float32 else 3e-2
-    best: Anatomy | None = None
-    for scale in scales:
-        for softcap in softcaps:
-            anatomy = Anatomy(model, names, tuple(tail), head, scale, softcap, seen["tuple"])
-            difference = (anatomy.readout(seen["state"]) - logits.to(head.weight.device)).abs().max()
-            gap = float(difference / logits.abs().max().clamp_min(1e-6))
-            if best is None or gap < best.error:
-                best = Anatomy(model, names, tuple(tail), head, scale, softcap, seen["tuple"], gap)
-    assert best is not None  # scales and softcaps are never empty
-    if not best.error <= tolerance:
+    config = anatomy.model.config.to_dict() | anatomy.model.config.get_text_config(decoder=True).to_dict()
+    best = anatomy
+    for scale, softcap in fit_logits(raw, logits, config):
+        tried = replace(anatomy, scale=scale, softcap=softcap)
+        tried = replace(tried, error=_gap(tried.project(frames), logits))
+        # Twice as good at least, so that rounding does not decide against a softcap that the config names.
+        if not tried.error >= best.error / 2:
+            best = tried
+    if not best.error <= seen.tolerance:
         raise ModelError(
-            f"The readout of {type(model).__name__}'s last block differs from its logits by {best.error:.2g} of their "
-            f"size (allowed {tolerance:g}), so a trace would misread it. Tail found: "
-            f"{[type(m).__name__ for m in tail]}. If other blocks are meant, pass layers=."
+            f"The readout of {name}'s last block differs from its logits by {best.error:.2g} of their size (allowed "
+            f"{seen.tolerance:g}), so a trace would misread it. Tail found: {tail}. If other blocks are meant, pass "
+            "layers=."
+        )
+    some = torch.arange(anatomy.vocabulary, device=anatomy.head_device)[::3]
+    if not _gap(best.project(frames, some), logits[..., some]) <= seen.tolerance:
+        raise ModelError(
+            f"The head of {name} does more than multiply by its weight; if it carries an adapter, merge the adapter "
+            "first (merge_and_unload())."
         )
     return best
+
+
+def _gap(found: Tensor, wanted: Tensor) -> float:
+    """Largest difference in a sample relative to its largest wanted value, shape (B, T, C) both."""
+    return float(((found - wanted).abs().amax((1, 2)) / wanted.abs().amax((1, 2)).clamp_min(1e-6)).max())

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from semviz.encoding import Encoded, encode_texts
 from semviz.errors import SemvizError
+from semviz.progress import progress_bar
 from semviz.reading import Batch, OnSpace, stream
 from semviz.semantics import RIDGES, SemanticBases, fidelity
 
@@ -75,42 +77,70 @@ def calibrate(
     if ridge is not None and not ridge >= 0:
         raise SemvizError(f"ridge={ridge}; pass a number of at least 0, math.inf for the head's own rows, or None.")
     encoded = _first_positions(encode_texts(model, texts or model.general_text, max_tokens=_TOKENS_A_TEXT))
-    sums = torch.zeros(model.n_blocks + 1, model.anatomy.head_weight.shape[1], dtype=torch.float64)
+    head = model.anatomy.head_weight
+    sums = torch.zeros(model.n_blocks + 1, head.shape[1], dtype=torch.float64)
     last: list[Tensor] = []
     targets: list[Tensor] = []
 
     def start(batch: Batch) -> OnSpace:
-        rows = np.concatenate([np.full(encoded.counted[row].sum(), i) for i, row in enumerate(batch.rows)])
-        positions = np.concatenate([np.flatnonzero(encoded.counted[row]) for row in batch.rows])
-        picked = torch.as_tensor(rows), torch.as_tensor(positions)
-        targets.append(torch.as_tensor(np.concatenate([encoded.targets[r][encoded.counted[r]] for r in batch.rows])))
+        counted = encoded.counted.take(batch.rows)
+        inside, positions = counted.owners[counted.flat], counted.positions[counted.flat]
+        picked = torch.as_tensor(inside), torch.as_tensor(positions)
+        wanted = torch.as_tensor(encoded.targets.take(batch.rows).flat[counted.flat], dtype=torch.int64)
+        own = torch.zeros_like(sums)
 
         def on_space(space: int, states: Tensor) -> None:
             frames = model.anatomy.output_frame(states[picked])
-            sums[space] += frames.cpu().double().sum(0)
+            own[space] = frames.cpu().double().sum(0)
             if space == model.n_blocks:
+                # Only a batch that was read whole counts: after out of memory its rows come again, in two halves.
+                sums.add_(own)
                 last.append(frames)
+                targets.append(wanted)
 
         return on_space
 
     stream(model, encoded, start, label="Reading general text", progress=progress)
     frames, target = torch.cat(last), torch.cat(targets)
+    size = min(len(model.tokenizer), len(head))
+    frames, target = frames[: _MOST_SCORES // size], target[: _MOST_SCORES // size].to(frames.device)
     with torch.no_grad():
-        size = min(len(model.tokenizer), len(model.anatomy.head_weight))
-        frames, target = frames[: _MOST_SCORES // size], target[: _MOST_SCORES // size].to(frames.device)
         logits = model.anatomy.project(frames)
-        tried = {}
-        for candidate in RIDGES if ridge is None else (ridge,):
-            bases = SemanticBases(model.anatomy.head_weight, size=size, ridge=candidate)
-            tried[candidate] = (fidelity(bases, frames, logits), bases)
-        chosen = max(tried, key=lambda key: tried[key][0])
-        bases = tried[chosen][1]
-        cosines = torch.nn.functional.normalize(frames.float(), dim=-1) @ bases.unit_rows().T
+        directions = torch.nn.functional.normalize(frames.float(), dim=-1)
+        ridges = RIDGES if ridge is None else (ridge,)
+        bases, cosines, scores = _choose(head, size, directions, logits, ridges, progress)
         temperature = _fit_temperature(cosines, target)
-    count = sum(int(c.sum()) for c in encoded.counted)
-    means = (sums / count).float().to(model.anatomy.head_weight.device)
-    scores = {key: value for key, (value, _) in tried.items()}
-    return Calibration(bases, temperature, scores[chosen], scores, means, len(target))
+    means = (sums / int(encoded.counted.flat.sum())).float().to(frames.device)
+    return Calibration(bases, temperature, scores[bases.ridge], scores, means, len(target))
+
+
+# One calibration a loaded model: reading general text again would give the same numbers.
+_DONE: WeakKeyDictionary[LanguageModel, Calibration] = WeakKeyDictionary()
+
+
+def default_calibration(model: LanguageModel, *, progress: bool = True) -> Calibration:
+    """The model's calibration on its own general text, made once."""
+    if model not in _DONE:
+        _DONE[model] = calibrate(model, progress=progress)
+    return _DONE[model]
+
+
+def _choose(
+    head: Tensor, size: int, directions: Tensor, logits: Tensor, ridges: Sequence[float], progress: bool
+) -> tuple[SemanticBases, Tensor, dict[float, float]]:
+    """The bases of highest fidelity, their cosines with the states, and the fidelity of every ridge tried."""
+    best, best_cosines = SemanticBases(head, size=size, ridge=ridges[0]), None
+    scores: dict[float, float] = {}
+    with progress_bar(len(ridges), "Fitting semantic bases", unit="ridges", show=progress) as bar:
+        for ridge in ridges:
+            bases = best if ridge == best.ridge else best.with_ridge(ridge)
+            cosines = bases.cosines(directions)
+            scores[ridge] = fidelity(cosines, logits)
+            if best_cosines is None or scores[ridge] > scores[best.ridge]:
+                best, best_cosines = bases, cosines
+            bar.update()
+    assert best_cosines is not None  # at least one ridge is tried
+    return best, best_cosines, scores
 
 
 def _first_positions(encoded: Encoded) -> Encoded:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semviz.errors import TaskError
+from semviz.ragged import Ragged
 from semviz.tasks import Split, Task
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from semviz.models import LanguageModel
 
+_TEXTS = 1000  # tokenized at once
 NO_TARGET = -100  # what torch's cross-entropy ignores
 
 
@@ -25,16 +28,17 @@ class Encoded:
     """n samples as token ids.
 
     Attributes:
-        ids: n arrays of token ids, int64, ragged, special tokens included, never padded.
-        targets: n arrays of the same shapes: the token to predict at each position, `NO_TARGET` where there is none.
-        counted: n boolean arrays: positions that enter averages (`answer`, or `next` without special tokens).
+        ids: Token ids of each sample, int32, special tokens included, never padded.
+        targets: Of the same shapes: the token to predict at each position, `NO_TARGET` where there is none.
+        counted: Of the same shapes, boolean: positions that enter averages (`answer`, or `next` without special
+            tokens).
         labels: Label index of each sample, shape (n,), -1 for language modelling.
         label_ids: Vocabulary id of each label word's first token, shape (C,); empty for language modelling.
     """
 
-    ids: list[NDArray[np.int64]]
-    targets: list[NDArray[np.int64]]
-    counted: list[NDArray[np.bool_]]
+    ids: Ragged
+    targets: Ragged
+    counted: Ragged
     labels: NDArray[np.int64]
     label_ids: NDArray[np.int64]
 
@@ -44,15 +48,16 @@ class Encoded:
     @property
     def tokens(self) -> int:
         """Tokens in all samples."""
-        return sum(len(ids) for ids in self.ids)
+        return len(self.ids.flat)
 
-    def take(self, rows: Sequence[int]) -> Encoded:
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Encoded:
         """The samples asked for, in that order."""
+        chosen = np.asarray(rows, dtype=np.int64)
         return Encoded(
-            [self.ids[i] for i in rows],
-            [self.targets[i] for i in rows],
-            [self.counted[i] for i in rows],
-            self.labels[list(rows)],
+            self.ids.take(chosen),
+            self.targets.take(chosen),
+            self.counted.take(chosen),
+            self.labels[chosen],
             self.label_ids,
         )
 
@@ -64,28 +69,29 @@ def encode(model: LanguageModel, task: Task, split: str) -> Encoded:
     positions have the next token of the prompt as target and are not counted.
 
     Raises:
-        TaskError: If two label words share their first token, a label word is unknown to the tokenizer, or a text is
-            longer than the model's context.
+        TaskError: If the split is empty, two label words share their first token, a label word is unknown to the
+            tokenizer, a text has no tokens, or one is longer than the model's context.
     """
     part = task.split(split)
-    ids, special = _tokenize(model, task, part)
+    if not len(part):
+        raise TaskError(f"Task {task.name!r} has no rows in its {split} split; pass another split.")
+    ids = _tokenize(model, task, part)
     label_ids = _label_ids(model.tokenizer, task)
-    targets, counted = [], []
-    for row, (tokens, is_special) in enumerate(zip(ids, special, strict=True)):
-        target = np.append(tokens[1:], NO_TARGET)
-        # Neither what a special token predicts nor the prediction of one says anything about language.
-        target[np.append(is_special[1:], False)] = NO_TARGET
-        if part.labels:
-            target[-1] = label_ids[part.labels[row]]
-            count = np.arange(len(tokens)) == len(tokens) - 1
-        else:
-            count = (target != NO_TARGET) & ~is_special
-        targets.append(target)
-        counted.append(count)
-    if not any(count.any() for count in counted):
+    special = np.isin(ids.flat, model.tokenizer.all_special_ids)
+    last = ids.offsets[1:] - 1
+    targets = np.append(ids.flat[1:], NO_TARGET).astype(np.int32)
+    # Neither what a special token predicts nor the prediction of one says anything about language.
+    targets[np.append(special[1:], False)] = NO_TARGET
+    targets[last] = label_ids[list(part.labels)] if part.labels else NO_TARGET
+    if part.labels:
+        counted = np.zeros(len(targets), dtype=bool)
+        counted[last] = True
+    else:
+        counted = (targets != NO_TARGET) & ~special
+    if not counted.any():
         raise TaskError(f"No text of task {task.name!r} has a token to predict; pass texts of at least two tokens.")
     labels = np.asarray(part.labels if part.labels else [-1] * len(part), dtype=np.int64)
-    return Encoded(ids, targets, counted, labels, label_ids)
+    return Encoded(ids, Ragged(targets, ids.offsets), Ragged(counted, ids.offsets), labels, label_ids)
 
 
 def encode_texts(model: LanguageModel, texts: Sequence[str], *, max_tokens: int) -> Encoded:
@@ -95,24 +101,30 @@ def encode_texts(model: LanguageModel, texts: Sequence[str], *, max_tokens: int)
     return encode(model, task, "train")
 
 
-def _tokenize(model: LanguageModel, task: Task, part: Split) -> tuple[list[NDArray[np.int64]], list[NDArray[np.bool_]]]:
-    """Token ids and special-token masks of every prompt of a split, cut or refused where too long."""
+def _tokenize(model: LanguageModel, task: Task, part: Split) -> Ragged:
+    """Token ids of every prompt of a split, cut or refused where too long."""
     tokenizer, limit = model.tokenizer, min(task.max_tokens or model.context, model.context)
-    prompts = [_prompt(task, text) for text in part.texts]
-    # A classification prompt must not end in <eos>, which some tokenizers add.
-    encoded = [_without_end(tokenizer, ids) for ids in tokenizer(prompts)["input_ids"]] if prompts else []
-    for row, tokens in enumerate(encoded):
-        if len(tokens) <= limit:
-            continue
-        if task.max_tokens is None:
-            raise TaskError(
-                f"Sample {row} of task {task.name!r} has {len(tokens):,} tokens and the model reads {limit:,}; "
-                "pass shorter texts, or max_tokens= to cut them."
-            )
-        encoded[row] = _cut(tokenizer, task, part.texts[row], len(tokens) - limit, limit)
-    specials = set(tokenizer.all_special_ids)
-    ids = [np.asarray(tokens, dtype=np.int64) for tokens in encoded]
-    return ids, [np.asarray([int(t) in specials for t in tokens], dtype=bool) for tokens in ids]
+    blocks: list[NDArray[np.int32]] = []
+    lengths: list[int] = []
+    # In blocks: what a tokenizer returns is many times larger than the ids that are kept of it.
+    for start in range(0, len(part), _TEXTS):
+        prompts = [_prompt(task, text) for text in part.texts[start : start + _TEXTS]]
+        found = tokenizer(prompts, return_attention_mask=False, return_token_type_ids=False)["input_ids"]
+        # A classification prompt must not end in <eos>, which some tokenizers add.
+        rows = [_without_end(tokenizer, tokens) for tokens in found]
+        for row, tokens in enumerate(rows):
+            if not tokens:
+                raise TaskError(f"Sample {start + row} of task {task.name!r} has no tokens; leave empty texts out.")
+            if len(tokens) > limit:
+                if task.max_tokens is None:
+                    raise TaskError(
+                        f"Sample {start + row} of task {task.name!r} has {len(tokens):,} tokens and the model reads "
+                        f"{limit:,}; pass shorter texts, or max_tokens= to cut them."
+                    )
+                rows[row] = _cut(tokenizer, task, part.texts[start + row], len(tokens) - limit, limit)
+        lengths += map(len, rows)
+        blocks.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
+    return Ragged(np.concatenate(blocks), np.cumsum([0, *lengths]))
 
 
 def _prompt(task: Task, text: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from semviz.errors import SemvizError
 
 
-def replace_file(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a file under a temporary name in the same folder, then rename it.
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Give a temporary name in the same folder to write to; rename it to `path` on leaving without an exception.
 
     Raises:
         SemvizError: If the folder is missing or cannot be written; the old file, if any, is then as it was.
@@ -18,10 +21,10 @@ def replace_file(path: str | os.PathLike[str], text: str) -> Path:
     target = Path(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
+            yield name
+            with open(name, "rb") as file:
                 os.fsync(file.fileno())
             # mkstemp makes private files; these are meant to be read like any other.
             os.chmod(name, 0o644)
@@ -33,4 +36,14 @@ def replace_file(path: str | os.PathLike[str], text: str) -> Path:
         raise SemvizError(
             f"Cannot write {target}: {error.strerror or error}. Pass a path in a folder that can be written."
         ) from error
-    return target
+
+
+def replace_file(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file whole, or leave what was there.
+
+    Raises:
+        SemvizError: If the folder is missing or cannot be written; the old file, if any, is then as it was.
+    """
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    return Path(path)

@@ -16,20 +16,17 @@ import pandas as pd
 
 from semviz import formats
 from semviz.errors import ScopeError, SemvizError
+from semviz.facts import MetricFacts
 from semviz.laws import (
     PEAK,
     RULES,
     Array,
+    Law,
     argmax_layer,
     fit_law,
-    law_line,
     layer_gains,
-    nonmonotone,
     predict,
-    r_squared,
-    transform,
 )
-from semviz.metrics import METRICS
 from semviz.parameters import ParameterCounts
 from semviz.resampling import bootstrap_means, interval
 
@@ -39,32 +36,26 @@ if TYPE_CHECKING:
     from semviz.scopes import Scope
     from semviz.traces import Trace
 
-_TOO_JAGGED = 0.3  # share of the profile's movement that goes the wrong way, above which the law does not apply
-_FLAT = 0.02  # relative movement of a profile below which it carries no information
-
 
 @dataclass(frozen=True, eq=False)
 class Gain:
     """Gains of layers and the boundary that they suggest.
 
     Attributes:
-        metric: Loss-like metric of the profile.
+        facts: Title and unit of the loss-like metric of the profile.
         rule: How the boundary was chosen: `law`, `drop`, `surplus` or `virtual peak`.
         deviation: D_0…D_L, shape (L+1,), in the metric's unit.
         deviation_low, deviation_high: 95 % bootstrap interval over samples, shape (L+1,).
         gains: γ_1…γ_L, shape (L,); γ_1 is NaN.
         gains_low, gains_high: 95 % bootstrap interval, shape (L,).
-        beta: β of the law.
-        r2: R² of the law's line over spaces 1…L.
-        nonmonotone: ν, share of the profile's movement that leads away from the target.
-        fitted: The law's line as a deviation per space, shape (L+1,); NaN at space 0, and where the law does not apply.
+        law: The law of the profile, and whether it applies.
         predicted: D̂(k), predicted deviation after finetuning the blocks above k, shape (L+1,).
         candidates: Boundary that each rule suggests.
         chosen_share: Share of bootstrap resamples in which the rule chooses boundary k, shape (L+1,).
         parameters: Unique parameters by part of the model, as `LanguageModel.parameters`.
     """
 
-    metric: str
+    facts: MetricFacts
     rule: str
     deviation: Array
     deviation_low: Array
@@ -72,14 +63,16 @@ class Gain:
     gains: Array
     gains_low: Array
     gains_high: Array
-    beta: float
-    r2: float
-    nonmonotone: float
-    fitted: Array
+    law: Law
     predicted: Array
     candidates: dict[str, int]
     chosen_share: Array
     parameters: ParameterCounts = field(repr=False)
+
+    @property
+    def metric(self) -> str:
+        """Key of the metric."""
+        return self.facts.key
 
     @property
     def n_blocks(self) -> int:
@@ -92,15 +85,34 @@ class Gain:
         return self.candidates[self.rule]
 
     @property
+    def beta(self) -> float:
+        """β of the law."""
+        return self.law.beta
+
+    @property
+    def r2(self) -> float:
+        """R² of the law's line over spaces 1…L."""
+        return self.law.r2
+
+    @property
+    def nonmonotone(self) -> float:
+        """ν, share of the profile's movement that leads away from the target."""
+        return self.law.nonmonotone
+
+    @property
+    def fitted(self) -> Array:
+        """The law's line as a deviation per space, shape (L+1,); NaN at space 0, and where the law does not apply."""
+        return self.law.line
+
+    @property
     def applies(self) -> bool:
         """Whether the profile moves, and mostly towards the target, so that the law says something."""
-        return self.nonmonotone <= _TOO_JAGGED and not self.flat
+        return self.law.applies
 
     @property
     def flat(self) -> bool:
         """Whether the profile hardly moves over spaces 1…L, and so carries no information."""
-        inner = self.deviation[1:]
-        return float(np.ptp(inner)) < _FLAT * float(np.abs(inner).max())
+        return self.law.flat
 
     @property
     def benefit(self) -> Array:
@@ -112,7 +124,7 @@ class Gain:
     @property
     def message(self) -> str:
         """What to do, and how far to trust it."""
-        metric, k = METRICS[self.metric], self.boundary
+        metric, k = self.facts, self.boundary
         advice = f"Freeze {_blocks(1, k)}, train {_blocks(k + 1, self.n_blocks)} ({self.rule} rule, {metric.title})."
         if self.flat:
             return f"{advice} The profile is flat, so it carries no information here: compare measured runs instead."
@@ -216,8 +228,8 @@ def estimate_gain(
         SemvizError: If the metric was not traced or is not loss-like, or the rule is unknown or cannot be applied.
     """
     key = trace.check(metric)
-    if not METRICS[key].loss_like:
-        able = [k for k in trace.values if METRICS[k].loss_like]
+    if not trace.facts[key].loss_like:
+        able = [k for k in trace.values if trace.facts[k].loss_like]
         raise SemvizError(f"metric={key!r} does not fall towards 0 at the target; pass one of {able or 'the others'}.")
     rules = [*RULES, *([PEAK] if "virtual" in trace.values else [])]
     if rule not in rules:
@@ -230,21 +242,19 @@ def estimate_gain(
     samples = trace.sample_means(key).to_numpy(dtype=np.float32)
     deviation = samples.mean(0, dtype=np.float64)
     drawn = bootstrap_means(samples, seed=seed)
-    fitted_beta, r2 = fit_law(deviation)
-    if beta is not None:
-        fitted_beta, r2 = beta, r_squared(np.arange(1, len(deviation)), transform(deviation[1:], beta))
-    gains, jagged = layer_gains(deviation, fitted_beta), nonmonotone(deviation[1:])
-    candidates = {name: int(choose(deviation, fitted_beta)) for name, choose in RULES.items()}
-    choices = {name: choose(drawn, fitted_beta) for name, choose in RULES.items()}
+    law = fit_law(deviation, beta)
+    gains = layer_gains(deviation, law.beta)
+    candidates = {name: int(choose(deviation, law.beta)) for name, choose in RULES.items()}
+    choices = {name: choose(drawn, law.beta) for name, choose in RULES.items()}
     if PEAK in rules:
         virtual = trace.sample_means("virtual").to_numpy(dtype=np.float32)
         candidates[PEAK] = int(argmax_layer(virtual.mean(0, dtype=np.float64)[1:]))
         choices[PEAK] = argmax_layer(bootstrap_means(virtual, seed=seed)[:, 1:])
 
     low, high = interval(drawn)
-    gains_low, gains_high = interval(layer_gains(drawn, fitted_beta)[:, 1:])
+    gains_low, gains_high = interval(layer_gains(drawn, law.beta)[:, 1:])
     return Gain(
-        metric=key,
+        facts=trace.facts[key],
         rule=rule,
         deviation=deviation,
         deviation_low=low,
@@ -252,11 +262,8 @@ def estimate_gain(
         gains=gains,
         gains_low=np.append(np.nan, gains_low),
         gains_high=np.append(np.nan, gains_high),
-        beta=fitted_beta,
-        r2=r2,
-        nonmonotone=jagged,
-        fitted=law_line(deviation, fitted_beta) if jagged <= _TOO_JAGGED else np.full_like(deviation, np.nan),
-        predicted=predict(deviation, gains, fitted_beta),
+        law=law,
+        predicted=predict(deviation, gains, law.beta),
         candidates=candidates,
         chosen_share=np.bincount(choices[rule], minlength=len(deviation)) / len(drawn),
         parameters=ParameterCounts(**trace.meta["parameters"]),

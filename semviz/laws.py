@@ -7,6 +7,7 @@ D(n) = c·n^(−α). With β = 1/α the transform y_β(D) = (D^(−β) − 1)/β
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,62 @@ _BETAS = np.linspace(0, 3, 61)
 _GOOD_FIT = 0.8  # R² below which β falls back to 0
 _PROGRESS = 0.9  # quantile of the gains that stands for the progress of a finetuned layer
 _SMALLEST = 1e-6  # a deviation of 0 (rank of a sure token) has no logarithm
+_TOO_JAGGED = 0.3  # share of the profile's movement that goes the wrong way, above which the law does not apply
+_FLAT = 0.02  # relative movement of a profile below which it carries no information
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """The law fitted to a profile, and whether it says anything about it.
+
+    Attributes:
+        beta: β of the transform.
+        r2: R² of the straight line over spaces 1…L.
+        nonmonotone: ν, share of the movement over spaces 1…L that leads away from the target.
+        flat: Whether the profile hardly moves over spaces 1…L, and so carries no information.
+        line: The fitted line as a deviation per space, shape (L+1,); NaN at space 0, and all NaN where the law does not
+            apply.
+    """
+
+    beta: float
+    r2: float
+    nonmonotone: float
+    flat: bool
+    line: Array
+
+    @property
+    def applies(self) -> bool:
+        """Whether the profile moves, and mostly towards the target, so that the law says something."""
+        return _applies(self.nonmonotone, self.flat)
+
+
+def fit_law(deviation: Array, beta: float | None = None) -> Law:
+    """Fit the law to a loss-like profile.
+
+    Args:
+        deviation: D_0…D_L, shape (L+1,).
+        beta: β of the law. None takes the β in [0, 3] that makes y_β(D_ℓ) straightest over ℓ = 1…L, and 0 where none
+            fits well.
+    """
+    inner = deviation[1:]
+    depth = np.arange(1, len(deviation))
+    if beta is None:
+        fits = [r_squared(depth, transform(inner, float(b))) for b in _BETAS]
+        best = int(np.argmax(fits))
+        beta, r2 = (float(_BETAS[best]), fits[best]) if fits[best] >= _GOOD_FIT else (0.0, fits[0])
+    else:
+        r2 = r_squared(depth, transform(inner, beta))
+    jagged = nonmonotone(inner)
+    flat = float(np.ptp(inner)) < _FLAT * float(np.abs(inner).max())
+    line = np.full(len(deviation), np.nan)
+    if _applies(jagged, flat) and len(inner) > 1:
+        slope, intercept = np.polyfit(depth, transform(inner, beta), 1)
+        line[1:] = untransform(intercept + slope * depth, beta)
+    return Law(beta, r2, jagged, flat, line)
+
+
+def _applies(jagged: float, flat: bool) -> bool:
+    return jagged <= _TOO_JAGGED and not flat
 
 
 def transform(deviation: Array, beta: float) -> Array:
@@ -31,20 +88,6 @@ def untransform(y: Array, beta: float) -> Array:
         return np.exp(-y)
     base = 1 + beta * y
     return np.where(base > 0, np.maximum(base, _SMALLEST) ** (-1 / beta), 0.0 if beta < 0 else np.inf)
-
-
-def fit_law(deviation: Array) -> tuple[float, float]:
-    """β in [0, 3] that makes y_β(D_ℓ) straightest over ℓ = 1…L, with its R²; β = 0 where no β fits well.
-
-    Args:
-        deviation: D_0…D_L, shape (L+1,).
-    """
-    depth = np.arange(1, len(deviation))
-    fits = [r_squared(depth, transform(deviation[1:], beta)) for beta in _BETAS]
-    best = int(np.argmax(fits))
-    if fits[best] >= _GOOD_FIT:
-        return float(_BETAS[best]), fits[best]
-    return 0.0, fits[0]
 
 
 def r_squared(x: NDArray[np.int64], y: Array) -> float:
@@ -90,13 +133,6 @@ def nonmonotone(profile: Array) -> float:
     steps = np.diff(profile)
     moved = float(np.abs(steps).sum())
     return float(np.maximum(steps, 0).sum()) / moved if moved else 0.0
-
-
-def law_line(deviation: Array, beta: float) -> Array:
-    """The least-squares line of y_β over spaces 1…L, carried back to deviations; NaN at space 0."""
-    depth = np.arange(1, len(deviation))
-    slope, intercept = np.polyfit(depth, transform(deviation[1:], beta), 1)
-    return np.append(np.nan, untransform(intercept + slope * depth, beta))
 
 
 def predict(deviation: Array, gains: Array, beta: float) -> Array:

@@ -13,43 +13,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from semviz.errors import SemvizError
+from semviz.facts import MetricFacts
+from semviz.transitions import Arc
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a metric may read at one space, for n positions; all float32.
+    """What a metric may read at one space, for n positions; what it does not read is not computed. All float32.
 
     Attributes:
         space: ℓ in 0…L.
+        depth: ℓ/L, in [0, 1].
         states: f_ℓ, the states in the output frame (minus the space's mean if centred), shape (n, d).
-        virtual: v_ℓ, the virtual transition, shape (n, d).
-        basis: s_y, the target's semantic basis, shape (n, d).
+        arc: The virtual transition of each position.
         target: Index of the target among the candidates, shape (n,).
-        candidates: Unit semantic bases of all candidates (vocabulary or label words), shape (C, d).
+        candidates: Returns the unit semantic bases of all candidates (vocabulary or label words), shape (C, d).
         temperature: τ of the semantic distribution.
         read: Computes the candidates' logits at this space, shape (n, C).
     """
 
     space: int
+    depth: float
     states: Tensor
-    virtual: Tensor
-    basis: Tensor
+    arc: Arc
     target: Tensor
     candidates: Callable[[], Tensor]
     temperature: float
     read: Callable[[], Tensor]
 
     @cached_property
+    def directions(self) -> Tensor:
+        """The states scaled to length 1, shape (n, d)."""
+        return torch.nn.functional.normalize(self.states, dim=-1)
+
+    @property
+    def basis(self) -> Tensor:
+        """s_y, the target's semantic basis scaled to length 1, shape (n, d)."""
+        return self.arc.end
+
+    @cached_property
+    def virtual(self) -> Tensor:
+        """v_ℓ, the virtual transition's state scaled to length 1, shape (n, d)."""
+        return self.arc.at(self.depth)
+
+    @cached_property
     def cosines(self) -> Tensor:
         """Cosine of the state with every candidate's basis, shape (n, C)."""
-        return torch.nn.functional.normalize(self.states, dim=-1) @ self.candidates().T
+        return self.directions @ self.candidates().T
 
     @cached_property
     def logits(self) -> Tensor:
@@ -58,28 +75,16 @@ class View:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A deviation metric with what a figure must say about it.
+class Metric(MetricFacts):
+    """A deviation metric: its facts and how it is computed.
 
     Attributes:
-        key: Name in `trace(metrics=…)` and `trace.values`.
-        title: Name in figures.
-        unit: Unit on axes and colour bars.
-        low: Smallest possible value, None if unbounded.
-        high: Largest possible value, None if unbounded.
-        loss_like: Whether it falls towards 0 as a state nears its target; only these enter the scaling law.
-        definition: One line for hover texts and reports.
         function: View → one float32 value a position, shape (n,).
+        scores_candidates: Whether it reads `cosines` or `logits`, so that positions come in parts of bounded size.
     """
 
-    key: str
-    title: str
-    unit: str
-    low: float | None
-    high: float | None
-    loss_like: bool
-    definition: str
-    function: Callable[[View], Tensor]
+    function: Callable[[View], Tensor] = field(kw_only=True)
+    scores_candidates: bool = field(default=True, kw_only=True)
 
 
 METRICS: dict[str, Metric] = {}
@@ -94,8 +99,11 @@ def metric(
     high: float | None,
     loss_like: bool,
     definition: str,
+    scores_candidates: bool = True,
 ) -> Callable[[Callable[[View], Tensor]], Callable[[View], Tensor]]:
     """Register a function as a deviation metric; it then works in `trace` and in every figure.
+
+    Arguments as the attributes of `Metric`.
 
     Raises:
         SemvizError: If the key is taken.
@@ -104,7 +112,9 @@ def metric(
     def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
         if key in METRICS:
             raise SemvizError(f"There is a metric {key!r} already; pass another key.")
-        METRICS[key] = Metric(key, title, unit, low, high, loss_like, definition, function)
+        METRICS[key] = Metric(
+            key, title, unit, low, high, loss_like, definition, function=function, scores_candidates=scores_candidates
+        )
         return function
 
     return register
@@ -126,8 +136,8 @@ def resolve(keys: Sequence[str] | str | None) -> tuple[str, ...]:
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    # Rounding can leave a cosine a hair outside [−1, 1], and a deviation a hair below 0.
-    return torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
+    """Cosine of unit vectors; rounding can leave it a hair outside [−1, 1], and a deviation a hair below 0."""
+    return torch.linalg.vecdot(a, b).clamp(-1, 1)
 
 
 def _surprise(scores: Tensor, target: Tensor) -> Tensor:
@@ -170,10 +180,11 @@ def lens(view: View) -> Tensor:
     high=2.0,
     loss_like=True,
     definition="1 − cos(f, s_y): angle between the state and the target's semantic basis",
+    scores_candidates=False,
 )
 def target(view: View) -> Tensor:
     """1 − cos(f_ℓ, s_y), in [0, 2]; needs one basis a position only."""
-    return 1 - _cosine(view.states, view.basis)
+    return 1 - _cosine(view.directions, view.basis)
 
 
 @metric(
@@ -184,10 +195,11 @@ def target(view: View) -> Tensor:
     high=2.0,
     loss_like=False,
     definition="1 − cos(f, v): angle between the factual and the virtual transition",
+    scores_candidates=False,
 )
 def virtual(view: View) -> Tensor:
     """1 − cos(f_ℓ, v_ℓ), in [0, 2]: factual against virtual transition."""
-    return 1 - _cosine(view.states, view.virtual)
+    return 1 - _cosine(view.directions, view.virtual)
 
 
 @metric(
@@ -202,4 +214,4 @@ def virtual(view: View) -> Tensor:
 def rank(view: View) -> Tensor:
     """ln(1+rank of y)/ln(1+V), in [0, 1]; the rank counts candidates with a strictly larger logit."""
     own = view.logits.gather(-1, view.target.unsqueeze(-1))
-    return torch.log1p((view.logits > own).sum(-1).float()) / math.log1p(view.logits.shape[-1])
+    return torch.log1p(torch.count_nonzero(view.logits > own, dim=-1).float()) / math.log1p(view.logits.shape[-1])

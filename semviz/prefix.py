@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from semviz.encoding import NO_TARGET, Encoded, encode
+from semviz.modes import evaluating
 from semviz.reading import Batch, Enough, OnSpace, pad_batch, pad_id, stream
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Collator:
         targets = torch.full(batch.ids.shape, NO_TARGET)
         for i, row in enumerate(rows):
             counted = torch.as_tensor(encoded.counted[row])
-            targets[i, : len(counted)][counted] = torch.as_tensor(encoded.targets[row])[counted]
+            targets[i, : len(counted)][counted] = torch.as_tensor(encoded.targets[row]).long()[counted]
         made = {"input_ids": batch.ids, "attention_mask": batch.mask, "targets": targets}
         if self.part.cache is not None:
             states = [self.part.cache.states[row] for row in rows]
@@ -143,14 +144,11 @@ def cache_error(model: LanguageModel, suffix: Suffix, batch: dict[str, Tensor]) 
 
     A model that hands more than one tensor from block to block cannot be resumed from one state; it shows here.
     """
-    device, training = model.device, model.model.training
-    model.model.eval()
-    try:
+    device = model.device
+    with evaluating(model.model):
         own = model.anatomy.model(
             input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device), use_cache=False
         ).logits[batch["targets"] != NO_TARGET]
-    finally:
-        model.model.train(training)
     suffix.eval()
     cached = suffix(**{key: value.to(device) for key, value in batch.items()})["logits"]
     return float((cached - own.float()).abs().max() / own.abs().max().clamp_min(1e-6))

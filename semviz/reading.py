@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from accelerate.utils.memory import release_memory, should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semviz.errors import SemvizError
+from semviz.modes import evaluating
 from semviz.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -46,22 +50,34 @@ class Batch:
     mask: Tensor
 
 
-def batches(encoded: Encoded, *, device: torch.device) -> list[NDArray[np.int64]]:
-    """Rows of each batch: longest first, so that padding is small and a batch that is too large fails at once."""
-    budget = _BATCH_TOKENS.get(device.type, _BATCH_TOKENS_GPU)
-    lengths = np.asarray([len(ids) for ids in encoded.ids])
-    order = np.argsort(-lengths, kind="stable")
-    found, start = [], 0
-    while start < len(order):
-        size = max(1, budget // int(lengths[order[start]]))
-        found.append(order[start : start + size])
-        start += size
-    return found
+def by_length(encoded: Encoded, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Rows (all by default) longest first: padding is then small, and a batch that is too large fails at once."""
+    rows = np.arange(len(encoded)) if rows is None else rows
+    return rows[np.argsort(-encoded.ids.lengths[rows], kind="stable")]
+
+
+def batches(encoded: Encoded, *, device: torch.device) -> Iterator[NDArray[np.int64]]:
+    """Rows of each batch, the longest samples first."""
+    left, budget = by_length(encoded), batch_tokens(device)
+    while len(left):
+        rows = _next_batch(encoded, left, budget)
+        yield rows
+        left = left[len(rows) :]
+
+
+def batch_tokens(device: torch.device) -> int:
+    """Padded tokens in one batch."""
+    return _BATCH_TOKENS.get(device.type, _BATCH_TOKENS_GPU)
+
+
+def _next_batch(encoded: Encoded, left: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+    """The first of these rows that make up a batch: `left` begins with its longest."""
+    return left[: max(1, budget // int(encoded.ids.lengths[left[0]]))]
 
 
 def pad_batch(encoded: Encoded, rows: NDArray[np.int64], *, pad: int, device: torch.device) -> Batch:
     """Stack samples of different lengths, padded on the right."""
-    lengths = np.asarray([len(encoded.ids[row]) for row in rows])
+    lengths = encoded.ids.lengths[rows]
     ids = np.full((len(rows), lengths.max()), pad, dtype=np.int64)
     for i, row in enumerate(rows):
         ids[i, : lengths[i]] = encoded.ids[row]
@@ -81,9 +97,13 @@ def stream(
     start: Callable[[Batch], OnSpace],
     *,
     label: str,
+    rows: NDArray[np.int64] | None = None,
     progress: bool = True,
 ) -> None:
-    """Read all samples once and give every space of every batch to a callback.
+    """Read samples once and give every space of every batch to a callback.
+
+    Out of memory halves the batch and goes on, with a warning; the rows of the batch that failed are then read again,
+    so a callback must not keep anything of a batch before its last space.
 
     Args:
         model: The model; its mode and hooks are as before afterwards.
@@ -91,17 +111,46 @@ def stream(
         start: Called with each batch; returns the callback `on_space(ℓ, h_ℓ)` with h_ℓ of shape (B, T, d). The
             callback may raise `Enough` to skip the spaces above.
         label: What the progress bar says.
+        rows: Which samples to read; all by default.
         progress: Show a progress bar.
+
+    Raises:
+        SemvizError: If one sample alone does not fit into memory.
     """
-    body = model.anatomy.model.get_decoder()
-    training, device, pad = model.model.training, model.device, pad_id(model)
-    model.model.eval()
-    try:
-        with progress_bar(encoded.tokens, label, unit="tokens", show=progress) as bar:
-            for rows in batches(encoded, device=device):
-                batch = pad_batch(encoded, rows, pad=pad, device=device)
-                with model.anatomy.tap(start(batch)), suppress(Enough):
-                    body(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+    left, device = by_length(encoded, rows), model.anatomy.input_device
+    budget = batch_tokens(device)
+    total = int(encoded.ids.lengths[left].sum())
+    with evaluating(model.model), progress_bar(total, label, unit="tokens", show=progress) as bar:
+        while len(left):
+            batch = pad_batch(encoded, _next_batch(encoded, left, budget), pad=pad_id(model), device=device)
+            try:
+                _read(model, batch, start(batch))
+            except (RuntimeError, MemoryError) as error:
+                if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                    raise
+            else:
+                left = left[len(batch.rows) :]
                 bar.update(int(batch.lengths.sum()))
-    finally:
-        model.model.train(training)
+                continue
+            # Here and not in the except clause, where the exception would keep the failed batch's tensors alive.
+            budget = _halve(batch)
+
+
+def _read(model: LanguageModel, batch: Batch, on_space: OnSpace) -> None:
+    """One forward pass through the body."""
+    with model.anatomy.tap(on_space), suppress(Enough):
+        model.anatomy.body(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+
+
+def _halve(batch: Batch) -> int:
+    """The budget of tokens after a batch that did not fit."""
+    longest = int(batch.lengths.max())
+    if len(batch.rows) == 1:
+        raise SemvizError(
+            f"Out of memory on a single sample of {longest:,} tokens; pass shorter texts (max_tokens=), or a smaller "
+            "dtype or another device to load_model."
+        )
+    release_memory()
+    budget = max(1, len(batch.rows) // 2) * longest
+    warnings.warn(f"Out of memory: going on with batches of {budget:,} tokens.", RuntimeWarning, stacklevel=2)
+    return budget

@@ -26,7 +26,8 @@ from semviz.files import replace_file
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from semviz.figures.inputs import GainLike, RunsLike, TraceLike
+    from semviz.figures.inputs import GainLike, RunsLike
+    from semviz.traces import Trace
 
 _TEMPLATE = "report.html.j2"
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "plotly", "pandas", "numpy")
@@ -35,7 +36,7 @@ _PACKAGES = ("torch", "transformers", "datasets", "peft", "plotly", "pandas", "n
 def write_report(
     path: str | os.PathLike[str],
     *,
-    trace: TraceLike,
+    trace: Trace,
     gain: GainLike,
     runs: RunsLike,
     title: str | None = None,
@@ -68,7 +69,7 @@ def write_report(
     return replace_file(target, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _page(trace: TraceLike, gain: GainLike, runs: RunsLike, title: str) -> str:
+def _page(trace: Trace, gain: GainLike, runs: RunsLike, title: str) -> str:
     """Fill the template."""
     import jinja2
     from markupsafe import Markup
@@ -144,10 +145,8 @@ def _finite(value: Any) -> float:
     return float("nan") if value is None or value is np.ma.masked else float(value)
 
 
-def _facts(trace: TraceLike, gain: GainLike, runs: RunsLike) -> list[tuple[str, str]]:
+def _facts(trace: Trace, gain: GainLike, runs: RunsLike) -> list[tuple[str, str]]:
     """List what was done, as pairs of a name and a text."""
-    from semviz.figures.inputs import metric_facts
-
     meta = dict(trace.meta)
     path = {"slerp": "great circle (slerp)", "lerp": "straight line (lerp)"}.get(
         str(meta.get("path")), meta.get("path")
@@ -161,7 +160,7 @@ def _facts(trace: TraceLike, gain: GainLike, runs: RunsLike) -> list[tuple[str, 
         ("Task", f"{runs.task} ({meta.get('kind', 'unknown kind')})"),
         ("Split that was traced", meta.get("split")),
         ("Samples and positions", _pair(meta.get("samples"), meta.get("positions"))),
-        ("Metric of the gain", metric_facts(gain.metric).title),
+        ("Metric of the gain", gain.facts.title),
         ("Rule of the boundary", gain.rule),
         ("Compared with", vocabulary),
         ("Virtual path", path),
@@ -175,7 +174,7 @@ def _facts(trace: TraceLike, gain: GainLike, runs: RunsLike) -> list[tuple[str, 
     return [(name, str(value)) for name, value in wanted if value not in (None, "")]
 
 
-def _fidelity(trace: TraceLike) -> str:
+def _fidelity(trace: Trace) -> str:
     """Warn where the semantic bases read the model badly."""
     from semviz.traces import POOR_FIDELITY
 

@@ -14,6 +14,9 @@ from torch import Tensor
 
 RIDGES = (0.0, 0.01, 0.1, 1.0, math.inf)
 _CHUNK = 8192  # vocabulary rows handled at once, so that no second V × d copy is made
+_BLOCK = 256  # columns of a block of the Gram matrix
+# Rank-deficient heads (dead columns, or fewer rows than columns) have no Cholesky factor without some ridge.
+_LEAST_RIDGE = 1e-12
 
 
 class SemanticBases:
@@ -36,19 +39,30 @@ class SemanticBases:
         """
         self._head = head.detach()[:size]
         self.size = self._head.shape[0]
+        self._gram: Tensor | None = None
+        self._set(ridge)
+
+    def with_ridge(self, ridge: float) -> SemanticBases:
+        """Bases of the same head with another ridge; the Gram matrix is shared."""
+        made = object.__new__(SemanticBases)
+        made._head, made.size, made._gram = self._head, self.size, self._gram
+        made._set(ridge)
+        self._gram = made._gram
+        return made
+
+    def _set(self, ridge: float) -> None:
         self.ridge = ridge
         self._unit: Tensor | None = None
+        self._inverse: Tensor | None = None
+        self._factor: Tensor | None = None
         if math.isinf(ridge):
-            self._factor = None
             return
-        gram = torch.zeros(head.shape[1], head.shape[1], dtype=torch.float64)
-        for rows in torch.split(self._head, _CHUNK):
-            rows = rows.cpu().double()  # in this order: some devices have no float64
-            gram += rows.T @ rows
-        mean_eigenvalue = float(gram.trace()) / len(gram)
-        # Rank-deficient heads (dead columns, or fewer rows than columns) have no Cholesky factor without some ridge.
-        shift = max(ridge, 1e-12) * mean_eigenvalue
-        self._factor = torch.linalg.cholesky(gram + shift * torch.eye(len(gram), dtype=torch.float64))
+        if self._gram is None:
+            self._gram = _gram(self._head)
+        mean_eigenvalue = float(self._gram.trace()) / len(self._gram)
+        shift = max(ridge, _LEAST_RIDGE) * mean_eigenvalue
+        eye = torch.eye(len(self._gram), dtype=torch.float64, device=self._gram.device)
+        self._factor = torch.linalg.cholesky(self._gram + shift * eye)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Semantic bases of some vocabulary entries.
@@ -62,7 +76,7 @@ class SemanticBases:
         rows = self._head[ids]
         if self._factor is None:
             return rows.float()
-        solved = torch.cholesky_solve(rows.cpu().double().T, self._factor).T
+        solved = torch.cholesky_solve(_double(rows).T, self._factor).T
         return solved.to(self._head.device, torch.float32)
 
     def unit_rows(self, ids: Tensor | None = None) -> Tensor:
@@ -70,25 +84,65 @@ class SemanticBases:
         if ids is not None:
             return _unit(self.rows(ids))
         if self._unit is None:
-            every = torch.arange(self.size, device=self._head.device)
-            self._unit = torch.cat([_unit(self.rows(ids)) for ids in torch.split(every, _CHUNK)])
+            self._unit = torch.cat([self._unit_chunk(rows) for rows in torch.split(self._head, _CHUNK)])
         return self._unit
+
+    def cosines(self, directions: Tensor) -> Tensor:
+        """Cosine of unit vectors with every basis; no V × d copy is made unless there is one already.
+
+        Args:
+            directions: Shape (n, d).
+
+        Returns:
+            float32, shape (n, V).
+        """
+        if self._unit is not None:
+            return directions @ self._unit.T
+        return torch.cat([directions @ self._unit_chunk(rows).T for rows in torch.split(self._head, _CHUNK)], dim=-1)
+
+    def _unit_chunk(self, rows: Tensor) -> Tensor:
+        """Unit bases of some of the head's rows; for many, one inverse and a product are faster than solves."""
+        if self._factor is None:
+            return _unit(rows.float())
+        if self._inverse is None:
+            self._inverse = torch.cholesky_inverse(self._factor)
+        return _unit((_double(rows) @ self._inverse).to(self._head.device, torch.float32))
+
+
+def _double(rows: Tensor) -> Tensor:
+    """float64, on the CPU where the device has none."""
+    return rows.cpu().double() if rows.device.type == "mps" else rows.double()
+
+
+def _gram(head: Tensor) -> Tensor:
+    """WᵀW in float64, shape (d, d). It is symmetric, so only the blocks on and above the diagonal are computed."""
+    width = head.shape[1]
+    starts = range(0, width, _BLOCK)
+    gram: Tensor | None = None
+    for part in torch.split(head, _CHUNK):
+        rows = _double(part)
+        if gram is None:
+            gram = torch.zeros(width, width, dtype=torch.float64, device=rows.device)
+        for start in starts:
+            block = slice(start, start + _BLOCK)
+            gram[block, start:].addmm_(rows[:, block].T, rows[:, start:])
+    assert gram is not None  # a head has rows
+    return gram.triu() + gram.triu(1).T
 
 
 def _unit(vectors: Tensor) -> Tensor:
     return torch.nn.functional.normalize(vectors, dim=-1)
 
 
-def fidelity(bases: SemanticBases, frames: Tensor, logits: Tensor) -> float:
+def fidelity(cosines: Tensor, logits: Tensor) -> float:
     """Share of positions where the nearest semantic basis is the token that the model itself ranks first.
 
     Args:
-        bases: Semantic bases of the model's head.
-        frames: Last space in the output frame, shape (n, d).
-        logits: The model's own logits at these positions, shape (n, V).
+        cosines: Of the last space's states with every semantic basis, shape (n, V).
+        logits: The model's own logits at these positions, shape (n, at least V).
 
     Returns:
         φ in [0, 1]. Below 0.7 the geometry of the bases is a poor picture of what the model says.
     """
-    nearest = (_unit(frames.float()) @ bases.unit_rows().T).argmax(-1)
-    return float((nearest == logits[:, : bases.size].argmax(-1)).float().mean())
+    nearest = cosines.argmax(-1)
+    return float((nearest == logits[:, : cosines.shape[1]].argmax(-1)).float().mean())

@@ -2,107 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from semviz.errors import SemvizError
-from semviz.metrics import METRICS
-from semviz.resampling import bootstrap_means, interval
+from semviz.deviations import Deviations
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from semviz.differences import TraceDifference
     from semviz.gains import Gain
+    from semviz.groups import Groups
 
-_COUNTED = ("answer", "next")
 POOR_FIDELITY = 0.7  # below it the geometry of the semantic bases is a poor picture of what the model says
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Deviations):
     """Deviations of every traced position at every space.
 
+    Besides the attributes of `Deviations`:
+
     Attributes:
-        positions: One row a position: sample, position, token_id, token, target_id (−1: none), target, label, role
-            (`answer`, `next`; `context` and `special` are never averaged), predicted, correct.
-        values: Metric key → float32 array of shape (positions, L+1); NaN where there is no target.
-        nearest: Ids of the three tokens whose semantic bases are nearest, int32, shape (positions, L+1, 3); None if
-            they were not computed (`semantic` over the full vocabulary computes them).
-        vocabulary: Token id → its text, for every id in the trace.
-        meta: What decided the numbers: model and its hash, task, split, τ, ridge, fidelity, …
+        paths: The factual transition of the detailed samples' positions (the first rows of `positions`) in the plane of
+            their transition map, float32, shape (m, L+1, 2): cosine with the target's semantic basis, and the direction
+            across it in which the path of unit states extends most. NaN where there is no target.
     """
 
-    positions: pd.DataFrame = field(repr=False)
-    values: dict[str, NDArray[np.float32]] = field(repr=False)
-    nearest: NDArray[np.int32] | None = field(repr=False)
-    vocabulary: dict[int, str] = field(repr=False)
-    meta: dict[str, Any]
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Keys of the metrics that were traced."""
-        return tuple(self.values)
-
-    @property
-    def n_blocks(self) -> int:
-        """L, the number of blocks."""
-        return next(iter(self.values.values())).shape[1] - 1
-
-    @property
-    def default_metric(self) -> str:
-        """The metric that figures and gains take unless told: the first loss-like one."""
-        return next((key for key in self.values if METRICS[key].loss_like), self.metrics[0])
-
-    @cached_property
-    def counted(self) -> NDArray[np.bool_]:
-        """Which positions enter averages, shape (positions,)."""
-        return self.positions["role"].isin(_COUNTED).to_numpy()
+    paths: NDArray[np.float32] = field(repr=False)
 
     @property
     def accuracy(self) -> float:
         """Share of counted positions where the model's own top choice is the target."""
         return float(self.positions["correct"][self.counted].mean())
-
-    def check(self, metric: str | None) -> str:
-        """Resolve a metric key.
-
-        Raises:
-            SemvizError: If the metric was not traced.
-        """
-        if metric is None:
-            return self.default_metric
-        if metric not in self.values:
-            raise SemvizError(f"metric={metric!r} was not traced; pass one of {list(self.values)}.")
-        return metric
-
-    def sample_means(self, metric: str | None = None) -> pd.DataFrame:
-        """Mean deviation of each sample over its counted positions: index sample, columns spaces 0…L."""
-        values = pd.DataFrame(self.values[self.check(metric)][self.counted])
-        return values.groupby(self.positions["sample"].to_numpy()[self.counted]).mean()
-
-    def profile_frame(self, metric: str | None = None, *, seed: int = 0) -> pd.DataFrame:
-        """The profile: mean deviation of each space with a 95 % bootstrap interval over samples.
-
-        Returns:
-            Columns space, mean, low, high; one row a space.
-        """
-        means = self.sample_means(metric).to_numpy(dtype=np.float32)
-        low, high = interval(bootstrap_means(means, seed=seed))
-        return pd.DataFrame({"space": range(means.shape[1]), "mean": means.mean(0), "low": low, "high": high})
-
-    def frame(self) -> pd.DataFrame:
-        """Everything as one long table: the columns of `positions`, then space and one column a metric."""
-        spaces = self.n_blocks + 1
-        table = self.positions.loc[self.positions.index.repeat(spaces)].reset_index(drop=True)
-        table["space"] = np.tile(np.arange(spaces), len(self.positions))
-        for key, values in self.values.items():
-            table[key] = values.ravel()
-        return table
 
     def gain(self, metric: str | None = None, **options: Any) -> Gain:
         """Estimate the gain of finetuning each layer; options as in `semviz.gains.estimate_gain`."""
@@ -110,32 +47,53 @@ class Trace:
 
         return estimate_gain(self, metric, **options)
 
-    def token_heatmap(
-        self, *, sample: int = 0, metric: str | None = None, boundary: int | None = None, start: int | None = None
-    ) -> Figure:
-        """Draw one sample: tokens across, spaces upwards, deviation as colour; `start` moves a long text's window."""
-        from semviz.figures import token_heatmap
+    def by(self, column: str) -> Groups:
+        """Split the trace by a column of `positions`, such as `"label"` or `"correct"`: one trace a value.
 
-        return token_heatmap(self, sample=sample, metric=metric, boundary=boundary, start=start)
+        Raises:
+            SemvizError: If there is no such column, or it has no values.
+        """
+        from semviz.groups import group
 
-    def sample_heatmap(
-        self,
-        *,
-        metric: str | None = None,
-        order: Literal["label", "deviation", "index"] | None = None,
-        boundary: int | None = None,
-        limit: int = 200,
-    ) -> Figure:
-        """Draw all samples: one column a sample, spaces upwards, mean deviation as colour; `limit` columns at most."""
-        from semviz.figures import sample_heatmap
+        return group(self, column)
 
-        return sample_heatmap(self, metric=metric, order=order, boundary=boundary, limit=limit)
+    def __sub__(self, before: Trace) -> TraceDifference:
+        """What changed from another trace of the same positions: `after - before`."""
+        if not isinstance(before, Trace):
+            return NotImplemented
+        from semviz.differences import subtract
 
-    def profile(self, *, metrics: tuple[str, ...] | None = None, boundary: int | None = None) -> Figure:
-        """Draw the mean deviation of each space with its interval, metrics side by side."""
-        from semviz.figures import profile
+        return subtract(self, before)
 
-        return profile(self, metrics=metrics, boundary=boundary)
+    def transition_map(self, *, sample: int | None = None, position: int | None = None) -> Figure:
+        """Draw the virtual arc and the factual path of one position of a detailed sample, space by space."""
+        from semviz.figures import transition_map
+
+        return transition_map(self, sample=sample, position=position)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trace as one Parquet file that pandas, polars and DuckDB read without semviz.
+
+        One row a position: the columns of `positions`, then `lens_0` … `lens_L` and so on for each metric, `top1_0` …
+        and `nearest_0` … (lists of token ids), `path_0` … (pairs). The rest is JSON in the schema's metadata.
+
+        Raises:
+            SemvizError: If the folder is missing or cannot be written; an old file is then as it was.
+        """
+        from semviz.trace_files import save
+
+        return save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read what `save` wrote; needs neither the model nor torch.
+
+        Raises:
+            SemvizError: If there is no such file, it is no saved trace, or a newer semviz wrote it.
+        """
+        from semviz.trace_files import load
+
+        return load(path)
 
     def __repr__(self) -> str:
         """One line: model, task, sizes, fidelity."""
@@ -151,8 +109,3 @@ class Trace:
         from semviz.html import facts
 
         return facts(repr(self), self.summary())
-
-    def summary(self) -> pd.DataFrame:
-        """Mean deviation by space, one column a metric."""
-        columns = {METRICS[key].title: self.profile_frame(key)["mean"].round(2) for key in self.values}
-        return pd.DataFrame(columns).rename_axis("space")

@@ -2,49 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 Path = Literal["slerp", "lerp"]
+_FLAT = 1e-6  # sine of the angle between two directions below which they span no single arc
 
 
-def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
-    """Walk from one direction to another on the sphere, at constant angular speed.
+@dataclass(frozen=True, eq=False)
+class Arc:
+    """The virtual transition of n positions, from the state that entered block 1 to the target's semantic basis.
+
+    Attributes:
+        origin: f_0 in the output frame, shape (n, d); only its direction means something.
+        goal: s_y, shape (n, d); only its direction means something.
+        path: `"slerp"` turns along the great circle at constant angular speed; `"lerp"` walks the straight line between
+            the unit vectors.
+    """
+
+    origin: Tensor
+    goal: Tensor
+    path: Path = "slerp"
+
+    @cached_property
+    def start(self) -> Tensor:
+        """Unit vectors at t = 0, shape (n, d)."""
+        return torch.nn.functional.normalize(self.origin, dim=-1)
+
+    @cached_property
+    def end(self) -> Tensor:
+        """Unit vectors at t = 1, shape (n, d)."""
+        return torch.nn.functional.normalize(self.goal, dim=-1)
+
+    @cached_property
+    def angle(self) -> Tensor:
+        """Angle between start and end in radians, shape (n, 1)."""
+        # atan2 keeps its precision for nearly parallel directions, where acos of a cosine loses half the digits.
+        apart, together = self.start - self.end, self.start + self.end
+        return 2 * torch.atan2(apart.norm(dim=-1, keepdim=True), together.norm(dim=-1, keepdim=True))
+
+    def weights(self, t: float) -> tuple[Tensor, Tensor]:
+        """How much of start and of end a share t of the way is made of, each of shape (n, 1)."""
+        linear = torch.full_like(self.angle, 1 - t), torch.full_like(self.angle, t)
+        if self.path == "lerp":
+            return linear
+        sine = torch.sin(self.angle)
+        # Opposite directions have no single arc; they get the straight line.
+        flat = sine.abs() < _FLAT
+        safe = torch.where(flat, torch.ones_like(sine), sine)
+        first, second = torch.sin((1 - t) * self.angle) / safe, torch.sin(t * self.angle) / safe
+        return torch.where(flat, linear[0], first), torch.where(flat, linear[1], second)
+
+    def at(self, t: float) -> Tensor:
+        """The virtual transition's state at share t of the way (ℓ/L for space ℓ): unit vectors, shape (n, d)."""
+        first, second = self.weights(t)
+        return torch.nn.functional.normalize(first * self.start + second * self.end, dim=-1)
+
+
+def plane(path: Tensor, goal: Tensor) -> Tensor:
+    """Coordinates of paths in the plane through the origin, the goal, and the direction in which each extends most.
 
     Args:
-        start: Directions, shape (n, d); lengths are ignored.
-        end: Directions, shape (n, d).
-        t: Share of the way, 0 at `start`, 1 at `end`.
+        path: Unit states, shape (n, L+1, d).
+        goal: Unit vectors, shape (n, d).
 
     Returns:
-        Unit vectors, shape (n, d). Opposite directions have no single arc; a lerp is returned for these rows.
+        Shape (n, L+1, 2): cosine with the goal; coordinate along the first principal direction (through the origin) of
+        what the goal does not explain, with the sign that makes the start's coordinate positive. A state's squared
+        length here is the share of it that lies in the plane.
     """
-    a, b = torch.nn.functional.normalize(start, dim=-1), torch.nn.functional.normalize(end, dim=-1)
-    # atan2 keeps its precision for nearly parallel directions, where acos of a cosine loses half the digits.
-    angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
-    sine = torch.sin(angle)
-    flat = sine.abs() < 1e-6
-    safe = torch.where(flat, torch.ones_like(sine), sine)
-    first = torch.where(flat, torch.full_like(sine, 1 - t), torch.sin((1 - t) * angle) / safe)
-    second = torch.where(flat, torch.full_like(sine, t), torch.sin(t * angle) / safe)
-    return torch.nn.functional.normalize(first * a + second * b, dim=-1)
-
-
-def virtual(start: Tensor, end: Tensor, t: float, *, path: Path = "slerp") -> Tensor:
-    """The virtual transition's state at share t of the way from the embedding to the target's semantic basis.
-
-    Args:
-        start: f_0, the state that entered block 1, in the output frame, shape (n, d).
-        end: s_y, the semantic basis of the target, shape (n, d).
-        t: ℓ/L for space ℓ.
-        path: `"slerp"` turns at constant angular speed; `"lerp"` draws the straight line between unit vectors.
-
-    Returns:
-        Shape (n, d); only its direction means something.
-    """
-    if path == "slerp":
-        return slerp(start, end, t)
-    a, b = torch.nn.functional.normalize(start, dim=-1), torch.nn.functional.normalize(end, dim=-1)
-    return (1 - t) * a + t * b
+    along = torch.einsum("nld,nd->nl", path, goal)
+    across = path - along.unsqueeze(-1) * goal.unsqueeze(1)
+    # The (L+1) × (L+1) products of a path with itself say as much as its d-dimensional states, and are small.
+    values, vectors = torch.linalg.eigh(across @ across.mT)
+    first = vectors[..., -1] * values[..., -1:].clamp_min(0).sqrt()
+    sign = torch.where(first[:, :1] < 0, -1.0, 1.0)
+    return torch.stack([along, sign * first], dim=-1)

@@ -179,7 +179,7 @@ def test_evaluation_against_the_model_itself(tiny, stories):
     for row, ids in enumerate(part.encoded.ids):
         logits = tiny.model(input_ids=torch.as_tensor(ids).unsqueeze(0)).logits[0]
         counted = torch.as_tensor(part.encoded.counted[row])
-        targets = torch.as_tensor(part.encoded.targets[row])[counted]
+        targets = torch.as_tensor(part.encoded.targets[row]).long()[counted]
         expected = torch.nn.functional.cross_entropy(logits[counted], targets)
         assert scores.rows[row] == pytest.approx(float(expected), rel=1e-4)
 

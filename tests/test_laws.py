@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from semviz.errors import ScopeError, SemvizError
+from semviz.facts import plain
 from semviz.gains import estimate_gain
 from semviz.laws import RULES, depth_surplus, fit_law, layer_gains, nonmonotone, predict, transform, untransform
+from semviz.metrics import METRICS
 from semviz.traces import Trace
 
 PARAMETERS = {"blocks": (10,) * 8, "tail": 1, "head": 5, "embeddings": 5}
@@ -20,7 +22,16 @@ def made_trace(profile, *, samples=50, noise=0.0, metric="semantic", virtual=Non
         values["virtual"] = _scatter(rng, virtual, samples, noise)
     positions = pd.DataFrame({"sample": range(samples), "role": "answer"})
     parameters = {**PARAMETERS, "blocks": (10,) * (len(profile) - 1)}
-    return Trace(positions, values, None, {}, {"parameters": parameters})
+    return Trace(
+        positions=positions,
+        values=values,
+        nearest=None,
+        top1=None,
+        vocabulary={},
+        facts={key: plain(METRICS[key]) for key in values},
+        meta={"parameters": parameters, "detail": 0},
+        paths=np.zeros((0, len(profile), 2), dtype=np.float32),
+    )
 
 
 def _scatter(rng, profile, samples, noise):
@@ -43,16 +54,41 @@ def test_the_transform_at_minus_one_is_the_plain_drop_and_at_zero_the_limit():
 def test_a_power_law_in_depth_gives_back_its_exponent(beta):
     depth = np.arange(0, 9)
     y = 0.2 + 0.3 * depth
-    found, r2 = fit_law(untransform(y, beta))
-    assert found == pytest.approx(beta, abs=0.05)
-    assert r2 > 0.9999
+    law = fit_law(untransform(y, beta))
+    assert law.beta == pytest.approx(beta, abs=0.05)
+    assert law.r2 > 0.9999
     np.testing.assert_allclose(layer_gains(untransform(y, beta), beta)[1:], 0.3, atol=1e-9)
 
 
 def test_a_crooked_profile_falls_back_to_the_logarithm():
-    beta, r2 = fit_law(np.array([3, 2, 2, 2, 2, 2, 2, 2, 0.1]))
-    assert beta == 0
-    assert r2 < 0.8
+    law = fit_law(np.array([3, 2, 2, 2, 2, 2, 2, 2, 0.1]))
+    assert law.beta == 0
+    assert law.r2 < 0.8
+
+
+def test_the_line_runs_through_a_profile_that_obeys_the_law():
+    profile = untransform(0.2 + 0.3 * np.arange(9), 1.0)
+    law = fit_law(profile, 1.0)
+    assert law.applies
+    assert np.isnan(law.line[0])
+    np.testing.assert_allclose(law.line[1:], profile[1:])
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [[5.0, 2, 2, 2, 2], [5.0, 1, 2, 1, 2], [5.0, 1, 2, 3, 4], [5.0, 4.0]],
+    ids=["flat", "jagged", "rising", "one block"],
+)
+def test_where_the_law_says_nothing_it_draws_no_line(profile):
+    law = fit_law(np.array(profile))
+    assert not law.applies
+    assert np.isnan(law.line).all()
+
+
+def test_a_chosen_beta_is_kept_with_its_own_fit():
+    profile = untransform(0.2 + 0.3 * np.arange(9), 1.0)
+    assert fit_law(profile, -1.0).beta == -1.0
+    assert fit_law(profile, -1.0).r2 < fit_law(profile, 1.0).r2
 
 
 def test_layer_one_never_has_the_largest_gain():
@@ -102,6 +138,7 @@ def test_gain_of_a_clear_profile():
 def test_a_flat_profile_says_that_it_knows_nothing():
     gain = made_trace([2.0] + [1.0] * 8).gain()
     assert gain.flat
+    assert np.isnan(gain.fitted).all()
     assert "flat" in gain.message
 
 

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from semviz.errors import SemvizError
 from semviz.metrics import METRICS, View, metric, resolve
-from semviz.transitions import slerp, virtual
+from semviz.transitions import Arc, plane
 
 N, D, C = 6, 8, 11
 
@@ -28,9 +28,9 @@ def view():
     logits = 3 * normal(N, C)
     return View(
         space=2,
+        depth=0.4,
         states=normal(N, D),
-        virtual=normal(N, D),
-        basis=candidates[target],
+        arc=Arc(normal(N, D), candidates[target]),
         target=target,
         candidates=lambda: candidates,
         temperature=0.1,
@@ -86,7 +86,7 @@ def test_values_stay_in_their_range_at_every_scale(view, key, scale):
 
 @pytest.mark.parametrize("key", ["target", "virtual"])
 def test_extremes_of_angles(view, key):
-    goal = view.basis if key == "target" else view.virtual
+    goal = view.basis if key == "target" else view.arc.at(view.depth)
     same = View(**{**vars_of(view), "states": 3 * goal})
     opposite = View(**{**vars_of(view), "states": -2 * goal})
     np.testing.assert_allclose(value(key, same), 0, atol=1e-6)
@@ -115,23 +115,50 @@ def test_unknown_metrics_are_named_beside_the_known_ones():
 
 
 def test_slerp_turns_at_constant_speed_and_ends_where_it_should():
-    a, b = torch.tensor([[2.0, 0, 0]]), torch.tensor([[0, 0.5, 0]])
+    arc = Arc(torch.tensor([[2.0, 0, 0]]), torch.tensor([[0, 0.5, 0]]))
     for t in (0.0, 0.25, 0.5, 1.0):
         angle = t * math.pi / 2
         expected = torch.tensor([[math.cos(angle), math.sin(angle), 0]])
-        torch.testing.assert_close(slerp(a, b, t), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(arc.at(t), expected, atol=1e-6, rtol=0)
 
 
 def test_slerp_of_parallel_and_opposite_directions_is_finite():
     a = torch.tensor([[1.0, 0, 0]])
-    torch.testing.assert_close(slerp(a, 5 * a, 0.3), a)
-    assert slerp(a, -a, 0.3).isfinite().all()
+    torch.testing.assert_close(Arc(a, 5 * a).at(0.3), a)
+    assert Arc(a, -a).at(0.3).isfinite().all()
     nearly = a + torch.tensor([[0, 1e-4, 0]])
-    torch.testing.assert_close(slerp(a, nearly, 0.5), torch.tensor([[1.0, 0.5e-4, 0]]), atol=1e-7, rtol=0)
+    torch.testing.assert_close(Arc(a, nearly).at(0.5), torch.tensor([[1.0, 0.5e-4, 0]]), atol=1e-7, rtol=0)
 
 
 def test_lerp_and_slerp_agree_at_both_ends_and_in_the_middle():
     a, b = torch.randn(4, 5), torch.randn(4, 5)
     for t in (0.0, 0.5, 1.0):
-        cosines = torch.cosine_similarity(virtual(a, b, t, path="lerp"), virtual(a, b, t, path="slerp"))
-        torch.testing.assert_close(cosines, torch.ones(4), atol=1e-5, rtol=0)
+        torch.testing.assert_close(Arc(a, b, "lerp").at(t), Arc(a, b).at(t), atol=1e-5, rtol=0)
+
+
+def test_the_lerp_is_the_straight_line_between_unit_vectors():
+    a, b = torch.randn(4, 5), torch.randn(4, 5)
+    line = 0.7 * a / a.norm(dim=-1, keepdim=True) + 0.3 * b / b.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(Arc(a, b, "lerp").at(0.3), line / line.norm(dim=-1, keepdim=True))
+
+
+def test_the_plane_of_a_path_against_a_singular_value_decomposition():
+    generator = torch.Generator().manual_seed(3)
+    path = torch.nn.functional.normalize(torch.randn(5, 7, 12, generator=generator), dim=-1)
+    goal = torch.nn.functional.normalize(torch.randn(5, 12, generator=generator), dim=-1)
+    found = plane(path, goal)
+    for i in range(5):
+        along = path[i] @ goal[i]
+        torch.testing.assert_close(found[i, :, 0], along, atol=1e-6, rtol=0)
+        rest = (path[i] - along[:, None] * goal[i]).double().numpy()
+        _, _, directions = np.linalg.svd(rest)
+        across = rest @ directions[0]
+        np.testing.assert_allclose(found[i, :, 1], across * np.sign(across[0]), atol=1e-5)
+    assert (found.square().sum(-1) <= 1 + 1e-5).all()
+
+
+def test_a_path_that_stays_on_its_goal_has_a_plane_too():
+    goal = torch.nn.functional.normalize(torch.ones(1, 4), dim=-1)
+    torch.testing.assert_close(
+        plane(goal.unsqueeze(1).expand(1, 3, 4), goal)[..., 1], torch.zeros(1, 3), atol=1e-3, rtol=0
+    )

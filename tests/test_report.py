@@ -66,6 +66,7 @@ def test_the_answer_comes_first_and_everything_follows_in_order(page):
         "Freeze blocks 1–4",
         "Deviation, metric by metric",
         "Samples, token by token",
+        "The way to one target",
         "All samples",
         "What was done",
         "Whose method is this?",
@@ -96,7 +97,7 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 def test_every_picture_has_data_a_name_and_a_text_twin(page):
     figures = json.loads(next(s for s in page.scripts if s.startswith('{"pareto"')))
-    assert list(figures) == ["pareto", "gain", "profile", "tokens0", "tokens1", "samples"]
+    assert list(figures) == ["pareto", "gain", "profile", "tokens0", "tokens1", "transition", "samples"]
     plots = {a["id"]: a for _, a in page.tags if a.get("class") == "plot"}
     assert set(plots) == {f"plot-{key}" for key in figures}
     assert all(a["role"] == "img" and a["aria-label"] for a in plots.values())
@@ -158,6 +159,7 @@ def test_a_trace_without_token_detail_and_with_low_fidelity(study, tmp_path):
     trace = replace(trace, meta={**trace.meta, "fidelity": 0.58})
     text = Page(write_report(tmp_path / "d.html", **{**study, "trace": trace}).read_text(encoding="utf-8")).text
     assert "No sample was traced at all its tokens" in text
+    assert "The way to one target" not in text
     assert "only 58 % of positions" in text
 
 

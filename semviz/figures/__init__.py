@@ -1,15 +1,20 @@
 """The pictures of a study: one file a picture, each a function from results to a plain Plotly figure.
 
-Every function here takes what `semviz.trace`, `Trace.gain` and `semviz.sweep` return and gives back a
+Every function here takes what `semviz.trace`, `Trace.gain`, `Trace.by` and `semviz.sweep` return and gives back a
 `plotly.graph_objects.Figure` of a fixed height, in the light theme. `dark` gives the same figure in the dark one,
 `show` displays a figure with semviz's settings (no upload button). Nothing here imports torch.
 """
 
 from semviz.figures.gain import gain
+from semviz.figures.groups import group_profile
 from semviz.figures.pareto import pareto
 from semviz.figures.profile import profile
 from semviz.figures.samples import sample_heatmap
 from semviz.figures.style import CONFIG, dark, show
 from semviz.figures.tokens import token_heatmap
+from semviz.figures.transitions import transition_map
 
-__all__ = ["CONFIG", "dark", "gain", "pareto", "profile", "sample_heatmap", "show", "token_heatmap"]
+__all__ = [
+    "CONFIG", "dark", "gain", "group_profile", "pareto", "profile", "sample_heatmap", "show", "token_heatmap",
+    "transition_map",
+]  # fmt: skip

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats, tokens
+from semviz import formats
+from semviz.facts import MetricFacts
 from semviz.figures import style
-from semviz.figures.inputs import GainLike, MetricFacts, metric_facts, with_unit
-from semviz.figures.profile import band, off_axis, reach, rounded, ticks
+from semviz.figures.curves import band, off_axis, reach, rounded, ticks
+from semviz.figures.inputs import GainLike, with_unit
 
 _BODY = 470
 _UPPER, _LOWER = [0.48, 1.0], [0.0, 0.33]
@@ -27,7 +28,7 @@ def gain(gain: GainLike) -> go.Figure:
     Returns:
         A plain Plotly figure of two rows that share the x axis; the frozen side is grey.
     """
-    facts = metric_facts(gain.metric)
+    facts = gain.facts
     figure = go.Figure()
     _boundary(figure, gain)
     _deviations(figure, gain, facts)
@@ -35,7 +36,7 @@ def gain(gain: GainLike) -> go.Figure:
     _axes(figure, gain, facts)
     return style.finish(
         figure,
-        title=f"{style.sentence(facts.title)} of each space, and what each layer gains",
+        title=f"{style.sentence(facts.title)} of each space, gain of each layer",
         notes=_notes(gain),
         body=_BODY,
         left=84,
@@ -48,7 +49,7 @@ def gain(gain: GainLike) -> go.Figure:
 def _deviations(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
     """Add the upper row: measured deviation, the law's line, the prediction."""
     spaces = [float(k) for k in range(gain.n_blocks + 1)]
-    unit = tokens.html(facts.unit).replace("%{", "%&#123;")
+    unit = style.literal(facts.unit)
     figure.add_trace(band(spaces, gain.deviation_low, gain.deviation_high, name="95 % band"))
     figure.add_scatter(
         x=list(range(gain.n_blocks + 1)),
@@ -198,11 +199,11 @@ def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
             "title": {"text": "layer (block)"}, "showgrid": False, "ticks": "",
         },
         yaxis={
-            "domain": _UPPER, "title": {"text": tokens.html(with_unit(facts))}, "ticks": "", "nticks": 6,
+            "domain": _UPPER, "title": {"text": style.literal(with_unit(facts))}, "ticks": "", "nticks": 6,
             "range": limits,
         },
         yaxis2={
-            "domain": _LOWER, "anchor": "x2", "title": {"text": tokens.html(f"gain ({unit})")}, "ticks": "",
+            "domain": _LOWER, "anchor": "x2", "title": {"text": style.literal(f"gain ({unit})")}, "ticks": "",
             "nticks": 5, "zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2,
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper"},
@@ -231,7 +232,8 @@ def _notes(gain: GainLike) -> list[str]:
     if np.isfinite(gain.fitted).any():
         law = f"Law: β = {formats.number(gain.beta, digits=2)}, R² = {formats.number(gain.r2, digits=2)}."
     else:
-        law = f"The law does not apply here (ν = {formats.number(gain.nonmonotone, digits=2)})."
+        why = "the profile is flat" if gain.flat else f"ν = {formats.number(gain.nonmonotone, digits=2)}"
+        law = f"The law does not apply here ({why})."
     span, hidden = _span(gain)
     if hidden is not None:
         notes.append("An arrow gives the value of space 0, which lies off the axis.")

@@ -1,22 +1,22 @@
-"""What the token and the sample heatmap share: cells, colour range, rows, marks and the boundary line.
+"""What the token and the sample heatmap share: cells, hovers, rows, marks and the boundary line.
 
-The colour range belongs to a trace and a metric, not to a picture, so all pictures of one trace can be compared cell by
-cell. In spaces 1…L it holds 98 % of the averaged positions and 90 % of the others, cut to the metric's own range; space
-0, which lives in another frame, joins only where that costs less than a third of the colours. Cells outside the range
-get the colour of its end and a small triangle (a row that is mostly outside gets one at its name). Cells without a
-value are grey with a cross.
+Cells outside the colour range get the colour of its end and a small triangle (a row that is mostly outside gets one at
+its name). Cells without a value are grey with a cross.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 
 from semviz import formats, tokens
+from semviz.deviations import Deviations
 from semviz.figures import style
-from semviz.figures.inputs import Floats, MetricFacts, TraceLike, metric_facts, with_unit
+from semviz.figures.colours import add_directions, colour_bar, colour_range, marks_of, scale_of
+from semviz.figures.inputs import Floats, difference_of
 
 NOMINAL_WIDTH = 820
 """Width of a plot area in pixels that decides what fits; the real one follows the page."""
@@ -25,9 +25,20 @@ MAX_CELLS = 3_000
 MAX_MARKS = 600
 HOVER_WIDTH = 16
 """Graphemes of a token in a hover."""
-AVERAGED = ("answer", "next")
-"""Roles of the positions that count: context and special positions are drawn, never averaged."""
 _LABEL_ROOM = 66
+
+
+@dataclass(frozen=True)
+class Line:
+    """One more line in the hover of every cell.
+
+    Attributes:
+        name: What the line begins with.
+        texts: What it says, [column][space], already escaped.
+    """
+
+    name: str
+    texts: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -37,45 +48,25 @@ class Cells:
     Attributes:
         values: (spaces, columns), row 0 the input of block 1; NaN where there is no value.
         heads: What the hover says of each column, already escaped.
-        nearest: What it says of the nearest tokens of each cell, [column][space], escaped; None where they are unknown.
+        lines: What it says of each cell besides.
         missing: Why a cell has no value, for the hover.
     """
 
     values: Floats
     heads: list[str]
-    nearest: list[list[str]] | None
+    lines: list[Line]
     missing: str
 
 
-def colour_range(trace: TraceLike, metric: str) -> tuple[float, float]:
-    """Return the colour range of a metric in every picture of a trace (see the module's text)."""
-    facts = metric_facts(metric)
-    counted = trace.positions["role"].isin(AVERAGED).to_numpy()
-    values = np.asarray(trace.values[metric], dtype=float)
-    parts = (_percentiles(values[counted, 1:], 1), _percentiles(values[~counted, 1:], 5))
-    ends = [end for part in parts if part for end in part]
-    if not ends:
-        return (0.0, 1.0)
-    low, high = min(ends), max(ends)
-    first = _percentiles(values[counted, 0], 1)
-    if first and max(high, first[1]) - min(low, first[0]) <= 1.5 * (high - low):
-        low, high = min(low, first[0]), max(high, first[1])
-    if high - low < 1e-6:
-        low, high = low - 0.5, high + 0.5
-    step = formats.nice_step(high - low, 20)
-    low, high = np.floor(low / step + 1e-9) * step, np.ceil(high / step - 1e-9) * step
-    low = low if facts.low is None else max(low, facts.low)
-    high = high if facts.high is None else min(high, facts.high)
-    return (round(float(low), 6), round(float(high), 6))
-
-
-def draw(trace: TraceLike, metric: str, cells: Cells, *, boundary: int | None) -> tuple[go.Figure, int, int, list[str]]:
+def draw(
+    trace: Deviations, metric: str, cells: Cells, *, boundary: int | None
+) -> tuple[go.Figure, int, int, list[str]]:
     """Draw cells, rows, colour bar, marks and the boundary.
 
     Returns:
         The figure without title and columns, the height of its plot area, its right margin, what its notes must say.
     """
-    facts = metric_facts(metric)
+    facts = trace.facts[metric]
     low, high = colour_range(trace, metric)
     rows, columns = cells.values.shape
     body = int(min(max(30 * rows, 170), 560))
@@ -93,24 +84,27 @@ def draw(trace: TraceLike, metric: str, cells: Cells, *, boundary: int | None) -
         x=list(range(columns)),
         y=list(range(rows)),
         customdata=_hover(cells),
-        hovertemplate=f"<b>%{{z:.3f}}</b> {_literal(facts.unit)} at space %{{y}}<br>{_lines(cells)}",
+        hovertemplate=f"<b>%{{z:{'+' if facts.is_change else ''}.3f}}</b> {style.literal(facts.unit)} at space %{{y}}"
+        f"<br>{_template(cells)}",
         hoverongaps=False,
         zmin=low,
         zmax=high,
-        colorscale=style.MAGNITUDE,
+        colorscale=scale_of(facts),
         xgap=gap,
         ygap=gap,
         name=facts.key,
-        colorbar=_colorbar(_bar_title(facts, body), low, high, bool(above.any()), bool(below.any()), body, room),
+        colorbar=colour_bar(facts, low, high, above=bool(above.any()), below=bool(below.any()), body=body, room=room),
     )
     notes, marks = [], dict[int, str]()
+    if facts.is_change:
+        add_directions(figure, room=room)
     if gone.any():
         _missing(figure, cells, gone, gap, size=_mark_size(pixel))
         notes.append(f"Grey cells with a cross: {cells.missing}.")
     if above.any() or below.any():
         marks = _crowded(above, below, ~gone)
         lone = np.array([k not in marks for k in range(rows)])[:, None]
-        _clipped(figure, above & lone, below & lone, size=_mark_size(pixel))
+        _clipped(figure, above & lone, below & lone, size=_mark_size(pixel), colours=marks_of(facts))
         notes.append(
             f"Triangles: beyond the colour range ({formats.number(low)} to {formats.number(high)}, the same in every "
             "picture of this trace); hover for the value."
@@ -123,15 +117,6 @@ def draw(trace: TraceLike, metric: str, cells: Cells, *, boundary: int | None) -
     return figure, body, room + 66, notes
 
 
-def _percentiles(values: Floats, tail: float) -> tuple[float, float] | None:
-    """Return the values that cut ``tail`` percent from either end; None if there is no value."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return None
-    low, high = np.percentile(known, [tail, 100 - tail])
-    return float(low), float(high)
-
-
 def _rounded(values: Floats) -> list[list[float | None]]:
     """Round cells for the browser: lists of five digits are as small as binary and can be compared."""
     return [[float(f"{v:.5g}") if np.isfinite(v) else None for v in row] for row in values]
@@ -139,46 +124,69 @@ def _rounded(values: Floats) -> list[list[float | None]]:
 
 def _hover(cells: Cells) -> list[list[list[str]]]:
     """Return the texts of every cell, [space][column]."""
-    rows = range(len(cells.values))
-    if cells.nearest is None:
-        return [[[head] for head in cells.heads] for _ in rows]
-    return [[[h, near[space]] for h, near in zip(cells.heads, cells.nearest, strict=True)] for space in rows]
-
-
-def _lines(cells: Cells) -> str:
-    """Return the lines of a hover that `_hover` fills; tags stand here once, not in every cell."""
-    return "%{customdata[0]}" + ("" if cells.nearest is None else "<br>nearest: %{customdata[1]}") + "<extra></extra>"
-
-
-def nearest(trace: TraceLike, positions: Floats) -> list[list[str]] | None:
-    """Write the three nearest tokens of positions in every space, [position][space]; None if they were not traced."""
-    if trace.nearest is None:
-        return None
-    names = {i: short(text) for i, text in trace.vocabulary.items()}
     return [
-        [", ".join(names.get(int(i), f"&lt;id {i}&gt;") for i in triple if i >= 0) for triple in spaces]
-        for spaces in trace.nearest[positions]
+        [[head, *(line.texts[column][space] for line in cells.lines)] for column, head in enumerate(cells.heads)]
+        for space in range(len(cells.values))
     ]
+
+
+def _template(cells: Cells) -> str:
+    """Return the template that `_hover` fills; names and tags stand here once, not in every cell."""
+    lines = [f"<br>{line.name}: %{{customdata[{i}]}}" for i, line in enumerate(cells.lines, start=1)]
+    return "%{customdata[0]}" + "".join(lines) + "<extra></extra>"
+
+
+def token_lines(trace: Deviations, index: Floats, *, escape: bool = True) -> list[Line]:
+    """Say what is near in every space, and what the model's head ranks first there, where that was traced.
+
+    Args:
+        trace: The trace, or a difference: then of the model after, and of both where their heads disagree.
+        index: Rows of the trace's arrays, one a column.
+        escape: False leaves the texts plain, for tables.
+    """
+    shown = short if escape else _plain
+    names = {i: shown(text) for i, text in trace.vocabulary.items()}
+    found = []
+    difference = difference_of(trace)
+    if trace.nearest is not None:
+        near = [[", ".join(_named(names, i) for i in ids if i >= 0) for ids in row] for row in trace.nearest[index]]
+        found.append(Line("nearest" if difference is None else "nearest after", near))
+    if trace.top1 is not None:
+        first = [[_named(names, i) for i in row] for row in trace.top1[index]]
+        if difference is not None and difference.before.top1 is not None:
+            old = [[_named(names, i) for i in row] for row in difference.before.top1[index]]
+            first = [
+                [b if a == b else f"{a} → {b}" for a, b in zip(*rows, strict=True)]
+                for rows in zip(old, first, strict=True)
+            ]
+        found.append(Line("head", first))
+    return found
+
+
+def change_line(name: str, before: Floats, after: Floats) -> Line:
+    """Say what a change leads from and to; both of shape (columns, spaces)."""
+    texts = [
+        [f"{formats.number(float(a))} → {formats.number(float(b))}" for a, b in zip(*rows, strict=True)]
+        for rows in zip(before, after, strict=True)
+    ]
+    return Line(style.literal(name), texts)
+
+
+def _named(names: Mapping[int, str], token_id: int) -> str:
+    return names.get(int(token_id), f"id {token_id}")
 
 
 def short(text: object) -> str:
     """Return a token or name as a hover shows it, escaped."""
-    return tokens.html(tokens.show(str(text), width=HOVER_WIDTH))
+    return tokens.html(_plain(text))
 
 
-def _literal(text: str) -> str:
-    """Escape a text that becomes part of a hover template."""
-    return tokens.html(text).replace("%{", "%&#123;")
+def _plain(text: object) -> str:
+    return tokens.show(str(text), width=HOVER_WIDTH)
 
 
 def _space_title(body: int) -> str:
     return "space (row k = output of block k)" if body >= 230 else "space (output of block)"
-
-
-def _bar_title(facts: MetricFacts, body: int) -> str:
-    """Title the colour bar, on two lines where it would be longer than the bar."""
-    parts = tokens.html(facts.title), tokens.html(f"({facts.unit})") if facts.unit else ""
-    return (" " if 7 * len(with_unit(facts)) <= body else "<br>").join(part for part in parts if part)
 
 
 def _mark_size(pixel: float) -> float:
@@ -206,33 +214,6 @@ def _rows(rows: int, body: int, marks: dict[int, str]) -> dict[str, object]:
     return {"tickmode": "array", "tickvals": shown, "ticktext": text}
 
 
-def _colorbar(title: str, low: float, high: float, above: bool, below: bool, body: int, room: int) -> dict[str, object]:
-    """Describe the colour bar; its ends say where values were clipped."""
-    span = high - low
-    step = formats.nice_step(span, 5)
-    ticks = [float(t) for t in np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step]
-    text = {round(t, 9): formats.number(round(t, 9)) for t in ticks}
-    for end, sign, clipped in ((low, "≤", below), (high, "≥", above)):
-        if clipped:
-            text = {t: label for t, label in text.items() if abs(t - end) > 0.07 * span}
-            text[round(end, 9)] = f"{sign} {formats.number(end)}"
-    return {
-        "title": {"text": title, "side": "right", "font": {"size": style.SIZE - 1, "color": style.LIGHT.ink}},
-        "tickmode": "array",
-        "tickvals": sorted(text),
-        "ticktext": [text[t] for t in sorted(text)],
-        "tickfont": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
-        "thickness": 11,
-        "len": body,
-        "lenmode": "pixels",
-        "x": 1,
-        "xpad": room,
-        "ypad": 0,
-        "outlinewidth": 0,
-        "ticks": "",
-    }
-
-
 def _missing(figure: go.Figure, cells: Cells, gone: Floats, gap: float, *, size: float) -> None:
     """Draw cells without a value as cells of their own, so that they answer to the pointer."""
     rows, columns = cells.values.shape
@@ -242,7 +223,7 @@ def _missing(figure: go.Figure, cells: Cells, gone: Floats, gap: float, *, size:
         x=list(range(columns)),
         y=list(range(rows)),
         customdata=[[c if g else None for c, g in zip(*r, strict=True)] for r in zip(_hover(cells), gone, strict=True)],
-        hovertemplate=f"no value at space %{{y}}: {_literal(cells.missing)}<br>{_lines(cells)}",
+        hovertemplate=f"no value at space %{{y}}: {style.literal(cells.missing)}<br>{_template(cells)}",
         hoverongaps=False,
         colorscale=[[0, grey], [1, grey]],
         showscale=False,
@@ -254,13 +235,12 @@ def _missing(figure: go.Figure, cells: Cells, gone: Floats, gap: float, *, size:
         _marks(figure, gone, symbol="x-thin", size=size, colour=style.LIGHT.other, name="missing marks")
 
 
-def _clipped(figure: go.Figure, above: Floats, below: Floats, *, size: float) -> None:
+def _clipped(figure: go.Figure, above: Floats, below: Floats, *, size: float, colours: tuple[str, str]) -> None:
     """Mark cells whose colour is only the end of the range."""
     if above.sum() <= MAX_MARKS:
-        _marks(figure, above, symbol="triangle-up", size=size, colour="rgba(0,0,0,0.5)", name="above the range")
+        _marks(figure, above, symbol="triangle-up", size=size, colour=colours[0], name="above the range")
     if below.sum() <= MAX_MARKS:
-        pale = "rgba(255,255,255,0.55)"
-        _marks(figure, below, symbol="triangle-down", size=size, colour=pale, name="below the range")
+        _marks(figure, below, symbol="triangle-down", size=size, colour=colours[1], name="below the range")
 
 
 def _marks(figure: go.Figure, where: Floats, *, symbol: str, size: float, colour: str, name: str) -> None:

@@ -1,16 +1,19 @@
-"""What the pictures need of a trace, a gain and a set of runs, and the checks of what callers pass."""
+"""What the pictures need of a gain and a set of runs, and the checks of what callers pass."""
 
-# ruff: noqa: D102 - the members are documented where they are made: Trace, Gain, Runs and Metric.
+# ruff: noqa: D102 - the members are documented where they are made: Gain and Runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semviz import tokens
+from semviz.deviations import Deviations
+from semviz.differences import TraceDifference
 from semviz.errors import SemvizError
+from semviz.facts import MetricFacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,33 +21,13 @@ if TYPE_CHECKING:
 Floats = NDArray[Any]
 
 
-class TraceLike(Protocol):
-    """A trace: every traced position x space, as `semviz.tracing.Trace` holds it."""
-
-    @property
-    def positions(self) -> pd.DataFrame: ...
-    @property
-    def values(self) -> Mapping[str, Floats]: ...
-    @property
-    def nearest(self) -> NDArray[Any] | None: ...
-    @property
-    def vocabulary(self) -> Mapping[int, str]: ...
-    @property
-    def n_blocks(self) -> int: ...
-    @property
-    def metrics(self) -> Sequence[str]: ...
-    @property
-    def default_metric(self) -> str: ...
-    @property
-    def meta(self) -> Mapping[str, Any]: ...
-    def profile_frame(self, metric: str, *, seed: int = 0) -> pd.DataFrame: ...
-
-
 class GainLike(Protocol):
     """Layer gains and the boundary they recommend, as `semviz.gains.Gain` holds them."""
 
     @property
     def metric(self) -> str: ...
+    @property
+    def facts(self) -> MetricFacts: ...
     @property
     def n_blocks(self) -> int: ...
     @property
@@ -72,6 +55,8 @@ class GainLike(Protocol):
     @property
     def nonmonotone(self) -> float: ...
     @property
+    def flat(self) -> bool: ...
+    @property
     def fitted(self) -> Floats: ...
     @property
     def predicted(self) -> Floats: ...
@@ -95,35 +80,27 @@ class RunsLike(Protocol):
     def answer(self) -> str: ...
 
 
-class MetricFacts(Protocol):
-    """What a picture says about a metric."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-
-
-def metric_facts(key: str) -> MetricFacts:
-    """Look up a metric's title, unit and range."""
-    from semviz.metrics import METRICS
-
-    facts: MetricFacts = METRICS[key]
-    return facts
-
-
 def with_unit(facts: MetricFacts) -> str:
     """Return a metric's axis title, such as ``semantic deviation (nats)``."""
     return f"{facts.title} ({facts.unit})" if facts.unit else facts.title
 
 
-def check_metric(trace: TraceLike, metric: str | None) -> str:
+def difference_of(trace: Deviations) -> TraceDifference | None:
+    """Return the trace if it is a difference of two, else None."""
+    return trace if isinstance(trace, TraceDifference) else None
+
+
+def models_of(difference: TraceDifference) -> str:
+    """Say which model minus which, such as ``tuned − base``; hashes tell models of one name apart. Not escaped."""
+    metas = difference.after.meta, difference.before.meta
+    names = [tokens.show(str(meta["model"]), width=32) for meta in metas]
+    if names[0] == names[1]:
+        names = [f"{name} ({str(meta['model_hash'])[:6]})" for name, meta in zip(names, metas, strict=True)]
+    # No-break spaces, so that a title is not cut inside the difference.
+    return "\u00a0−\u00a0".join(names)
+
+
+def check_metric(trace: Deviations, metric: str | None) -> str:
     """Return the metric to draw: the one asked for, or the trace's own choice.
 
     Raises:

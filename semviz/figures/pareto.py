@@ -73,8 +73,7 @@ def pareto(runs: RunsLike) -> go.Figure:
     seeds = max(p.seeds for p in points)
     return style.finish(
         figure,
-        title=("Loss" if is_loss else "Accuracy")
-        + " after finetuning, against the number of parameters that were trained",
+        title=("Loss" if is_loss else "Accuracy") + " after finetuning, against trained parameters",
         notes=[
             f"{style.name(runs.model)} on {style.name(runs.task)}. Whiskers: 95 % intervals"
             + (f", {seeds} runs each." if seeds > 1 else ".")

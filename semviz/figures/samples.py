@@ -9,19 +9,22 @@ import plotly.graph_objects as go
 import regex
 
 from semviz import tokens
+from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.figures import heatmap, style
-from semviz.figures.inputs import Floats, TraceLike, check_boundary, check_count, check_metric, metric_facts
+from semviz.figures.inputs import Floats, check_boundary, check_count, check_metric, difference_of, models_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Order = Literal["label", "deviation", "index"]
-_ORDERS: tuple[Order, ...] = ("label", "deviation", "index")
+Order = Literal["label", "deviation", "cluster", "index"]
+_ORDERS: tuple[Order, ...] = ("label", "deviation", "cluster", "index")
+_SORTED = {"deviation": ", sorted by deviation", "cluster": ", similar ones side by side"}
+_CHOICES = "'label', 'deviation', 'cluster' or 'index'"
 
 
 def sample_heatmap(
-    trace: TraceLike,
+    trace: Deviations,
     *,
     metric: str | None = None,
     order: Order | None = None,
@@ -30,12 +33,15 @@ def sample_heatmap(
 ) -> go.Figure:
     """Draw how far every sample is from its target, space by space.
 
+    A program that opens a sample on a click finds the numbers of the columns' samples, from left to right, in
+    `figure.layout.meta["samples"]`: the clicked point's `x` is an index into it.
+
     Args:
-        trace: What `semviz.trace` returned.
+        trace: What `semviz.trace` returned, or a difference of two traces.
         metric: Key of a traced metric; None takes the trace's default.
         order: Order of the columns: "label" groups samples of one label, each group from small to large mean deviation;
-            "deviation" sorts all samples so; "index" keeps the order of the data. None takes "label" where the samples
-            have labels, else "deviation".
+            "deviation" sorts all samples so; "cluster" puts samples of similar profiles (spaces 1…L) side by side;
+            "index" keeps the order of the data. None takes "label" where the samples have labels, else "deviation".
         boundary: Number of frozen blocks to mark with a line, or None.
         limit: Largest number of columns; of more samples an evenly spaced part is shown, and the figure says so.
 
@@ -53,30 +59,42 @@ def sample_heatmap(
     order = _check_order(order, labelled)
     columns = _sorted(table, values, order)
     total = len(columns)
-    columns, hidden = _thin(columns, limit, trace.n_blocks + 1)
+    columns, hidden = _thin(columns, limit, trace.n_blocks + 1, order)
+    if order == "cluster":  # after thinning, so that the cost is bounded
+        columns = columns[similar(values[columns, 1:])]
     table, values = table.iloc[columns], values[columns]
     missing = "this sample has no position with a target"
-    cells = heatmap.Cells(values.T, _heads(table), _nearest(trace, table), missing)
+    cells = heatmap.Cells(values.T, _heads(table), _lines(trace, metric, table, columns), missing)
     figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary)
     if order == "label":
         bottom, crowded = _group_axis(figure, table)
-        sorting = "Columns are grouped by label, each group from small to large deviation."
     else:
         bottom, crowded = _plain_axis(figure, table, order), ""
-        sorting = "Columns run from small to large deviation." if order == "deviation" else ""
-    several = " A sample is the mean of its positions." if (table["count"] > 1).any() else ""
+    several = "A sample is the mean of its positions." if (table["count"] > 1).any() else ""
+    figure.update_layout(meta={"samples": [int(sample) for sample in table["sample"]]})
+    facts, difference = trace.facts[metric], difference_of(trace)
+    versus, how, note = "space by space", "from small to large deviation", ""
+    if difference is not None:
+        versus, how, note = models_of(difference), "from nearer to farther", difference.note
+    sorting = {
+        "label": f"Columns are grouped by label, each group {how}.",
+        "deviation": f"Columns run {how}.",
+        "cluster": "Samples with similar profiles stand side by side (Ward's clustering on the spaces above 0).",
+        "index": "",
+    }[order]
     return style.finish(
         figure,
-        title=f"{style.sentence(metric_facts(metric).title)} of {total:,} samples, space by space",
-        notes=[(sorting + several + " " + crowded).strip(), hidden, *notes],
+        title=f"{style.sentence(facts.title)} of {total:,} samples, {versus}",
+        notes=[" ".join(part for part in (sorting, several, crowded) if part), hidden, *notes, note],
         body=body,
         left=84,
         right=right,
         bottom=bottom,
+        above=16 if difference is not None else 0,
     )
 
 
-def per_sample(trace: TraceLike, metric: str) -> tuple[pd.DataFrame, Floats]:
+def per_sample(trace: Deviations, metric: str) -> tuple[pd.DataFrame, Floats]:
     """Average the counted positions of each sample.
 
     Returns:
@@ -84,7 +102,7 @@ def per_sample(trace: TraceLike, metric: str) -> tuple[pd.DataFrame, Floats]:
         and ``count``), and the means, (samples, spaces), NaN where nothing counts.
     """
     positions = trace.positions
-    rows = np.flatnonzero(positions["role"].isin(heatmap.AVERAGED).to_numpy())
+    rows = np.flatnonzero(trace.counted)
     if not rows.size:
         raise SemvizError("This trace has no answer or next positions. Pass a task with targets to sv.trace(...).")
     kept = positions.iloc[rows].assign(row=rows)
@@ -104,16 +122,18 @@ def _check_order(order: str | None, labelled: bool) -> Order:
     if order is None:
         return "label" if labelled else "deviation"
     if order == "label" and not labelled:
-        raise SemvizError("order='label' needs labels, and this task has none. Pass order='deviation' or 'index'.")
+        raise SemvizError(
+            "order='label' needs labels, and this task has none. Pass order='deviation', 'cluster' or 'index'."
+        )
     for known in _ORDERS:
         if order == known:
             return known
-    raise SemvizError(f"order={order!r} is not known. Pass 'label', 'deviation' or 'index'.")
+    raise SemvizError(f"order={order!r} is not known. Pass {_CHOICES}.")
 
 
 def _sorted(table: pd.DataFrame, values: Floats, order: Order) -> Floats:
-    """Return the order of the columns as indices."""
-    if order == "index":
+    """Return the order of the columns as indices; clusters are made of what is drawn, later."""
+    if order in ("index", "cluster"):
         return np.arange(len(table))
     body = values[:, 1:]
     known = np.isfinite(body)
@@ -126,13 +146,34 @@ def _sorted(table: pd.DataFrame, values: Floats, order: Order) -> Floats:
     return np.lexsort((level, [rank[label] for label in names]))
 
 
+def similar(profiles: Floats) -> Floats:
+    """Order rows so that similar ones stand side by side, and those with gaps come last.
+
+    Args:
+        profiles: One row a sample, shape (n, L); takes n² time and memory.
+
+    Returns:
+        The rows' indices, from the end of the tree whose deviations are smaller.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    known = np.isfinite(profiles).all(1)
+    whole, rest = np.flatnonzero(known), np.flatnonzero(~known)
+    if len(whole) > 2:
+        whole = whole[leaves_list(linkage(profiles[whole], "ward", optimal_ordering=True))]
+    half = len(whole) // 2
+    if half and profiles[whole[:half]].mean() > profiles[whole[-half:]].mean():
+        whole = whole[::-1]
+    return np.concatenate([whole, rest])
+
+
 def natural(text: str) -> list[tuple[int, int, str]]:
     """Return a sort key that puts ``grade 2`` before ``grade 10``."""
     parts = regex.split(r"([0-9]+)", text)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def _thin(columns: Floats, limit: int, rows: int) -> tuple[Floats, str]:
+def _thin(columns: Floats, limit: int, rows: int, order: Order) -> tuple[Floats, str]:
     """Keep an evenly spaced part of too many columns, and say so."""
     room = max(heatmap.MAX_CELLS // rows, 1)
     most = min(limit, room)
@@ -141,7 +182,8 @@ def _thin(columns: Floats, limit: int, rows: int) -> tuple[Floats, str]:
         return columns, ""
     kept = columns[np.unique(np.linspace(0, total - 1, most).round().astype(int))]
     hint = f"pass limit={total} to see all" if limit < total <= room else "so many cells are as many as are sent"
-    return kept, f"{len(kept):,} of {total:,} samples are shown, evenly spaced in this order; {hint}."
+    where = "the data" if order == "cluster" else "this order"
+    return kept, f"{len(kept):,} of {total:,} samples are shown, evenly spaced in {where}; {hint}."
 
 
 def _heads(table: pd.DataFrame) -> list[str]:
@@ -160,11 +202,15 @@ def _heads(table: pd.DataFrame) -> list[str]:
     return heads
 
 
-def _nearest(trace: TraceLike, table: pd.DataFrame) -> list[list[str]] | None:
-    """Write the nearest tokens where a column is one position; a mean of positions has none."""
+def _lines(trace: Deviations, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap.Line]:
+    """Write the further lines of the hover; a mean of several positions has no nearest tokens."""
+    lines, difference = [], difference_of(trace)
+    if difference is not None:
+        before, after = (per_sample(t, metric)[1][columns] for t in (difference.before, difference.after))
+        lines.append(heatmap.change_line(difference.after.facts[metric].title, before, after))
     if (table["count"] > 1).any():
-        return None
-    return heatmap.nearest(trace, table["row"].to_numpy())
+        return lines
+    return [*lines, *heatmap.token_lines(trace, table["row"].to_numpy())]
 
 
 def _group_axis(figure: go.Figure, table: pd.DataFrame) -> tuple[int, str]:
@@ -208,7 +254,7 @@ def _plain_axis(figure: go.Figure, table: pd.DataFrame, order: Order) -> int:
     stride = max(-(-count // 10), 1)
     shown = list(range(0, count, stride))
     figure.update_xaxes(
-        title_text="sample (its number in the data)" + (", sorted by deviation" if order == "deviation" else ""),
+        title_text="sample (its number in the data)" + _SORTED.get(order, ""),
         tickmode="array",
         tickvals=shown,
         ticktext=[str(table["sample"].iloc[i]) for i in shown],

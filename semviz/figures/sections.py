@@ -8,12 +8,15 @@ import plotly.graph_objects as go
 
 from semviz.figures import twins
 from semviz.figures.gain import gain as gain_figure
-from semviz.figures.inputs import GainLike, RunsLike, TraceLike
+from semviz.figures.inputs import GainLike, RunsLike
 from semviz.figures.pareto import pareto
+from semviz.figures.plane import samples_with_routes
 from semviz.figures.profile import profile
 from semviz.figures.samples import sample_heatmap
 from semviz.figures.tokens import token_heatmap
+from semviz.figures.transitions import transition_map
 from semviz.figures.twins import Twin
+from semviz.traces import Trace
 
 _SHOWN_SAMPLES = 2
 
@@ -34,7 +37,7 @@ class Section:
         return f"{self.heading}. {self.sentence} The table below holds the numbers."
 
 
-def sections_of(trace: TraceLike, gain: GainLike, runs: RunsLike) -> list[Section]:
+def sections_of(trace: Trace, gain: GainLike, runs: RunsLike) -> list[Section]:
     """Draw every picture of a study, in reading order: what was measured, why, and on what."""
     k, metric = gain.boundary, gain.metric
     made = [
@@ -72,6 +75,19 @@ def sections_of(trace: TraceLike, gain: GainLike, runs: RunsLike) -> list[Sectio
                 twins.tokens_twin(trace, sample=sample, metric=metric),
             )
         )
+    drawable = samples_with_routes(trace)
+    if drawable:
+        sample = next((s for s in _samples(trace) if s in drawable), drawable[0])
+        made.append(
+            Section(
+                "transition",
+                "The way to one target",
+                "A plane through the origin, the target straight to the right. The dashed way goes directly to it, the "
+                "solid one is what the blocks do, space by space.",
+                transition_map(trace, sample=sample, boundary=k),
+                twins.transition_twin(trace, sample=sample),
+            )
+        )
     made.append(
         Section(
             "samples",
@@ -84,11 +100,11 @@ def sections_of(trace: TraceLike, gain: GainLike, runs: RunsLike) -> list[Sectio
     return made
 
 
-def _samples(trace: TraceLike) -> list[int]:
+def _samples(trace: Trace) -> list[int]:
     """Choose up to two samples whose tokens were traced: one that the model gets right, one that it gets wrong."""
     rows = trace.positions
     if trace.meta.get("kind") == "classification":
-        detailed = [s for s in dict.fromkeys(rows["sample"].tolist()) if s < trace.meta.get("detail", 0)]
+        detailed = list(trace.detailed)
     else:
         detailed = list(dict.fromkeys(rows["sample"].tolist()))
     counted = rows[rows["role"].isin(["answer", "next"]) & rows["sample"].isin(detailed)]

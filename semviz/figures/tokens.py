@@ -8,9 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz import tokens
+from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.figures import heatmap, style
-from semviz.figures.inputs import TraceLike, check_boundary, check_metric, metric_facts
+from semviz.figures.inputs import check_boundary, check_metric, difference_of, models_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,18 +22,20 @@ _LABEL_WIDTH = 12
 
 
 def token_heatmap(
-    trace: TraceLike,
+    trace: Deviations,
     *,
-    sample: int = 0,
+    sample: int | None = None,
     metric: str | None = None,
     boundary: int | None = None,
     start: int | None = None,
 ) -> go.Figure:
     """Draw how far every token of a sample is from its target, space by space.
 
+    The columns' positions in the sample are in `figure.layout.meta["positions"]`, its number in `["sample"]`.
+
     Args:
-        trace: What `semviz.trace` returned.
-        sample: Index of the sample in the split.
+        trace: What `semviz.trace` returned, or a difference of two traces.
+        sample: Number of the sample in the split; None takes the first one of the trace.
         metric: Key of a traced metric; None takes the trace's default.
         boundary: Number of frozen blocks to mark with a line, or None.
         start: First token of the window in samples of more than 96 tokens. None shows the end of the sample in a
@@ -46,10 +49,17 @@ def token_heatmap(
     """
     metric = check_metric(trace, metric)
     boundary = check_boundary(trace.n_blocks, boundary)
+    sample = first_sample(trace) if sample is None else sample
     index, rows = rows_of(trace, sample)
     index, rows, hidden = _window(trace, index, rows, start)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
-    cells = heatmap.Cells(values, _heads(rows), heatmap.nearest(trace, index), "no target here")
+    lines, earlier = heatmap.token_lines(trace, index), None
+    difference = difference_of(trace)
+    if difference is not None:
+        earlier = difference.before.positions.iloc[index]
+        before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
+        lines = [heatmap.change_line(difference.after.facts[metric].title, before, after), *lines]
+    cells = heatmap.Cells(values, _heads(rows), lines, "no target here")
     figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary)
     shown = [tokens.show(text, width=_LABEL_WIDTH) for text in rows["token"]]
     angle, bottom = _angle(shown)
@@ -63,19 +73,30 @@ def token_heatmap(
         ticks="",
     )
     _frame_answers(figure, rows, trace.n_blocks)
+    figure.update_layout(meta={"sample": int(sample), "positions": [int(p) for p in rows["position"]]})
+    versus = "" if difference is None else f", {models_of(difference)}"
     return style.finish(
         figure,
-        title=f"Sample {sample}: {metric_facts(metric).title} at every token, space by space",
-        notes=[_reading(rows), hidden, *notes],
+        title=f"Sample {sample}: {trace.facts[metric].title} at every token{versus}",
+        notes=[_reading(rows, earlier), hidden, *notes, difference.note if difference is not None else ""],
         body=body,
         left=84,
         right=right,
         bottom=bottom + 34,
-        above=16 if (rows["role"] == "answer").any() else 0,
+        above=16 if (rows["role"] == "answer").any() or difference is not None else 0,
     )
 
 
-def rows_of(trace: TraceLike, sample: int) -> tuple[np.ndarray, pd.DataFrame]:
+def first_sample(trace: Deviations) -> int:
+    """Return the sample to show where none is asked for."""
+    if trace.detailed:
+        return trace.detailed[0]
+    if not len(trace.positions):
+        raise SemvizError("This trace is empty. Pass a trace of at least one sample.")
+    return int(trace.positions["sample"].iloc[0])
+
+
+def rows_of(trace: Deviations, sample: int) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the rows of a sample in token order, with their numbers in the trace's arrays."""
     positions = trace.positions
     known = np.unique(positions["sample"].to_numpy())
@@ -84,17 +105,18 @@ def rows_of(trace: TraceLike, sample: int) -> tuple[np.ndarray, pd.DataFrame]:
         span = f"from {known[0]} to {known[-1]}" if known.size else "(this trace is empty)"
         raise SemvizError(f"sample={sample!r} was not traced. Pass a sample {span}.")
     rows = positions.iloc[index]
-    if set(rows["role"]) == {"answer"} and sample >= trace.meta.get("detail", 0):
+    if set(rows["role"]) == {"answer"} and sample not in trace.detailed:
+        choices = f"one of the samples {trace.detailed[0]} to {trace.detailed[-1]}" if trace.detailed else "none so far"
         raise SemvizError(
-            f"sample {sample} was traced at its answer position only; pass sv.trace(..., detail={sample + 1}) "
-            f"to see its tokens, or a sample below {trace.meta.get('detail', 0)} of this trace."
+            f"sample {sample} was traced at its answer position only; pass a sample that has all its tokens "
+            f"({choices}), or sv.trace(..., detail=…) with a larger number to see more."
         )
     order = np.argsort(rows["position"].to_numpy(), kind="stable")
     return index[order], rows.iloc[order]
 
 
 def _window(
-    trace: TraceLike, index: np.ndarray, rows: pd.DataFrame, start: int | None
+    trace: Deviations, index: np.ndarray, rows: pd.DataFrame, start: int | None
 ) -> tuple[np.ndarray, pd.DataFrame, str]:
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)
@@ -161,13 +183,17 @@ def _frame_answers(figure: go.Figure, rows: pd.DataFrame, n_blocks: int) -> None
         )
 
 
-def _reading(rows: pd.DataFrame) -> str:
-    """Say what a column is scored against."""
+def _reading(rows: pd.DataFrame, earlier: pd.DataFrame | None) -> str:
+    """Say what a column is scored against, and what the model says; of a difference, what it said before."""
     answers = rows[rows["role"] == "answer"]
     if not len(answers):
         return "Each column is scored against the token that follows it. Bottom row: the input of block 1."
     row = answers.iloc[-1]
     quoted = f"“{tokens.show(row['target'], width=24)}”"
     says = f"“{tokens.show(row['predicted'], width=24)}”"
-    verdict = f"the model says {says}" + (", which is right" if row["predicted"] == row["target"] else "")
+    verdict = f"the model says {says}"
+    if earlier is not None:
+        said = earlier[earlier["role"] == "answer"].iloc[-1]["predicted"]
+        verdict = f"the model said “{tokens.show(said, width=24)}” and now says {says}"
+    verdict += ", which is right" if row["predicted"] == row["target"] else ""
     return f"The framed answer position is scored against {quoted}; {verdict}. Only it enters the averages."

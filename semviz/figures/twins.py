@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from semviz import formats
-from semviz.figures import style
-from semviz.figures.inputs import Floats, GainLike, RunsLike, TraceLike, check_metric, metric_facts, with_unit
+from semviz.deviations import Deviations
+from semviz.figures import heatmap, style
+from semviz.figures.inputs import Floats, GainLike, RunsLike, check_metric, with_unit
+from semviz.figures.plane import route_of
 from semviz.figures.samples import natural, per_sample
 from semviz.figures.scores import front, points_of, score_text
 from semviz.figures.tokens import rows_of
+from semviz.traces import Trace
 
 MAX_ROWS = 60
 
@@ -31,7 +34,7 @@ class Twin:
     rows: list[list[str]]
 
 
-def tokens_twin(trace: TraceLike, *, sample: int, metric: str | None = None) -> Twin:
+def tokens_twin(trace: Deviations, *, sample: int, metric: str | None = None) -> Twin:
     """Return the values behind a token heatmap: one row a token, one column a space."""
     metric = check_metric(trace, metric)
     index, rows = rows_of(trace, sample)
@@ -40,11 +43,27 @@ def tokens_twin(trace: TraceLike, *, sample: int, metric: str | None = None) -> 
         [str(row.position), style.name(row.token, width=24), style.name(row.target, width=24), *_numbers(line)]
         for row, line in zip(rows.itertuples(), values, strict=True)
     ]
-    caption = f"{with_unit(metric_facts(metric))} of sample {sample}, one column a space"
+    caption = f"{with_unit(trace.facts[metric])} of sample {sample}, one column a space"
     return _cut(caption, ["position", "token", "target", *_spaces(trace)], cells, "tokens")
 
 
-def samples_twin(trace: TraceLike, *, metric: str | None = None) -> Twin:
+def transition_twin(trace: Trace, *, sample: int, position: int | None = None) -> Twin:
+    """Return the numbers behind a transition map: one row a space."""
+    route = route_of(trace, sample, position)
+    columns = ["space", "cosine with the target", "across", "virtual: cosine", "virtual: across", "in the plane"]
+    cells = [
+        [str(space), *_numbers(np.r_[fact, twin]), formats.percent(float(share))]
+        for space, (fact, twin, share) in enumerate(zip(route.factual, route.virtual, route.shown, strict=True))
+    ]
+    for line in heatmap.token_lines(trace, np.array([route.row]), escape=False):
+        columns.append(line.name)
+        cells = [[*row, text] for row, text in zip(cells, line.texts[0], strict=True)]
+    token, target = style.name(route.token, width=24), style.name(route.target, width=24)
+    caption = f"way of “{token}” towards “{target}” (sample {sample}, token {route.position})"
+    return Twin(caption, columns, cells)
+
+
+def samples_twin(trace: Deviations, *, metric: str | None = None) -> Twin:
     """Return the means behind a sample heatmap: one row a label, one column a space."""
     metric = check_metric(trace, metric)
     table, values = per_sample(trace, metric)
@@ -55,11 +74,11 @@ def samples_twin(trace: TraceLike, *, metric: str | None = None) -> Twin:
         known = np.isfinite(group)
         means = np.where(known, group, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
         cells.append([style.name(label, width=24), f"{len(group):,}", *_numbers(means)])
-    caption = f"{with_unit(metric_facts(metric))}, mean by label, one column a space"
+    caption = f"{with_unit(trace.facts[metric])}, mean by label, one column a space"
     return _cut(caption, ["label", "samples", *_spaces(trace)], cells, "labels")
 
 
-def profile_twin(trace: TraceLike) -> Twin:
+def profile_twin(trace: Deviations) -> Twin:
     """Return the means behind the profiles: one row a space, one column a metric."""
     frames = {key: trace.profile_frame(key) for key in trace.metrics}
     cells = [
@@ -73,7 +92,7 @@ def profile_twin(trace: TraceLike) -> Twin:
         ]
         for space in range(trace.n_blocks + 1)
     ]
-    columns = ["space", *(with_unit(metric_facts(key)) for key in frames)]
+    columns = ["space", *(with_unit(trace.facts[key]) for key in frames)]
     return Twin("mean deviation of each space with its 95 % interval", columns, cells)
 
 
@@ -85,7 +104,7 @@ def gain_twin(gain: GainLike) -> Twin:
         side = formats.MISSING if k == 0 else "frozen" if k <= gain.boundary else "trained"
         numbers = [formats.number(float(a[k])) for a in (gain.deviation, gain.fitted, gain.predicted)]
         cells.append([str(k), numbers[0], layer, side, *numbers[1:], formats.percent(float(gain.chosen_share[k]))])
-    unit = with_unit(metric_facts(gain.metric))
+    unit = with_unit(gain.facts)
     columns = ["space or layer", unit, "gain of the layer", "side", "fitted law", "predicted", "chosen as boundary"]
     return Twin(f"profile and gains, boundary {gain.boundary}", columns, cells)
 
@@ -116,7 +135,7 @@ def _gain_of(gain: GainLike, layer: int) -> str:
     return f"{formats.number(value)} ({formats.number(low)} to {formats.number(high)})"
 
 
-def _spaces(trace: TraceLike) -> list[str]:
+def _spaces(trace: Deviations) -> list[str]:
     return [str(k) for k in range(trace.n_blocks + 1)]
 
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 import pytest
 import synthetic
 
+from semviz.differences import TraceDifference
+from semviz.traces import Trace
+
 
 @pytest.fixture(scope="session")
-def trace() -> synthetic.FakeTrace:
+def trace() -> Trace:
     return synthetic.make_trace()
 
 
 @pytest.fixture(scope="session")
-def text_trace() -> synthetic.FakeTrace:
+def text_trace() -> Trace:
     return synthetic.make_text_trace()
 
 
 @pytest.fixture(scope="session")
-def hostile() -> synthetic.FakeTrace:
+def hostile() -> Trace:
     return synthetic.make_hostile_trace()
+
+
+@pytest.fixture(scope="session")
+def difference() -> TraceDifference:
+    return synthetic.make_difference()

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from semviz.differences import TraceDifference
+from semviz.facts import MetricFacts, plain
+from semviz.metrics import METRICS
+from semviz.traces import Trace
+
 TEXT = (
     "The film was so slow that half of the room had left before the second act , and yet the last scene made me "
     "cry like a child again"
@@ -25,32 +30,8 @@ SPREAD = {"semantic": 0.8, "lens": 1.1, "target": 0.05, "virtual": 0.06, "rank":
 
 
 @dataclass(frozen=True)
-class FakeTrace:
-    positions: pd.DataFrame
-    values: dict[str, np.ndarray]
-    nearest: np.ndarray | None
-    vocabulary: dict[int, str]
-    meta: dict[str, Any]
-    default_metric: str = "semantic"
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return tuple(self.values)
-
-    @property
-    def n_blocks(self) -> int:
-        return next(iter(self.values.values())).shape[1] - 1
-
-    def profile_frame(self, metric: str, *, seed: int = 0) -> pd.DataFrame:
-        rows = self.positions["role"].isin(["answer", "next"]).to_numpy()
-        values = self.values[metric][rows]
-        mean, half = np.nanmean(values, 0), 1.96 * np.nanstd(values, 0) / np.sqrt(len(values))
-        return pd.DataFrame({"space": range(values.shape[1]), "mean": mean, "low": mean - half, "high": mean + half})
-
-
-@dataclass(frozen=True)
 class FakeGain:
-    metric: str
+    facts: MetricFacts
     deviation: np.ndarray
     deviation_low: np.ndarray
     deviation_high: np.ndarray
@@ -66,6 +47,12 @@ class FakeGain:
     r2: float = 0.93
     nonmonotone: float = 0.04
     message: str = "Freeze blocks 1–4, train blocks 5–8 (law rule on the semantic deviation)."
+
+    flat: bool = False
+
+    @property
+    def metric(self) -> str:
+        return self.facts.key
 
     @property
     def n_blocks(self) -> int:
@@ -110,8 +97,11 @@ def make_trace(
     words: tuple[str, ...] | None = None,
     labels: tuple[str, ...] | None = LABELS,
     nearest: bool = True,
+    path: str = "slerp",
+    model: str = "demo",
+    model_hash: str = "3f2a9c11",
     seed: int = 0,
-) -> FakeTrace:
+) -> Trace:
     """Make a classification trace: the first ``detail`` samples have every token, the others their answer only."""
     rng = np.random.default_rng(seed)
     text = [(" " if i else "") + w for i, w in enumerate((words or (*WORDS, "\n", "Mood", ":"))[: tokens - 1])]
@@ -153,16 +143,58 @@ def make_trace(
         raw = np.maximum(curve + level * np.linspace(0.2, 1, blocks + 1) + noise, 0)
         raw[gone] = np.nan
         values[key] = raw.astype(np.float32)
-    close = rng.integers(0, len(vocabulary), (len(rows), blocks + 1, 3)).astype(np.int32) if nearest else None
+    shape = (len(rows), blocks + 1)
+    close = rng.integers(0, len(vocabulary), (*shape, 3)).astype(np.int32) if nearest else None
+    first = rng.integers(0, len(vocabulary), shape).astype(np.int32)
+    whole = int((positions["sample"] < detail).sum())
+    paths = make_paths(rng, whole, blocks)
+    paths[gone[:whole]] = np.nan
     meta = {
-        "model": "demo", "model_hash": "3f2a9c", "task": "mood", "kind": "classification", "split": "train",
+        "model": model, "model_hash": model_hash, "task": "mood", "kind": "classification", "split": "train",
         "samples": samples, "positions": samples, "vocab": "full", "ridge": 0.1, "tau": 0.043, "fidelity": 0.81,
-        "path": "slerp", "centred": False, "detail": detail, "semviz": "0.1.0", "seconds": 3.4,
+        "path": path, "centred": False, "detail": detail, "semviz": "0.1.0", "seconds": 3.4,
+        "parameters": {"blocks": (100_000,) * blocks, "tail": 128, "head": 0, "embeddings": 900_000},
     }  # fmt: skip
-    return FakeTrace(positions, values, close, vocabulary, meta)
+    return Trace(
+        positions=positions,
+        values=values,
+        nearest=close,
+        top1=first if nearest else None,
+        vocabulary=vocabulary,
+        facts={key: plain(METRICS[key]) for key in values},
+        meta=meta,
+        paths=paths,
+    )
 
 
-def make_text_trace(*, samples: int = 30, tokens: int = 20, blocks: int = 8) -> FakeTrace:
+def make_paths(rng: np.random.Generator, rows: int, blocks: int) -> np.ndarray:
+    """Walk from somewhere off the target's direction to somewhere near it, inside the unit circle."""
+    depth = np.linspace(0, 1, blocks + 1)
+    angle = np.deg2rad(88 - 62 * depth**1.6) + rng.normal(0, 0.05, (rows, blocks + 1))
+    length = 0.45 + 0.35 * depth + rng.normal(0, 0.05, (rows, blocks + 1)) + 0.25 * np.sin(np.pi * depth)
+    length = np.clip(length, 0.05, 0.99)
+    return np.stack([length * np.cos(angle), length * np.sin(angle)], axis=-1).astype(np.float32)
+
+
+def make_difference(before: Trace | None = None, **options: Any) -> TraceDifference:
+    """Make a difference as finetuning leaves it: nearer in the upper spaces, the same at space 0, a few get worse."""
+    before = before or make_trace(**options)
+    rng = np.random.default_rng(7)
+    after = replace(
+        before, values=dict(before.values), meta={**before.meta, "model": "tuned", "model_hash": "81bb02e4"}
+    )
+    for key, values in before.values.items():
+        depth = np.linspace(0, 1, before.n_blocks + 1) ** 2
+        strength = rng.normal(-0.5, 0.4, (len(values), 1)) * SPREAD.get(key, 0.1) * 2
+        after.values[key] = (values + strength * depth).astype(np.float32)
+    if before.top1 is not None:
+        top1 = before.top1.copy()
+        top1[:, -1] = 0
+        after = replace(after, top1=top1)
+    return after - before
+
+
+def make_text_trace(*, samples: int = 30, tokens: int = 20, blocks: int = 8) -> Trace:
     """Make a language-modelling trace: every token counts, no labels."""
     full = make_trace(samples=samples, tokens=tokens, blocks=blocks, detail=samples, labels=None)
     positions = full.positions.assign(
@@ -187,7 +219,7 @@ def make_gain(*, blocks: int = 8, boundary: int = 4, law: bool = True, negative:
     fitted = np.where((depth > 0) & law, line, np.nan)
     predicted = curve * np.exp(-0.16 * (blocks - depth))
     return FakeGain(
-        metric="semantic",
+        facts=plain(METRICS["semantic"]),
         deviation=curve,
         deviation_low=curve - 0.14,
         deviation_high=curve + 0.16,
@@ -238,7 +270,7 @@ def make_runs(*, score: str = "accuracy", names: dict[int, str] | None = None, *
 HOSTILE = ("<img src=x onerror=alert(1)>", "</script>", "$$x$$", "\u202eevil", "a\nb", "&lt;", "%{z}", "<b>x</b>")
 
 
-def make_hostile_trace() -> FakeTrace:
+def make_hostile_trace() -> Trace:
     """Make a trace whose tokens, labels and names try to break out of every language they pass through."""
     made = make_trace(samples=6, tokens=10, blocks=3, detail=3, words=HOSTILE, labels=("<i>joy</i>", "</script>$$y$$"))
     return replace(made, meta={**made.meta, "task": "<script>alert(2)</script>", "model": "$$m$$</script>"})

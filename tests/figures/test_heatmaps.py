@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import synthetic
 
+from semviz import tokens
 from semviz.errors import SemvizError
-from semviz.figures import heatmap, sample_heatmap, token_heatmap
+from semviz.figures import colours, heatmap, sample_heatmap, token_heatmap
 
 
 def _cells(figure):
@@ -91,19 +92,19 @@ def test_clipped_cells_are_marked_and_said(trace):
 def test_colour_range_is_one_for_all_pictures_of_a_trace(trace):
     ranges = {(c.zmin, c.zmax) for c in map(_cells, (token_heatmap(trace), token_heatmap(trace, sample=3)))}
     cells = _cells(sample_heatmap(trace))
-    assert ranges == {(cells.zmin, cells.zmax)} == {heatmap.colour_range(trace, "semantic")}
+    assert ranges == {(cells.zmin, cells.zmax)} == {colours.colour_range(trace, "semantic")}
     assert _cells(token_heatmap(trace)).colorbar.title.text == "semantic deviation (nats)"
 
 
 def test_colour_range_leaves_a_far_space_0_out(trace):
-    low, high = heatmap.colour_range(trace, "virtual")
+    low, high = colours.colour_range(trace, "virtual")
     assert 0.3 < low < 0.62
     assert high <= 2
-    assert heatmap.colour_range(trace, "rank")[0] >= 0
+    assert colours.colour_range(trace, "rank")[0] >= 0
     flat = {"semantic": np.full_like(trace.values["semantic"], 3.0)}
-    assert heatmap.colour_range(replace(trace, values=flat), "semantic") == (2.5, 3.5)
+    assert colours.colour_range(replace(trace, values=flat), "semantic") == (2.5, 3.5)
     empty = {"semantic": np.full_like(trace.values["semantic"], np.nan)}
-    assert heatmap.colour_range(replace(trace, values=empty), "semantic") == (0.0, 1.0)
+    assert colours.colour_range(replace(trace, values=empty), "semantic") == (0.0, 1.0)
     assert len(token_heatmap(replace(trace, values=empty)).data) > 0
 
 
@@ -118,13 +119,18 @@ def test_a_row_that_is_mostly_clipped_is_marked_once_at_its_name(trace):
 
 def test_hover_names_token_target_and_three_neighbours(trace):
     cells = _cells(token_heatmap(trace))
-    head, near = cells.customdata[4][1]
+    head, near, first = cells.customdata[4][1]
     assert head == "1: The → target ␣film"
+    row = trace.positions.query("sample == 0 and position == 1").index[0]
+    assert first == tokens.html(tokens.show(trace.vocabulary[trace.top1[row, 4]]))
     assert len(near.split(", ")) == 3
     assert "nats" in cells.hovertemplate
     assert "nearest" in cells.hovertemplate
-    bare = _cells(token_heatmap(replace(trace, nearest=None)))
+    bare = _cells(token_heatmap(replace(trace, nearest=None, top1=None)))
     assert "nearest" not in bare.hovertemplate
+    assert "head" not in bare.hovertemplate
+    only = _cells(token_heatmap(replace(trace, nearest=None)))
+    assert "head: %{customdata[1]}" in only.hovertemplate
 
 
 @pytest.mark.parametrize("draw", [token_heatmap, sample_heatmap])
@@ -174,7 +180,7 @@ def test_one_of_everything():
 
 def test_wrong_sample_metric_and_boundary_say_what_to_pass(trace):
     with pytest.raises(
-        SemvizError, match=r"sample 40 was traced at its answer position only; pass sv.trace\(\.\.\., detail=41\)"
+        SemvizError, match=r"sample 40 was traced at its answer position only; pass .* \(one of the samples 0 to 3\)"
     ):
         token_heatmap(trace, sample=40)
     with pytest.raises(SemvizError, match="Pass a sample from 0 to 199"):
@@ -184,7 +190,7 @@ def test_wrong_sample_metric_and_boundary_say_what_to_pass(trace):
     for wrong in (-1, 9, 2.5, True):
         with pytest.raises(SemvizError, match="from 0"):
             token_heatmap(trace, boundary=wrong)
-    with pytest.raises(SemvizError, match="Pass 'label', 'deviation' or 'index'"):
+    with pytest.raises(SemvizError, match="Pass 'label', 'deviation', 'cluster' or 'index'"):
         sample_heatmap(trace, order="size")
     for wrong in (0, 1.5):
         with pytest.raises(SemvizError, match="limit"):
@@ -241,3 +247,46 @@ def test_a_thinned_picture_keeps_both_ends(trace):
     whole = _cells(sample_heatmap(trace, order="deviation"))
     assert [r[0] for r in _cells(figure).z] == [r[0] for r in whole.z]
     assert [r[-1] for r in _cells(figure).z] == [r[-1] for r in whole.z]
+
+
+def _planted(trace, rng):
+    """Give the samples one of two profiles, at random."""
+    answers = trace.counted
+    kind = rng.integers(0, 2, answers.sum())
+    shapes = np.array([[5.0, 1, 4, 1, 4, 1, 4, 1, 4], [5.0, 4, 1, 4, 1, 4, 1, 4, 1]])
+    values = trace.values["semantic"].copy()
+    values[answers] = shapes[kind] + rng.normal(0, 0.2, (len(kind), 9))
+    return replace(trace, values={"semantic": values}), dict(zip(trace.positions["sample"][answers], kind, strict=True))
+
+
+def test_clusters_stand_side_by_side(trace):
+    planted, kind = _planted(trace, np.random.default_rng(1))
+    figure = sample_heatmap(planted, order="cluster")
+    kinds = [kind[sample] for sample in figure.layout.meta["samples"]]
+    assert np.count_nonzero(np.diff(kinds)) == 1, "one border between two kinds"
+    assert sorted(figure.layout.meta["samples"]) == list(range(200))
+    assert "similar profiles" in figure.layout.title.subtitle.text
+    assert "side by side" in figure.layout.xaxis.title.text
+
+
+def test_clustering_comes_after_thinning_and_leaves_gaps_last(trace):
+    thin = sample_heatmap(trace, order="cluster", limit=20)
+    even = np.linspace(0, 199, 20).round().astype(int)
+    assert sorted(thin.layout.meta["samples"]) == sorted(even)
+    assert "evenly spaced in the data" in thin.layout.title.subtitle.text
+    values = trace.values["semantic"].copy()
+    rows = trace.positions["sample"].isin([3, 90]) & (trace.positions["role"] == "answer")
+    values[rows.to_numpy(), 4] = np.nan
+    holey = sample_heatmap(replace(trace, values={"semantic": values}), order="cluster")
+    assert holey.layout.meta["samples"][-2:] == [3, 90]
+    for few in (1, 2, 3):
+        figure = sample_heatmap(synthetic.make_trace(samples=few), order="cluster")
+        assert sorted(figure.layout.meta["samples"]) == list(range(few))
+
+
+def test_a_click_finds_its_sample_and_position(trace):
+    for order in ("label", "deviation", "cluster", "index"):
+        figure = sample_heatmap(trace, order=order)
+        heads = [cell[0] for cell in _cells(figure).customdata[0]]
+        assert [int(head.split(" ")[1]) for head in heads] == figure.layout.meta["samples"]
+    assert token_heatmap(trace, sample=2).layout.meta == {"sample": 2, "positions": list(range(26))}

@@ -12,9 +12,23 @@ import synthetic
 
 from semviz import formats
 from semviz.errors import SemvizError
-from semviz.figures import CONFIG, dark, gain, labels, pareto, profile, sample_heatmap, style, token_heatmap
+from semviz.figures import (
+    CONFIG,
+    dark,
+    gain,
+    group_profile,
+    labels,
+    pareto,
+    profile,
+    sample_heatmap,
+    style,
+    token_heatmap,
+    transition_map,
+)
 from semviz.figures.scores import front, points_of
 from semviz.figures.twins import gain_twin, pareto_twin, profile_twin, samples_twin, tokens_twin
+from semviz.laws import fit_law
+from semviz.traces import Trace
 
 
 def _named(figure, name):
@@ -49,7 +63,7 @@ def test_profile_has_a_panel_with_its_unit_for_each_metric(trace):
 
 def test_profile_of_chosen_metrics(trace):
     figure = profile(trace, metrics=["rank", "rank", "lens"])
-    assert [t.name for t in figure.data if "band" not in t.name] == ["rank", "lens"]
+    assert [t.name for t in figure.data if "band" not in t.name and "law" not in t.name] == ["rank", "lens"]
     assert profile(trace, metrics=["rank"]).layout.height < profile(trace).layout.height
     with pytest.raises(SemvizError, match="Pass a list"):
         profile(trace, metrics="rank")
@@ -60,22 +74,53 @@ def test_profile_of_chosen_metrics(trace):
 
 
 def test_profile_leaves_nan_out_of_the_band(trace):
-    class Holey(synthetic.FakeTrace):
-        def profile_frame(self, metric, *, seed=0):
+    class Holey(Trace):
+        def profile_frame(self, metric=None, *, seed=0):
             frame = super().profile_frame(metric, seed=seed)
             frame.loc[3, ["mean", "low", "high"]] = np.nan
             return frame
 
-    figure = profile(Holey(**vars(trace)), metrics=["lens"])
+    fields = {name: getattr(trace, name) for name in Trace.__dataclass_fields__}
+    figure = profile(Holey(**fields), metrics=["lens"])
     assert len(_named(figure, "lens band")[0].y) == 16
     assert _named(figure, "lens")[0].y[3] is None
+
+
+def test_the_laws_line_is_drawn_where_it_applies(trace):
+    values = {key: trace.values[key].copy() for key in ("semantic", "lens", "rank", "virtual")}
+    values["lens"][:] = 3.0
+    values["rank"][:] = np.tile([0.9, 0.2, 0.5, 0.2, 0.5, 0.2, 0.5, 0.2, 0.5], (len(values["rank"]), 1))
+    made = replace(trace, values=values)
+    figure = profile(made)
+    assert [t.name for t in figure.data if t.name.startswith("law")] == ["law of semantic"]
+    (line,) = _named(figure, "law of semantic")
+    law = fit_law(made.profile_frame("semantic")["mean"].to_numpy(dtype=float))
+    assert line.y[0] is None
+    np.testing.assert_allclose(line.y[1:], law.line[1:], rtol=1e-4)
+    assert line.line.dash == "dash"
+    said = f"law: β = {law.beta:.2g}, R² = {law.r2:.2g}"
+    assert said in line.hovertemplate
+    texts = [a.text for a in figure.layout.annotations]
+    assert said in texts
+    assert "no law: flat" in texts
+    assert "no law: ν = 0.57" in texts
+    assert "SALF-style, our reading" in _notes(figure)
+    assert "No law" in _notes(figure)
+    assert "No law" not in _notes(profile(trace))
+    assert "Dashed" not in _notes(profile(trace, metrics=["virtual"]))
+
+
+def test_gain_and_profile_draw_the_same_law(trace):
+    made = trace.gain("lens")
+    (line,) = _named(profile(trace, metrics=["lens"]), "law of lens")
+    np.testing.assert_allclose(line.y[1:], made.fitted[1:], rtol=1e-4)
 
 
 def test_a_far_space_0_is_left_off_the_axis_and_said():
     made = synthetic.make_trace()
     values = made.values["lens"].copy()
     values[:, 0] = 60.0
-    far = replace(made, values={"lens": values}, default_metric="lens")
+    far = replace(made, values={"lens": values})
     figure = profile(far)
     assert figure.layout.yaxis.range[1] < 15
     assert "↑ 60" in [a.text for a in figure.layout.annotations]
@@ -131,6 +176,8 @@ def test_gain_says_where_the_law_does_not_apply():
     figure = gain(synthetic.make_gain(law=False))
     assert not _named(figure, "fitted law")
     assert "The law does not apply here (ν = 0.42)" in _notes(figure)
+    flat = replace(synthetic.make_gain(law=False), flat=True)
+    assert "The law does not apply here (the profile is flat)" in _notes(gain(flat))
     assert _named(gain(synthetic.make_gain()), "fitted law")[0].y[0] is None
 
 
@@ -268,7 +315,8 @@ def test_dark_swaps_colours_and_nothing_else(trace):
 
 def test_every_figure_has_height_margins_titles_and_the_small_template(trace):
     runs, made = synthetic.make_runs(), synthetic.make_gain()
-    for figure in (token_heatmap(trace), sample_heatmap(trace), profile(trace), gain(made), pareto(runs)):
+    drawn = (token_heatmap(trace), sample_heatmap(trace), profile(trace), transition_map(trace))
+    for figure in (*drawn, group_profile(trace.by("label")), gain(made), pareto(runs)):
         layout = figure.layout
         assert layout.height > 200
         assert layout.width is None

@@ -1,0 +1,182 @@
+"""Group profile: the mean deviation of each space, one line a group of samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz import formats
+from semviz.figures import style
+from semviz.figures.curves import band, line_at, off_axis, reach, rounded, ticks
+from semviz.figures.inputs import Floats, check_boundary, check_metric, with_unit
+from semviz.groups import Groups
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_GROUPS = len(style.GROUPS)
+"""Lines that eyes tell apart; of more groups the largest are drawn."""
+_BODY = 400
+_NAME_WIDTH = 20
+_LETTER = 6.9
+"""Width of a letter of a label in pixels."""
+_LINE = 17
+"""Height of a label in pixels."""
+
+
+def group_profile(groups: Groups, *, metric: str | None = None, boundary: int | None = None) -> go.Figure:
+    """Draw the mean deviation of every space for each group, with 95 % bands.
+
+    Args:
+        groups: What `Trace.by` returned.
+        metric: Key of a traced metric; None takes the trace's default.
+        boundary: Number of frozen blocks to mark with a line, or None.
+
+    Returns:
+        A plain Plotly figure of one panel; the largest eight groups are drawn, and the figure names the others.
+
+    Raises:
+        SemvizError: The metric was not traced, or the boundary does not exist.
+    """
+    first = next(iter(groups.values()))
+    metric, blocks = check_metric(first, metric), first.n_blocks
+    boundary = check_boundary(blocks, boundary)
+    facts = first.facts[metric]
+    drawn, others = list(groups)[:MAX_GROUPS], list(groups)[MAX_GROUPS:]
+    profiles = {name: groups[name].profile_frame(metric) for name in drawn}
+    span, hidden = reach([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
+    figure = go.Figure()
+    for name, look in zip(drawn, style.GROUPS, strict=False):
+        _bands(figure, name, profiles[name], look[0])
+    for name, look in zip(drawn, style.GROUPS, strict=False):
+        _line(figure, name, profiles[name], look, samples=groups[name].meta["samples"], unit=facts.unit)
+    labels = [f"{style.name(name, width=_NAME_WIDTH)} ({groups[name].meta['samples']:,})" for name in drawn]
+    ends = np.array([profiles[name]["mean"].iloc[-1] for name in drawn], dtype=float)
+    _labels(figure, labels, ends, span, blocks)
+    if boundary is not None:
+        line_at(figure, boundary)
+    shown = ticks(blocks, room=20)
+    figure.update_layout(
+        xaxis={
+            "range": [-0.25, blocks + 0.15], "tickmode": "array", "tickvals": shown,
+            "ticktext": [str(k) for k in shown], "title": {"text": "space"}, "showgrid": False,
+        },
+        yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": style.literal(with_unit(facts))}},
+    )  # fmt: skip
+    if hidden is not None:
+        figure.add_annotation(_off_axis(profiles, span))
+    return style.finish(
+        figure,
+        title=f"{style.sentence(facts.title)} of each space, by {style.name(groups.column)}",
+        notes=_notes(others, boundary, is_cut=hidden is not None),
+        body=_BODY,
+        left=64,
+        right=int(max(len(text) for text in labels) * _LETTER) + 46,
+        bottom=52,
+        above=8,
+    )
+
+
+def _bands(figure: go.Figure, name: str, frame: pd.DataFrame, colour: str) -> None:
+    spaces = [float(k) for k in frame["space"]]
+    area = band(spaces, frame["low"].to_numpy(), frame["high"].to_numpy(), name=f"{_safe(name)} band", colour=colour)
+    figure.add_trace(area.update(opacity=0.13))
+
+
+def _line(
+    figure: go.Figure, name: str, frame: pd.DataFrame, look: tuple[str, str, str], *, samples: int, unit: str
+) -> None:
+    colour, symbol, dash = look
+    low, high = (rounded(frame[c].to_numpy()) for c in ("low", "high"))
+    figure.add_scatter(
+        x=[int(k) for k in frame["space"]],
+        y=rounded(frame["mean"].to_numpy()),
+        customdata=[[a, b] for a, b in zip(low, high, strict=True)],
+        mode="lines+markers",
+        line={"color": colour, "width": 2, "dash": dash},
+        marker={"symbol": symbol, "size": 8 if len(frame) <= 26 else 5, "color": colour},
+        hovertemplate=f"<b>{_safe(name)}</b> ({samples:,} samples), space %{{x}}<br><b>%{{y:.3f}}</b> "
+        f"{style.literal(unit)}<br>95 %: %{{customdata[0]:.3f}} to %{{customdata[1]:.3f}}<extra></extra>",
+        showlegend=False,
+        name=_safe(name),
+    )
+
+
+def _labels(figure: go.Figure, labels: list[str], ends: Floats, span: list[float], blocks: int) -> None:
+    """Name each line at its right end, pushed apart where they end close together, with a thread to its line."""
+    pixel = _BODY / (span[1] - span[0])
+    spread = spread_out(np.nan_to_num(ends, nan=span[0]) * pixel, _LINE, low=span[0] * pixel, high=span[1] * pixel)
+    for text, end, place, look in zip(labels, ends, spread, style.GROUPS, strict=False):
+        figure.add_annotation(
+            text=style.literal(text) if np.isfinite(end) else f"{style.literal(text)}: no value",
+            x=blocks,
+            y=float(end) if np.isfinite(end) else place / pixel,
+            ax=26,
+            ay=float(end * pixel - place) if np.isfinite(end) else 0,
+            showarrow=True,
+            arrowhead=0,
+            arrowwidth=1.2,
+            arrowcolor=look[0],
+            standoff=6,
+            xanchor="left",
+            align="left",
+            font={"size": style.SIZE - 1, "color": style.LIGHT.ink},
+        )
+
+
+def spread_out(places: Floats, least: float, *, low: float, high: float) -> Floats:
+    """Move places on a line apart until neighbours keep a distance, as little as needed, between two ends.
+
+    Args:
+        places: Wanted places, in any order.
+        least: Distance to keep.
+        low: End of the line; given up where there is no room.
+        high: Other end.
+
+    Returns:
+        The places, in the order of the input.
+    """
+    order = np.argsort(places, kind="stable")
+    groups: list[list[float]] = []  # mean of the wanted places of a run of touching labels, and their number
+    for wanted in places[order]:
+        groups.append([float(wanted), 1])
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < least * (groups[-1][1] + groups[-2][1]) / 2:
+            (a, n), (b, m) = groups[-2:]
+            groups[-2:] = [[(a * n + b * m) / (n + m), n + m]]
+    found = [centre + least * (i - (count - 1) / 2) for centre, count in groups for i in range(int(count))]
+    moved = np.array(found)
+    for i in range(len(moved)):  # from below: no label under the lower end
+        moved[i] = max(moved[i], low + least / 2 if i == 0 else moved[i - 1] + least)
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], high - least / 2 if i == len(moved) - 1 else moved[i + 1] - least)
+    result = np.empty_like(moved)
+    result[order] = moved
+    return result
+
+
+def _off_axis(profiles: dict[str, pd.DataFrame], span: list[float]) -> dict[str, object]:
+    """Say where the groups' space 0 lies: from the smallest to the largest of their means."""
+    means = [float(frame["mean"].iloc[0]) for frame in profiles.values()]
+    low, high = min(means), max(means)
+    made = off_axis(low, span, row="")
+    if formats.number(low) != formats.number(high):
+        made["text"] = f"{made['text']} to {formats.number(high)}"
+    return {**made, "xanchor": "left", "xshift": -4}
+
+
+def _notes(others: list[str], boundary: int | None, *, is_cut: bool) -> list[str]:
+    cut = "" if boundary is None else f" Vertical line: boundary {boundary}, frozen to its left."
+    names = ", ".join(style.name(name, width=_NAME_WIDTH) for name in others[:6])
+    more = f" and {len(others) - 6} more" if len(others) > 6 else ""
+    total = len(others) + MAX_GROUPS
+    return [
+        f"Numbers of samples in brackets. Bands: 95 % bootstrap over samples.{cut}",
+        f"The {MAX_GROUPS} largest of {total} groups are drawn; not drawn: {names}{more}." if others else "",
+        "An arrow gives the value of space 0, which lies off the axis." if is_cut else "",
+    ]
+
+
+def _safe(name: str) -> str:
+    return style.literal(style.name(name, width=_NAME_WIDTH))

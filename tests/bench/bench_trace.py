@@ -1,0 +1,347 @@
+"""What a trace costs, as ratios measured in one run.
+
+    python tests/bench/bench_trace.py                 # everything that this machine can run
+    python tests/bench/bench_trace.py forward bases   # some of it
+    python tests/bench/bench_trace.py peers --cache ~/.cache/semviz-bench
+
+Prints a Markdown table a section, and at the end one line of JSON with every number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+import workloads
+from peers import run_peer
+from peers.measuring import PeakMemory, resident_bytes
+
+import semviz as sv
+from semviz.calibration import default_calibration
+from semviz.reading import batches, pad_batch, pad_id, stream
+from semviz.reducing import Plan, Reducer, table_of
+from semviz.semantics import SemanticBases
+
+NUMBERS: dict[str, dict] = {}
+
+
+def main() -> None:
+    sections = {f.__name__: f for f in (forward, heads, bases, memory, processes, peers, gpu)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", help=f"some of {', '.join(sections)}; all by default")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "semviz-bench")
+    options = parser.parse_args()
+    workloads.threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    print(f"{date.today()}, {where}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    for name in options.sections or sections:
+        sections[name](options)
+        print(flush=True)
+    print(json.dumps(NUMBERS))
+
+
+def best(functions: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """Smallest time of each function; they take turns, so that a noisy moment hits all of them."""
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeat):
+        for name, function in functions.items():
+            _wait()
+            started = time.perf_counter()
+            function()
+            _wait()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: min(found) for name, found in seconds.items()}
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peak(function: Callable[[], object]) -> int:
+    """Bytes by which resident (or GPU) memory grows while a function runs."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return torch.cuda.max_memory_allocated() - before
+    before = resident_bytes()
+    with PeakMemory() as found:
+        function()
+    return found.bytes - before
+
+
+def table(title: str, head: str, lines: list[str]) -> None:
+    columns = head.count("|") - 1
+    print(f"### {title}\n\n{head}\n{'|---' * columns}|")
+    print("\n".join(lines))
+
+
+# What a trace does is `read`; `whole` and `body` are the plain passes over the same batches.
+
+
+def padded(model, encoded):
+    rows = batches(encoded, device=model.device)
+    return [pad_batch(encoded, part, pad=pad_id(model), device=model.device) for part in rows]
+
+
+@torch.no_grad()
+def whole(model, passed):
+    for batch in passed:
+        model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+
+
+@torch.no_grad()
+def body(model, passed):
+    for batch in passed:
+        model.anatomy.model.get_decoder()(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+
+
+def read(model, encoded, keys, labels_only=False):
+    plan = Plan(model, default_calibration(model, progress=False), keys, encoded.label_ids, labels_only, "slerp", False)
+    reducer = Reducer(plan, table_of(encoded, 0))
+    stream(model, encoded, reducer.start, label="", progress=False)
+    return reducer
+
+
+CASES = {
+    "`target`, answer": ("answer", ("target",), False),
+    "`semantic` + `lens` over labels, answer": ("answer", ("semantic", "lens"), True),
+    "`target`, next": ("next", ("target",), False),
+}
+LIMITS = {"demo": (1.15, 1.25), "stories260K-llama": (1.15, 1.25), "random GPT-2 small": (1.05, 1.10)}
+
+
+def forward(options) -> None:
+    """Light metrics against the plain forward passes over the same batches."""
+    lines = []
+    for make, samples in ((workloads.demo, 512), (workloads.stories, 512), (workloads.gpt2_small, 24)):
+        lines += forward_lines(make(), samples, options.repeat)
+    table(
+        "Light metrics against plain forward passes over the same batches (64 tokens a sample)",
+        "| model | what | forward s | trace s | ratio | goal | ratio to the body alone | peak memory, ratio |",
+        lines,
+    )
+
+
+def forward_lines(model, samples, repeat) -> list[str]:
+    lines = []
+    for name, (where, keys, labels) in CASES.items():
+        encoded = workloads.rows(model, samples=samples, tokens=64, where=where)
+        passed = padded(model, encoded)
+        todo = {
+            "whole": lambda m=model, b=passed: whole(m, b),
+            "body": lambda m=model, b=passed: body(m, b),
+            "trace": lambda m=model, e=encoded, k=keys, o=labels: read(m, e, k, o),
+        }
+        seconds = best(todo, repeat)
+        grown = {key: peak(function) for key, function in todo.items()}
+        ratio, strict = seconds["trace"] / seconds["whole"], seconds["trace"] / seconds["body"]
+        # A peak is the model itself and what a pass adds to it.
+        own = sum(p.numel() * p.element_size() for p in model.model.parameters())
+        size = (own + grown["trace"]) / (own + grown["whole"])
+        goal = LIMITS.get(model.name, (1.05, 1.10))[where == "next"]
+        lines.append(
+            f"| {model.name} | {name} | {seconds['whole']:.3f} | {seconds['trace']:.3f} | **{ratio:.2f}** | "
+            f"≤ {goal:.2f} | {strict:.2f} | {size:.2f} |"
+        )
+        NUMBERS[f"{model.name}, {name}"] = seconds | {f"{key}_bytes": value for key, value in grown.items()}
+    return lines
+
+
+def heads(options) -> None:
+    """Full-vocabulary lens and rank against the body and L+1 bare head products."""
+    lines = []
+    for make, samples in ((workloads.demo, 128), (workloads.stories, 128), (workloads.gpt2_small, 8)):
+        model = make()
+        encoded = workloads.rows(model, samples=samples, tokens=64, where="next")
+        seconds = best(
+            {
+                "bare": lambda m=model, e=encoded: bare_heads(m, e),
+                "lens, rank": lambda m=model, e=encoded: read(m, e, ("lens", "rank")),
+                "all five": lambda m=model, e=encoded: read(m, e, tuple(sv.METRICS)),
+            },
+            options.repeat if samples > 8 else 2,
+        )
+        ratio, five = (seconds[key] / seconds["bare"] for key in ("lens, rank", "all five"))
+        lines.append(
+            f"| {model.name} | {seconds['bare']:.2f} | {seconds['lens, rank']:.2f} | **{ratio:.2f}** | ≤ 1.25 | "
+            f"{seconds['all five']:.2f} | {five:.2f} |"
+        )
+        NUMBERS[f"{model.name}, heads"] = seconds
+    table(
+        "`lens` and `rank` over the whole vocabulary at every space, against the body and L+1 bare head products",
+        "| model | bare s | lens + rank s | ratio | goal | all five metrics s | ratio |",
+        lines,
+    )
+
+
+@torch.no_grad()
+def bare_heads(model, encoded):
+    """The least that any reading over the vocabulary must do: the body, and one head product a space."""
+    head = model.anatomy.head
+    for batch in padded(model, encoded):
+        keep = batch.mask.bool()
+        keep[:, -1] = False
+        with model.anatomy.tap(lambda _space, states, keep=keep: head(model.anatomy.output_frame(states[keep]))):
+            body(model, [batch])
+
+
+def bases(options) -> None:
+    """Semantic bases by one Cholesky factor against the pseudo-inverse."""
+    weight = 0.02 * torch.randn(50_000, 768, generator=torch.Generator().manual_seed(0))
+    some = torch.arange(0, 50_000, 782)
+    todo = {
+        "pinv": lambda: torch.linalg.pinv(weight),
+        "all": lambda: SemanticBases(weight).unit_rows(),
+        "some": lambda: SemanticBases(weight).rows(some),
+    }
+    seconds, grown = best(todo, 2), {key: peak(function) for key, function in todo.items()}
+    exact = torch.linalg.pinv(weight.double()).T
+    error = float((SemanticBases(weight).rows(some) - exact[some]).abs().max() / exact[some].abs().max())
+    lines = [
+        f"| {name} | {seconds[key]:.2f} | **{seconds['pinv'] / seconds[key]:.1f} ×** | {goal} | "
+        f"{grown[key] / 1e6:.0f} |"
+        for key, name, goal in (
+            ("pinv", "`torch.linalg.pinv`", ""),
+            ("all", "all rows", "≥ 1.5 ×"),
+            ("some", "64 rows", "≥ 8 ×"),
+        )
+    ]
+    table(
+        f"Bases of a 50,000 × 768 head ({weight.nbytes / 1e6:.0f} MB); largest error {error:.0e} of the largest entry",
+        "| what | seconds | faster | goal | extra MB |",
+        lines,
+    )
+    NUMBERS["bases"] = seconds | {f"{key}_bytes": value for key, value in grown.items()} | {"error": error}
+
+
+def memory(options) -> None:
+    """100,000 samples through the demo LM, in a process of its own."""
+    code = (
+        "import sys; sys.path[:0] = ['tests/bench']; import bench_trace; bench_trace.workloads.threads(2); "
+        "bench_trace.one_hundred_thousand()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=_env())
+    found = json.loads(done.stdout.splitlines()[-1])
+    table(
+        "`sv.trace` over 100,000 samples of 32 tokens, demo LM, all metrics, answer positions",
+        "| seconds | resident memory grows by, MB | goal | the trace itself, MB |",
+        [f"| {found['seconds']:.0f} | **{found['grown'] / 1e6:.0f}** | < 300 | {found['trace'] / 1e6:.0f} |"],
+    )
+    NUMBERS["memory"] = found
+
+
+def one_hundred_thousand(samples: int = 100_000) -> None:
+    """Print what a large trace adds to a process that has the model and the texts."""
+    model = sv.load_model()
+    words = [t for t in model.tokenizer.get_vocab() if t.isalpha() and len(t) > 1]
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, 26)) for _ in range(samples)]
+    labels = [("yes", "no")[i % 2] for i in range(len(texts))]
+    task = sv.Task.from_texts(texts, labels, name="large", max_tokens=32)
+    sv.trace(model, task, samples=200, progress=False)
+    gc.collect()
+    before, started = resident_bytes(), time.perf_counter()
+    with PeakMemory() as found:
+        trace = sv.trace(model, task, progress=False)
+    held = sum(a.nbytes for a in (*trace.values.values(), trace.nearest, trace.top1))
+    size = held + int(trace.positions.memory_usage(deep=True).sum())
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "grown": found.bytes - before, "trace": size}))
+
+
+def processes(options) -> None:
+    """One process against two, one thread each."""
+    seconds = {count: min(_launched(count) for _ in range(2)) for count in (1, 2)}
+    table(
+        "`accelerate launch`: the same trace by one process and by two, one thread each",
+        "| one s | two s | faster | goal |",
+        [f"| {seconds[1]:.1f} | {seconds[2]:.1f} | **{seconds[1] / seconds[2]:.2f} ×** | ≥ 1.6 × |"],
+    )
+    NUMBERS["processes"] = {str(key): value for key, value in seconds.items()}
+
+
+def _launched(count: int) -> float:
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += ["--num_processes", str(count), "--dynamo_backend", "no"]
+    script = str(Path(__file__).with_name("share.py"))
+    done = subprocess.run(
+        [sys.executable, *launch, script], check=True, capture_output=True, text=True, env=_env(OMP_NUM_THREADS="1")
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+def _env(**extra: str) -> dict[str, str]:
+    return {**os.environ, "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", **extra}
+
+
+def peers(options) -> None:
+    """Cross-entropy and rank at every position and space, as tuned-lens and TransformerLens users get them."""
+    model = workloads.gpt2_small()
+    encoded = workloads.rows(model, samples=8, tokens=64, where="next")
+    ids = np.stack(encoded.ids)[None]
+    found, lines = {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        model.model.save_pretrained(folder)
+        file = Path(folder) / "batches.npz"
+        np.savez(file, ids=ids)
+        for name in ("tuned_lens", "transformer_lens"):
+            out = Path(folder) / f"{name}.npz"
+            said = run_peer(name, model=Path(folder), batches=file, out=out, cache=options.cache)
+            found[name] = said | dict(np.load(out))
+    for keys in (("lens", "rank"), ("target",)):
+        read(model, encoded, keys)
+        seconds = best({"semviz": lambda k=keys: read(model, encoded, k)}, 2)["semviz"]
+        extra = max(peak(lambda k=keys: read(model, encoded, k)), 1)
+        reducer = read(model, encoded, keys)
+        NUMBERS[f"peers, {'+'.join(keys)}"] = {"seconds": seconds, "extra_bytes": extra}
+        lines.append(f"| semviz `{'` + `'.join(keys)}` | {seconds:.2f} | | {extra / 1e6:.0f} | | |")
+        for name, said in found.items():
+            error = ""
+            if "lens" in keys:
+                own = reducer.values["lens"].reshape(8, 63, -1)
+                error = f"{np.abs(own - said['ce'][0]).max():.0e}"
+            lines.append(
+                f"| {said['peer']} {said['version']} | {said['seconds']:.1f} | **{said['seconds'] / seconds:.1f} ×** | "
+                f"{said['extra_bytes'] / 1e6:.0f} | {said['extra_bytes'] / extra:.0f} × | {error} |"
+            )
+            NUMBERS[name] = {key: said[key] for key in ("seconds", "extra_bytes", "version")}
+    table(
+        "Random GPT-2 small, 8 × 64 tokens, every position and space, against the peers' usual way",
+        "| who | seconds | semviz faster by | extra MB | semviz less by | largest difference, nats |",
+        lines,
+    )
+
+
+def gpu(options) -> None:
+    """The light metrics on a random Llama of a billion parameters in bfloat16."""
+    if not torch.cuda.is_available():
+        print("### GPU\n\nNo GPU here: not measured.")
+        return
+    model = workloads.llama_1b()
+    table(
+        "Light metrics against plain forward passes on a GPU (bfloat16)",
+        "| model | what | forward s | trace s | ratio | goal | ratio to the body alone | peak memory, ratio |",
+        forward_lines(model, 4096, options.repeat),
+    )
+
+
+if __name__ == "__main__":
+    main()

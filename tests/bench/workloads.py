@@ -1,0 +1,76 @@
+"""What the tracing benchmark reads: three models, and rows of token ids at answer or at next positions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
+
+import semviz as sv
+from semviz.encoding import NO_TARGET, Encoded
+from semviz.ragged import Ragged
+
+REAL = Path(__file__).parents[3] / "shared" / "real"
+LABELS = np.asarray([11, 42, 97, 110, 131, 300])
+
+
+def demo() -> sv.LanguageModel:
+    return sv.load_model()
+
+
+def stories() -> sv.LanguageModel:
+    return sv.load_model(REAL / "stories260K-llama")
+
+
+def gpt2_small() -> sv.LanguageModel:
+    """GPT-2 small's shape with random weights."""
+    return _random(GPT2Config(), "random GPT-2 small")
+
+
+def llama_1b() -> sv.LanguageModel:
+    """A Llama of a billion parameters with random weights, in bfloat16 on the GPU."""
+    shape = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
+    config = LlamaConfig(**shape, num_key_value_heads=8, vocab_size=128_256, tie_word_embeddings=True)
+    return _random(config, "random Llama 1B", dtype=torch.bfloat16, device="cuda")
+
+
+def _random(config, name, *, dtype=torch.float32, device="cpu") -> sv.LanguageModel:
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    words = {"<pad>": 0, "<unk>": 1} | {f"t{i}": i for i in range(2, config.vocab_size)}
+    inner = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    inner.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>")
+    text = np.random.default_rng(1).integers(2, config.vocab_size, (40, 60))
+    model.config._name_or_path = name
+    return sv.load_model((model, tokenizer), general_text=[" ".join(f"t{i}" for i in row) for row in text])
+
+
+def rows(model: sv.LanguageModel, *, samples: int, tokens: int, where: str) -> Encoded:
+    """Random token ids; one `answer` position a sample, or every position but the last (`next`)."""
+    size = min(len(model.tokenizer), len(model.anatomy.head_weight))
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(3, size, tokens) for _ in range(samples)]
+    targets, counted = [], []
+    for row in ids:
+        target, count = np.append(row[1:], NO_TARGET), np.arange(tokens) < tokens - 1
+        if where == "answer":
+            target[-1], count = rng.choice(LABELS), ~count
+        targets.append(target)
+        counted.append(count)
+    labels = np.searchsorted(LABELS, [target[-1] for target in targets]) if where == "answer" else [-1] * samples
+    ids, targets, counted = (Ragged.of(rows) for rows in (ids, targets, counted))
+    return Encoded(ids, targets, counted, np.asarray(labels), LABELS if where == "answer" else LABELS[:0])
+
+
+def threads(count: int) -> None:
+    """How many cores torch uses, here and in processes started from here."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    torch.set_num_threads(count)
