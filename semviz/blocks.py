@@ -43,10 +43,10 @@ def find_blocks(model: PreTrainedModel, layers: str | None = None) -> tuple[str,
     depth = min((name.count(".") for name in candidates), default=0)
     candidates = {name: module for name, module in candidates.items() if name.count(".") == depth}
     if len(candidates) != 1:
-        found = "several lists could be" if candidates else "no list of transformer layers is"
+        found = "several lists of layers fit" if candidates else "none of its lists is marked as layers"
         raise ModelError(
-            f"Cannot tell which modules of {type(model).__name__} are its blocks: {found} meant. Pass layers= with one "
-            f"of {_described(candidates or lists)}."
+            f"Cannot tell which modules of {type(model).__name__} are its blocks: {found}. Pass layers= with one of "
+            f"{_described(candidates or lists)}."
         )
     (name, module), *_ = candidates.items()
     return _items(name, module)

@@ -56,14 +56,23 @@ def _report(options: argparse.Namespace) -> int:
         raise SemvizError(f"--out={options.out}: there is no folder {folder}; make it or pass another path.")
     if options.seeds < 1:
         raise SemvizError(f"--seeds={options.seeds}; pass at least 1.")
-    print("Loading …", flush=True)
+    from semviz import processes
+
+    # Before the model is loaded: each process gets a device of its own.
+    number, several = processes.join()
+    if number == 0:
+        print("Loading …", flush=True)
     from semviz import Scope, load_model, sweep, trace, write_report
     from semviz.tables import for_people
 
     model = load_model(options.model, device=options.device)
     task = _task(options)
-    print(f"{model}\n{task}", flush=True)
-    traced = trace(model, task)
+    if number == 0:
+        print(f"{model}\n{task}", flush=True)
+    traced = trace(model, task, distributed=several > 1, progress=number == 0)
+    # The finetunes that follow are short, and run one after the other in the first process.
+    if not processes.leave():
+        return 0
     gain = traced.gain()
     print(f"{traced}\n{gain.message}", flush=True)
     scopes = [Scope.full(model), Scope.half(model), Scope.last(model), gain.scope()]

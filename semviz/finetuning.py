@@ -69,7 +69,7 @@ def finetune(
     scope = scope or Scope.full(model)
     _check(model, method, lr, epochs, batch_size)
     bench = bench or Workbench(model, task, cache=cache, progress=progress)
-    guess = first_guess(model.anatomy.head_weight.shape[1], method) if lr == "auto" else lr
+    guess = first_guess(model.anatomy.width, method) if lr == "auto" else lr
     rate: float | None = guess
     search, tried = 0.0, {}
     best: _Trial | None = None
@@ -227,6 +227,8 @@ def _check(model: LanguageModel, method: str, lr: float | str, epochs: float, ba
         raise SemvizError(f"epochs={epochs}; pass a positive number.")
     if batch_size < 1:
         raise SemvizError(f"batch_size={batch_size}; pass at least 1.")
+    if any(p.is_meta for p in model.model.parameters()):
+        raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
     if not model.model.dtype.is_floating_point:
         raise SemvizError(
             f"The model's weights are {model.model.dtype}; load it in a floating-point dtype to finetune."

@@ -48,7 +48,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
-        return self.model.device
+        return self.anatomy.input_device
 
     @property
     def context(self) -> int:
@@ -71,22 +71,35 @@ class LanguageModel:
 
         blocks = tuple(count(block) for block in self.anatomy.blocks)
         tail = count(*self.anatomy.tail)
-        tied = self.anatomy.head_weight is getattr(self.anatomy.model.get_input_embeddings(), "weight", None)
+        tied = self.anatomy.tied
         head = 0 if tied else count(self.anatomy.head)
+        # Asked after `tied`, which brings weights in: offloading leaves two stand-ins of the one, new ones each time.
+        own: Any = self.anatomy.head.weight
+        if tied and own is not getattr(self.model.get_input_embeddings(), "weight", None):
+            counted.add(id(own))
         return ParameterCounts(blocks=blocks, tail=tail, head=head, embeddings=count(self.model))
 
     @cached_property
     def hash(self) -> str:
         """Twelve hex digits that change with any weight; read once, so a model edited in place needs a new wrapper."""
         digest = hashlib.blake2b(digest_size=6)
-        for name, value in sorted(self.model.state_dict().items()):
+        for name, value in sorted(self._state().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
+    def _state(self) -> dict[str, torch.Tensor]:
+        """All weights by name, also those that accelerate has offloaded."""
+        if not any(p.is_meta for p in self.model.parameters()):
+            return self.model.state_dict()
+        from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+        return get_state_dict_offloaded_model(self.model)
+
     def replaced(self, model: PreTrainedModel, *, name: str) -> LanguageModel:
         """The same tokenizer and general text with another model of the same architecture."""
-        return LanguageModel(model, self.tokenizer, name, find_anatomy(model), self.general_text)
+        layers = self.anatomy.block_names[0].rpartition(".")[0]
+        return LanguageModel(model, self.tokenizer, name, find_anatomy(model, layers=layers), self.general_text)
 
     def frame(self) -> pd.DataFrame:
         """One row a part of the model: part, parameters, share."""
@@ -106,9 +119,9 @@ class LanguageModel:
     def __repr__(self) -> str:
         """One line: name, class, blocks, width, parameters, device."""
         millions = self.parameters.total / 1e6
-        width = self.anatomy.head_weight.shape[1]
         return (
-            f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, width {width}, "
+            f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, width "
+            f"{self.anatomy.width}, "
             f"{millions:.2f} M parameters, {str(self.model.dtype).removeprefix('torch.')} on {self.device})"
         )
 
@@ -117,6 +130,7 @@ def load_model(
     source: str | os.PathLike[str] | tuple[Any, Any] | LanguageModel | None = None,
     *,
     device: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -128,6 +142,7 @@ def load_model(
     Args:
         source: None for the packaged demo LM, a folder, a hub id such as `"Qwen/Qwen3-0.6B"`, or `(model, tokenizer)`.
         device: `"auto"` takes CUDA, then MPS, then the CPU. Live objects stay where they are.
+        device_map: Spread a large model over devices as transformers does, for example `"auto"`; instead of `device`.
         dtype: `"auto"` takes bfloat16 on devices that have it and float32 on the CPU. Live objects keep theirs.
         revision: Hub revision.
         trust_remote_code: Run Python code from the model's repository. Off unless asked for by name.
@@ -148,7 +163,7 @@ def load_model(
         name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
     else:
         path, name = _locate(source)
-        model, tokenizer = _from_files(path, name, device, dtype, revision, trust_remote_code)
+        model, tokenizer = _from_files(path, name, device, device_map, dtype, revision, trust_remote_code)
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
@@ -201,7 +216,13 @@ def _locate(source: str | os.PathLike[str] | None) -> tuple[str, str]:
 
 
 def _from_files(
-    path: str, name: str, device: str, dtype: str | torch.dtype, revision: str | None, trust_remote_code: bool
+    path: str,
+    name: str,
+    device: str,
+    device_map: str | dict[str, Any] | None,
+    dtype: str | torch.dtype,
+    revision: str | None,
+    trust_remote_code: bool,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load model and tokenizer through transformers' Auto classes, safetensors only."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -209,6 +230,7 @@ def _from_files(
     where = _device(device)
     options: dict[str, Any] = {"revision": revision} if revision else {}
     options["trust_remote_code"] = trust_remote_code
+    placed = {} if device_map is None else {"device_map": device_map}
     try:
         config = AutoConfig.from_pretrained(path, **options)
         if getattr(config, "is_encoder_decoder", False):
@@ -218,7 +240,7 @@ def _from_files(
             )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=_dtype(dtype, where), use_safetensors=True, **options
+            path, config=config, dtype=_dtype(dtype, where), use_safetensors=True, **placed, **options
         )
     except ModelError:
         raise
@@ -228,7 +250,7 @@ def _from_files(
             "save_pretrained() wrote, (model, tokenizer), or a hub id that this machine can reach (gated models need "
             "a login)."
         ) from error
-    return model.eval().to(where), tokenizer
+    return (model.eval() if placed else model.eval().to(where)), tokenizer
 
 
 def _first_line(error: Exception) -> str:

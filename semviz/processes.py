@@ -18,9 +18,11 @@ def join() -> tuple[int, int]:
     """This process's number and how many there are; gives each its own device and connects them the first time."""
     if not launched():
         return 0, 1
+    import torch
     from accelerate import PartialState
 
-    state = PartialState()
+    # Unless told so, accelerate does not connect processes on a machine without a GPU.
+    state = PartialState(cpu=not torch.cuda.is_available())
     return state.process_index, state.num_processes
 
 

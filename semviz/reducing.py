@@ -91,7 +91,7 @@ class Plan:
     @cached_property
     def device(self) -> torch.device:
         """Where states are read: the head's."""
-        return self.model.anatomy.head_weight.device
+        return self.model.anatomy.head_device
 
     @cached_property
     def label_ids(self) -> Tensor | None:
@@ -122,7 +122,7 @@ class Plan:
     def scored(self) -> int:
         """Positions that are scored against the whole vocabulary at once."""
         scores = _MOST_SCORES.get(self.device.type, _MOST_SCORES_GPU)
-        return max(_LEAST_POSITIONS, scores // len(self.model.anatomy.head_weight))
+        return max(_LEAST_POSITIONS, scores // self.model.anatomy.vocabulary)
 
     @property
     def part(self) -> int:
@@ -185,21 +185,21 @@ class Reducer:
         """The entries that this process has read, with their numbers."""
         entries = np.sort(np.concatenate(self._read)) if self._read else np.zeros(0, dtype=np.int64)
         inner = entries[entries < self.table.detailed]
-        found: dict[str, Any] = {f"values {key}": (entries, values[entries]) for key, values in self.values.items()}
-        found |= {"predicted": (entries, self.predicted[entries]), "paths": (inner, self.paths[inner])}
-        if self.nearest is not None:
-            found["nearest"] = (entries, self.nearest[entries])
-        if self.top1 is not None:
-            found["top1"] = (entries, self.top1[entries])
-        return found
+        found: dict[str, Any] = {name: (entries, array[entries]) for name, array in self._arrays().items()}
+        return found | {"paths": (inner, self.paths[inner])}
 
     def merge(self, shares: list[dict[str, Any]]) -> None:
         """Take over what other processes have read."""
-        arrays = {f"values {key}": values for key, values in self.values.items()}
-        arrays |= {"predicted": self.predicted, "paths": self.paths, "nearest": self.nearest, "top1": self.top1}
+        arrays = self._arrays() | {"paths": self.paths}
         for found in shares:
             for name, (entries, numbers) in found.items():
                 arrays[name][entries] = numbers
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """All results with an entry for every position."""
+        some = {"nearest": self.nearest, "top1": self.top1}
+        made: dict[str, NDArray[Any]] = {f"values {key}": values for key, values in self.values.items()}
+        return made | {"predicted": self.predicted} | {name: a for name, a in some.items() if a is not None}
 
 
 class _Part:
@@ -220,7 +220,7 @@ class _Part:
         self.known = ids != NO_TARGET
         # A position without a target is read like any other and its numbers are dropped.
         target = torch.as_tensor(np.where(self.known, ids, 0), device=plan.device)
-        unique, inverse = target.unique(return_inverse=True)
+        unique, inverse = torch.unique(target, return_inverse=True)
         self._goal = plan.calibration.bases.unit_rows(unique)[inverse]
         self._index = target
         if plan.candidate_ids is not None:

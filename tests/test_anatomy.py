@@ -113,6 +113,7 @@ def test_a_model_whose_logits_are_not_explained_is_refused_with_the_size_of_the_
 
 def test_a_step_before_the_tail_that_shows_on_inner_spaces_only_is_refused():
     network = tiny_llama()
+    _, states, _ = read(network)
     body, norm = network.model, network.model.norm
     forward = body.forward
 
@@ -127,7 +128,6 @@ def test_a_step_before_the_tail_that_shows_on_inner_spaces_only_is_refused():
             handle.remove()
 
     body.forward = stepping
-    _, states, _ = read(network, find_anatomy(tiny_llama()))
     assert states[0].norm(dim=-1).max() < 5 < states[4].norm(dim=-1).min()
     with pytest.raises(ModelError, match="differs from its logits"):
         find_anatomy(network)

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from small import tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz.errors import ModelError
+from semviz.errors import ModelError, SemvizError
 
 
 def test_folder_and_live_objects_give_the_same_model(model_folder):
@@ -139,3 +140,36 @@ def test_other_sources(source):
 def test_unknown_devices_and_dtypes(model_folder, options):
     with pytest.raises(ModelError, match="pass"):
         sv.load_model(model_folder, **options)
+
+
+def test_an_offloaded_model_traces_like_the_whole_one(mood):
+    from accelerate import cpu_offload
+    from small import plain_text, tiny_llama, word_tokenizer
+
+    whole = sv.load_model((tiny_llama(tie_word_embeddings=True), word_tokenizer()), general_text=plain_text())
+    expected, counts, digest = sv.trace(whole, mood, progress=False), whole.parameters, whole.hash
+    network = cpu_offload(tiny_llama(tie_word_embeddings=True), execution_device="cpu")
+    assert any(p.is_meta for p in network.parameters())
+    away = sv.load_model((network, word_tokenizer()), general_text=plain_text())
+    found = sv.trace(away, mood, progress=False)
+    for key, values in expected.values.items():
+        np.testing.assert_allclose(found.values[key], values, atol=1e-5)
+    assert away.parameters == counts
+    assert away.hash == digest
+    with pytest.raises(SemvizError, match="offloaded"):
+        sv.finetune(away, mood, progress=False)
+
+
+def test_a_device_map_is_passed_on(model_folder, mood):
+    parts = [
+        "model.embed_tokens",
+        "model.rotary_emb",
+        "model.norm",
+        "lm_head",
+        *(f"model.layers.{i}" for i in range(4)),
+    ]
+    places = {name: "disk" if name.endswith("2") else "cpu" for name in parts}
+    model = sv.load_model(model_folder, device_map=places)
+    assert model.model.hf_device_map["model.layers.2"] == "disk"
+    found, expected = (sv.trace(m, mood, metrics="lens", progress=False) for m in (model, sv.load_model(model_folder)))
+    np.testing.assert_allclose(found.values["lens"], expected.values["lens"], atol=1e-5)

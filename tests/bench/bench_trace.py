@@ -271,7 +271,7 @@ def processes(options) -> None:
     """One process against two, one thread each."""
     seconds = {count: min(_launched(count) for _ in range(2)) for count in (1, 2)}
     table(
-        "`accelerate launch`: the same trace by one process and by two, one thread each",
+        "torchrun: the same trace by one process and by two, one thread each",
         "| one s | two s | faster | goal |",
         [f"| {seconds[1]:.1f} | {seconds[2]:.1f} | **{seconds[1] / seconds[2]:.2f} ×** | ≥ 1.6 × |"],
     )
@@ -279,8 +279,7 @@ def processes(options) -> None:
 
 
 def _launched(count: int) -> float:
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
-    launch += ["--num_processes", str(count), "--dynamo_backend", "no"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
     script = str(Path(__file__).with_name("share.py"))
     done = subprocess.run(
         [sys.executable, *launch, script], check=True, capture_output=True, text=True, env=_env(OMP_NUM_THREADS="1")
