@@ -65,11 +65,13 @@ class Trace(Deviations):
 
         return subtract(self, before)
 
-    def transition_map(self, *, sample: int | None = None, position: int | None = None) -> Figure:
+    def transition_map(
+        self, *, sample: int | None = None, position: int | None = None, boundary: int | None = None
+    ) -> Figure:
         """Draw the virtual arc and the factual path of one position of a detailed sample, space by space."""
         from semviz.figures import transition_map
 
-        return transition_map(self, sample=sample, position=position)
+        return transition_map(self, sample=sample, position=position, boundary=boundary)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the trace as one Parquet file that pandas, polars and DuckDB read without semviz.

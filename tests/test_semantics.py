@@ -56,3 +56,31 @@ def test_fidelity_counts_agreement(head):
     logits[:5] = 0
     logits[:5, 40] = 1
     assert fidelity(cosines, logits) == 0.5
+
+
+def test_cosines_are_those_with_the_unit_rows_however_they_are_made(head, monkeypatch):
+    monkeypatch.setattr("semviz.semantics._CHUNK", 16)
+    directions = torch.nn.functional.normalize(torch.randn(5, 12), dim=-1)
+    for ridge in (0.0, 0.1, math.inf):
+        bases = SemanticBases(head, ridge=ridge)
+        found = bases.cosines(directions)
+        assert bases._unit is None
+        expected = directions @ torch.nn.functional.normalize(bases.rows(torch.arange(50)), dim=-1).T
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        bases.unit_rows()
+        torch.testing.assert_close(bases.cosines(directions), expected, atol=1e-5, rtol=0)
+
+
+def test_another_ridge_shares_the_gram_matrix(head):
+    exact = SemanticBases(head)
+    again = exact.with_ridge(0.1)
+    assert again._gram is exact._gram
+    torch.testing.assert_close(again.unit_rows(), SemanticBases(head, ridge=0.1).unit_rows())
+    late = SemanticBases(head, ridge=math.inf).with_ridge(0.1)
+    torch.testing.assert_close(late.unit_rows(), again.unit_rows())
+
+
+def test_the_gram_matrix_of_a_wide_head_is_put_together_from_its_blocks(monkeypatch):
+    monkeypatch.setattr("semviz.semantics._BLOCK", 5)
+    wide = torch.randn(40, 13)
+    torch.testing.assert_close(SemanticBases(wide)._gram, wide.double().T @ wide.double())

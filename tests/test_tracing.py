@@ -210,3 +210,89 @@ def test_a_low_fidelity_is_said_in_the_repr(traced):
     low, high = (dataclasses.replace(traced, meta={**traced.meta, "fidelity": value}) for value in (0.5, 0.9))
     assert "low" in repr(low)
     assert "low" not in repr(high)
+
+
+def test_a_metric_of_the_users_own_appears_in_every_picture(tiny, mood, tmp_path):
+    @sv.metric(
+        "margin", title="margin", unit="logits", low=None, high=None, loss_like=False, definition="best − target"
+    )
+    def margin(view):
+        return view.logits.max(-1).values - view.logits.gather(-1, view.target[:, None])[:, 0]
+
+    try:
+        traced = sv.trace(tiny, mood, metrics=["lens", "margin"], **QUIET)
+    finally:
+        sv.METRICS.pop("margin")
+    at = traced.counted
+    right = traced.top1[at, -1] == traced.positions["target_id"][at]
+    np.testing.assert_array_equal(traced.values["margin"][at, -1] == 0, right)
+    traced.save(tmp_path / "t.parquet")
+    # Drawn from the file, where the function is not registered any more.
+    back = sv.Trace.load(tmp_path / "t.parquet")
+    for figure in (back.token_heatmap(metric="margin"), back.sample_heatmap(metric="margin"), back.profile()):
+        assert "margin" in figure.to_json()
+        assert "logits" in figure.to_json()
+    with pytest.raises(SemvizError, match="lens"):
+        back.gain("margin")
+
+
+@torch.no_grad()
+def test_top1_is_what_the_head_ranks_first(tiny, mood, traced):
+    encoded = encode(tiny, mood, "train")
+    at = traced.positions.query("role == 'answer'").index
+    for row in (0, 7):
+        ids = torch.as_tensor(encoded.ids[row]).unsqueeze(0)
+        hidden = tiny.model(input_ids=ids, output_hidden_states=True).hidden_states
+        for space in range(tiny.n_blocks):
+            logits = tiny.model.lm_head(tiny.model.model.norm(hidden[space][0, -1]))
+            assert traced.top1[at[row], space] == int(logits.argmax())
+        assert traced.top1[at[row], -1] == int(tiny.model(input_ids=ids).logits[0, -1].argmax())
+    assert set(np.unique(traced.top1)) <= set(traced.vocabulary)
+
+
+def test_paths_agree_with_the_target_deviation(tiny, stories):
+    traced = sv.trace(tiny, stories, **QUIET)
+    rows = len(traced.paths)
+    assert rows == (traced.positions["sample"] < 16).sum()
+    known = ~np.isnan(traced.values["target"][:rows, 0])
+    assert not known.all()
+    np.testing.assert_allclose(traced.paths[known, :, 0], 1 - traced.values["target"][:rows][known], atol=1e-5)
+    assert np.isnan(traced.paths[~known]).all()
+    assert (traced.paths[known, 0, 1] >= -1e-6).all()
+
+
+def test_light_metrics_score_no_candidates(tiny, mood, monkeypatch):
+    """What makes `target` cheap: no product with the whole head but the model's own choice at the end."""
+    calibration = sv.calibrate(tiny, **QUIET)
+    widths = []
+    project = type(tiny.anatomy).project
+    monkeypatch.setattr(
+        type(tiny.anatomy), "project", lambda self, f, ids=None: widths.append(ids) or project(self, f, ids)
+    )
+    monkeypatch.setattr(type(calibration.bases), "cosines", lambda *_: pytest.fail("cosines with the vocabulary"))
+    light = sv.trace(tiny, mood, metrics=["target", "virtual"], calibration=calibration, **QUIET)
+    assert all(ids is not None and len(ids) == 2 for ids in widths)
+    assert light.nearest is None
+    assert light.top1 is None
+
+
+def test_general_text_is_read_once_a_model(tiny, mood, monkeypatch):
+    first = sv.trace(tiny, mood, **QUIET)
+    monkeypatch.setattr("semviz.calibration.calibrate", lambda *_a, **_k: pytest.fail("read again"))
+    again = sv.trace(tiny, mood, **QUIET)
+    assert first.meta["tau"] == again.meta["tau"]
+
+
+def test_general_text_of_the_users_own(tiny, mood):
+    own = sv.calibrate(tiny, ["the cat ran . the dog sat and he saw it ."] * 20, ridge=0.1, **QUIET)
+    traced = sv.trace(tiny, mood, calibration=own, **QUIET)
+    assert traced.meta["ridge"] == 0.1
+    assert traced.meta["tau"] == own.temperature != sv.trace(tiny, mood, **QUIET).meta["tau"]
+
+
+def test_samples_keep_their_numbers_in_the_split(tiny, mood):
+    part, whole = sv.trace(tiny, mood, samples=7, **QUIET), sv.trace(tiny, mood, **QUIET)
+    numbers = part.sample_means("lens").index
+    np.testing.assert_allclose(part.sample_means("lens"), whole.sample_means("lens").loc[numbers], atol=2e-5)
+    assert part.detailed == tuple(numbers)
+    part.token_heatmap(sample=int(numbers[-1]))

@@ -132,10 +132,11 @@ def finish(
 
 
 def _balanced(text: str) -> list[str]:
-    """Break a text into lines of about the same length: a last line of one word reads badly."""
-    count = -(-len(text) // WRAP)
-    width = min(-(-len(text) // max(count, 1)) + 12, WRAP)
-    return textwrap.wrap(text, width)
+    """Break a text into lines; where the last would be short, into lines of about the same length."""
+    lines = textwrap.wrap(text, WRAP)
+    if len(lines) > 1 and len(lines[-1]) < WRAP // 4:
+        lines = textwrap.wrap(text, min(-(-len(text) // len(lines)) + 12, WRAP))
+    return lines
 
 
 def literal(text: str) -> str:
