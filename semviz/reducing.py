@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semviz.encoding import NO_TARGET, Encoded
+from semviz.errors import SemvizError
 from semviz.metrics import METRICS, View
 from semviz.transitions import Arc, Path, plane
 
@@ -154,8 +155,8 @@ class Reducer:
         first = self.table.first
         entries = np.concatenate([np.arange(first[row], first[row + 1]) for row in batch.rows])
         inside = np.repeat(np.arange(len(batch.rows)), first[batch.rows + 1] - first[batch.rows])
-        cuts = range(0, len(entries), self.plan.part)
         size = self.plan.part
+        cuts = range(0, len(entries), size)
         parts = [_Part(self.plan, self.table, entries[i : i + size], inside[i : i + size]) for i in cuts]
 
         def on_space(space: int, states: Tensor) -> None:
@@ -261,7 +262,13 @@ class _Part:
             read=lambda: anatomy.project(frames, plan.candidate_ids),
         )
         for i, key in enumerate(plan.keys):
-            self.values[i, :, space] = METRICS[key].function(view)
+            found = METRICS[key].function(view)
+            if found.shape != placed.shape[:1]:
+                raise SemvizError(
+                    f"metric {key!r} returned shape {tuple(found.shape)} for {len(placed)} positions; return one value "
+                    "a position."
+                )
+            self.values[i, :, space] = found
         if plan.keeps_nearest:
             self.nearest[:, space] = view.cosines.topk(min(_NEAREST, view.cosines.shape[-1])).indices
         if plan.keeps_top1:

@@ -137,6 +137,18 @@ def test_a_failing_metric_leaves_no_hook(tiny, mood):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny.model.modules())
 
 
+def test_a_metric_of_the_wrong_shape_is_named(tiny, mood):
+    @sv.metric("wide", title="", unit="", low=None, high=None, loss_like=False, definition="")
+    def wide(view):
+        return view.states
+
+    try:
+        with pytest.raises(SemvizError, match="'wide' returned shape"):
+            sv.trace(tiny, mood, metrics="wide", **QUIET)
+    finally:
+        sv.METRICS.pop("wide")
+
+
 def test_frame_holds_every_number_once(traced):
     frame = traced.frame()
     assert len(frame) == traced.values["lens"].size
