@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 _MOST_SCORES = {"cpu": 2**22}
 _MOST_SCORES_GPU = 2**26
 _LEAST_POSITIONS = 256
-_MOST_POSITIONS = 2**16
+# Positions whose states are read at once where no candidates are scored.
+_MOST_POSITIONS = {"cpu": 1024}
+_MOST_POSITIONS_GPU = 2**16
 _NEAREST = 3
 
 
@@ -129,7 +131,7 @@ class Plan:
     def part(self) -> int:
         """Positions in one part of a batch."""
         light = self.labels_only or not any(METRICS[key].scores_candidates for key in self.keys)
-        return _MOST_POSITIONS if light else self.scored
+        return _MOST_POSITIONS.get(self.device.type, _MOST_POSITIONS_GPU) if light else self.scored
 
     def nbytes(self, table: Table) -> int:
         """Bytes that the results hold: the arrays, and about 100 a row for the table in words."""
@@ -230,8 +232,10 @@ class _Part:
             self._index = matches.int().argmax(-1)
             self.known = self.known & matches.any(-1).cpu().numpy()
         self.values = torch.empty(len(plan.keys), len(entries), plan.spaces, device=plan.device)
-        self.nearest = torch.empty(len(entries), plan.spaces, _NEAREST, dtype=torch.int32, device=plan.device)
-        self.top1 = torch.empty(len(entries), plan.spaces, dtype=torch.int32, device=plan.device)
+        ids_at = len(entries) if plan.keeps_nearest else 0, plan.spaces, _NEAREST
+        self.nearest = torch.empty(ids_at, dtype=torch.int32, device=plan.device)
+        firsts_at = len(entries) if plan.keeps_top1 else 0, plan.spaces
+        self.top1 = torch.empty(firsts_at, dtype=torch.int32, device=plan.device)
         self.predicted = torch.empty(0)
         self.detailed = np.flatnonzero((entries < table.detailed) & (ids != NO_TARGET))
         self._directions: list[Tensor] = []

@@ -49,7 +49,7 @@ def _random(config, name, *, dtype=torch.float32, device="cpu") -> sv.LanguageMo
     inner.pre_tokenizer = Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>")
     text = np.random.default_rng(1).integers(2, config.vocab_size, (40, 60))
-    model.config._name_or_path = name
+    model.name_or_path = name
     return sv.load_model((model, tokenizer), general_text=[" ".join(f"t{i}" for i in row) for row in text])
 
 
