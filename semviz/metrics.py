@@ -88,6 +88,7 @@ class Metric(MetricFacts):
 
 
 METRICS: dict[str, Metric] = {}
+_STRIP = 2**19  # scores reduced at once on the CPU: 2 MB
 
 
 def metric(
@@ -140,8 +141,26 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.vecdot(a, b).clamp(-1, 1)
 
 
+def _by_strips(function: Callable[[Tensor, Tensor], Tensor], scores: Tensor, target: Tensor) -> Tensor:
+    """Reduce scores (n, C) to (n,), on the CPU a few rows at a time, so that what lies in between stays in a cache.
+
+    In one piece, fresh memory of the size of the scores costs as much time as the computation.
+    """
+    rows = max(1, _STRIP // scores.shape[1]) if scores.device.type == "cpu" else len(scores)
+    if len(scores) <= rows:
+        return function(scores, target)
+    parts = zip(scores.split(rows), target.split(rows), strict=True)
+    return torch.cat([function(strip, wanted) for strip, wanted in parts])
+
+
 def _surprise(scores: Tensor, target: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(scores, target, reduction="none")
+
+
+def _better(scores: Tensor, target: Tensor) -> Tensor:
+    own = scores.gather(-1, target.unsqueeze(-1))
+    # Written as numbers: adding up booleans is many times slower, and up to 2²⁴ candidates are counted exactly.
+    return torch.gt(scores, own, out=torch.empty_like(scores)).sum(-1)
 
 
 @metric(
@@ -155,7 +174,7 @@ def _surprise(scores: Tensor, target: Tensor) -> Tensor:
 )
 def semantic(view: View) -> Tensor:
     """−ln softmax(cos(f_ℓ, S)/τ)[y] in nats, at least 0."""
-    return _surprise(view.cosines / view.temperature, view.target)
+    return _by_strips(lambda cosines, y: _surprise(cosines / view.temperature, y), view.cosines, view.target)
 
 
 @metric(
@@ -169,7 +188,7 @@ def semantic(view: View) -> Tensor:
 )
 def lens(view: View) -> Tensor:
     """−ln softmax(readout(h_ℓ))[y] in nats, at least 0: the logit lens."""
-    return _surprise(view.logits, view.target)
+    return _by_strips(_surprise, view.logits, view.target)
 
 
 @metric(
@@ -213,5 +232,4 @@ def virtual(view: View) -> Tensor:
 )
 def rank(view: View) -> Tensor:
     """ln(1+rank of y)/ln(1+V), in [0, 1]; the rank counts candidates with a strictly larger logit."""
-    own = view.logits.gather(-1, view.target.unsqueeze(-1))
-    return torch.log1p(torch.count_nonzero(view.logits > own, dim=-1).float()) / math.log1p(view.logits.shape[-1])
+    return torch.log1p(_by_strips(_better, view.logits, view.target)) / math.log1p(view.logits.shape[-1])

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from semviz.models import LanguageModel
     from semviz.reading import Batch, OnSpace
 
-# Positions × candidates scored at once: on the CPU few enough for the scores to stay near the cores between the product
-# that makes them and the passes that read them, on a GPU enough to fill it (256 MB). But never fewer positions than
-# make the product with a large head efficient.
-_MOST_SCORES = {"cpu": 2**22}
+# Positions × candidates scored at once: on a GPU enough to fill it (256 MB), on the CPU just under 32 MB, the largest
+# block that glibc uses again instead of asking for fresh pages. But never fewer positions than make the product with a
+# large head efficient.
+_MOST_SCORES = {"cpu": 2**23 - 2**12}
 _MOST_SCORES_GPU = 2**26
-_LEAST_POSITIONS = 256
+_LEAST_POSITIONS = 128
 # Positions whose states are read at once where no candidates are scored.
 _MOST_POSITIONS = {"cpu": 1024}
 _MOST_POSITIONS_GPU = 2**16

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-# Without it, glibc raises its threshold to 32 MB as blocks are freed, takes the next ones from a heap that it cannot give
-# back, and the resident memory becomes a matter of luck: TransformerLens' `logit_lens` was seen at 0.7 and at 3.8 GB.
-# What is compared with a peer needs the same.
+# For memory only. By default glibc raises this threshold to 32 MB as blocks are freed, and takes the next ones from a heap
+# that it may be unable to give back: TransformerLens' `logit_lens` took 0.7 or 3.8 GB, by chance, and 0.6 GB with this.
+# Not for time: with it the same call takes about a quarter longer. What is compared with a peer needs the same two runs.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "semviz-bench"
 
@@ -83,6 +83,8 @@ def run_peer(
 ) -> dict[str, Any]:
     """Have a peer compute cross-entropies and ranks; makes its environment if it is missing.
 
+    The script runs twice: with `MALLOC` for memory, and without for time and numbers.
+
     Args:
         name: One of `PEERS`.
         model: A `save_pretrained` folder.
@@ -93,7 +95,8 @@ def run_peer(
         repeat: Passes over all batches; the fastest counts.
 
     Returns:
-        What the script says: `peer`, `version`, `seconds`, `extra_bytes`, `per_layer_order` and more.
+        What the script says in the run for time: `peer`, `version`, `seconds`, `per_layer_order` and more; `extra_bytes`
+        of the run for memory, and as `extra_bytes_default_malloc` that of the run for time.
 
     Raises:
         PeerError: If the environment cannot be made or the script fails.
@@ -101,17 +104,25 @@ def run_peer(
     peer = PEERS[name]
     python = make_environment(peer.package, cache)
     command = [str(python), str(HERE / peer.script), *peer.arguments]
-    for option, value in {"model": model, "batches": batches, "out": out, "threads": threads, "repeat": repeat}.items():
+    for option, value in {"model": model, "batches": batches, "out": out, "threads": threads}.items():
         command += [f"--{option}", str(value)]
-    ran = subprocess.run(command, capture_output=True, text=True, env=_variables())
+    memory = _run(name, command, MALLOC)
+    said = _run(name, [*command, "--repeat", str(repeat)], {})
+    return said | {"extra_bytes": memory["extra_bytes"], "extra_bytes_default_malloc": said["extra_bytes"]}
+
+
+def _run(name: str, command: list[str], more: dict[str, str]) -> dict[str, Any]:
+    """What a script says on its last line, run with more environment variables."""
+    ran = subprocess.run(command, capture_output=True, text=True, env=_variables() | more)
     if ran.returncode:
         raise PeerError(f"{name} failed with exit status {ran.returncode}\n{ran.stderr[-2000:]}")
     return json.loads(ran.stdout.splitlines()[-1])
 
 
 def _variables() -> dict[str, str]:
-    """The environment variables of this process, less those that would let its own packages in, and `MALLOC`."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")} | MALLOC
+    """This process's environment variables, less those that let its packages in or tell malloc what to do."""
+    left_out = {"PYTHONPATH", "PYTHONHOME", *MALLOC}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def _said(error: Exception) -> str:

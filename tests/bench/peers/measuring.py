@@ -121,7 +121,6 @@ def write(arguments: argparse.Namespace, package: str, arrays: dict[str, Any], f
         "version": version(package),
         **facts,
         "extra_bytes_is": "peak psutil RSS while computing (every 5 ms) less RSS after loading, before warming up",
-        "malloc_mmap_threshold": os.environ.get("MALLOC_MMAP_THRESHOLD_"),
         "threads": arguments.threads,
         "repeat": arguments.repeat,
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
