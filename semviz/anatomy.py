@@ -120,12 +120,12 @@ class Anatomy:
             states = module(states)
         return states.to(self.head_device)
 
-    def project(self, frames: Tensor, ids: Tensor | None = None) -> Tensor:
+    def project(self, frames: Tensor, ids: Tensor | slice | None = None) -> Tensor:
         """Logits of states that are already in the output frame: softcap(scale · head(f)).
 
         Args:
             frames: Shape (…, d').
-            ids: Vocabulary ids of shape (C,) to restrict the head to; all V without it.
+            ids: Vocabulary ids of shape (C,), or a slice of the vocabulary, to restrict the head to; all V without it.
 
         Returns:
             float32 logits, shape (…, V) or (…, C).

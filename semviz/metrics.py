@@ -21,6 +21,7 @@ from torch import Tensor
 
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts
+from semviz.scoring import Product, Scores, score
 from semviz.transitions import Arc
 
 
@@ -36,7 +37,8 @@ class View:
         target: Index of the target among the candidates, shape (n,).
         candidates: Returns the unit semantic bases of all candidates (vocabulary or label words), shape (C, d).
         temperature: τ of the semantic distribution.
-        read: Computes the candidates' logits at this space, shape (n, C).
+        size: C, the number of candidates that the head scores.
+        read: Computes logits at this space: of a slice of the candidates or of some ids, shape (n, c).
     """
 
     space: int
@@ -46,7 +48,8 @@ class View:
     target: Tensor
     candidates: Callable[[], Tensor]
     temperature: float
-    read: Callable[[], Tensor]
+    size: int
+    read: Product
 
     @cached_property
     def directions(self) -> Tensor:
@@ -66,12 +69,26 @@ class View:
     @cached_property
     def cosines(self) -> Tensor:
         """Cosine of the state with every candidate's basis, shape (n, C)."""
-        return self.directions @ self.candidates().T
+        return self._cosines(slice(None))
 
     @cached_property
     def logits(self) -> Tensor:
         """The candidates' logits read at this space, shape (n, C)."""
-        return self.read()
+        return self.read(slice(None))
+
+    @cached_property
+    def by_head(self) -> Scores:
+        """The target's surprise and rank under the model's own head, and the first choice; needs no (n, C) array."""
+        return score(self.read, self.size, self.target, keep=1)
+
+    @cached_property
+    def by_basis(self) -> Scores:
+        """The same by cosines with the semantic bases, divided by τ, with the three nearest candidates."""
+        size = self.candidates().shape[0]
+        return score(lambda columns: self._cosines(columns) / self.temperature, size, self.target, keep=3)
+
+    def _cosines(self, columns: slice | Tensor) -> Tensor:
+        return self.directions @ self.candidates()[columns].T
 
 
 @dataclass(frozen=True)
@@ -88,7 +105,6 @@ class Metric(MetricFacts):
 
 
 METRICS: dict[str, Metric] = {}
-_STRIP = 2**19  # scores reduced at once on the CPU: 2 MB
 
 
 def metric(
@@ -141,28 +157,6 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.vecdot(a, b).clamp(-1, 1)
 
 
-def _by_strips(function: Callable[[Tensor, Tensor], Tensor], scores: Tensor, target: Tensor) -> Tensor:
-    """Reduce scores (n, C) to (n,), on the CPU a few rows at a time, so that what lies in between stays in a cache.
-
-    In one piece, fresh memory of the size of the scores costs as much time as the computation.
-    """
-    rows = max(1, _STRIP // scores.shape[1]) if scores.device.type == "cpu" else len(scores)
-    if len(scores) <= rows:
-        return function(scores, target)
-    parts = zip(scores.split(rows), target.split(rows), strict=True)
-    return torch.cat([function(strip, wanted) for strip, wanted in parts])
-
-
-def _surprise(scores: Tensor, target: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(scores, target, reduction="none")
-
-
-def _better(scores: Tensor, target: Tensor) -> Tensor:
-    own = scores.gather(-1, target.unsqueeze(-1))
-    # Written as numbers: adding up booleans is many times slower, and up to 2²⁴ candidates are counted exactly.
-    return torch.gt(scores, own, out=torch.empty_like(scores)).sum(-1)
-
-
 @metric(
     "semantic",
     title="semantic deviation",
@@ -174,7 +168,7 @@ def _better(scores: Tensor, target: Tensor) -> Tensor:
 )
 def semantic(view: View) -> Tensor:
     """−ln softmax(cos(f_ℓ, S)/τ)[y] in nats, at least 0."""
-    return _by_strips(lambda cosines, y: _surprise(cosines / view.temperature, y), view.cosines, view.target)
+    return view.by_basis.surprise
 
 
 @metric(
@@ -188,7 +182,7 @@ def semantic(view: View) -> Tensor:
 )
 def lens(view: View) -> Tensor:
     """−ln softmax(readout(h_ℓ))[y] in nats, at least 0: the logit lens."""
-    return _by_strips(_surprise, view.logits, view.target)
+    return view.by_head.surprise
 
 
 @metric(
@@ -232,4 +226,4 @@ def virtual(view: View) -> Tensor:
 )
 def rank(view: View) -> Tensor:
     """ln(1+rank of y)/ln(1+V), in [0, 1]; the rank counts candidates with a strictly larger logit."""
-    return torch.log1p(_by_strips(_better, view.logits, view.target)) / math.log1p(view.logits.shape[-1])
+    return torch.log1p(view.by_head.better) / math.log1p(view.size)

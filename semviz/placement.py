@@ -34,12 +34,12 @@ def check_values(module: nn.Module) -> None:
         )
 
 
-def weight_rows(module: nn.Module, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+def weight_rows(module: nn.Module, rows: Tensor | slice | None = None) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a projection, or the rows of them that are asked for, where the module computes.
 
     Args:
         module: A module with `weight` of shape (V, d) and perhaps `bias` of shape (V,).
-        rows: Ids of shape (C,); all V without them.
+        rows: Ids of shape (C,) or a slice; all V without them.
 
     Returns:
         Weight of shape (V, d) or (C, d), and bias of shape (V,) or (C,) or None. Weights that accelerate has offloaded
@@ -54,11 +54,11 @@ def weight_rows(module: nn.Module, rows: Tensor | None = None) -> tuple[Tensor, 
     device = execution_device(module)
     # To the CPU first, whatever the device: a few rows are then picked without moving the whole matrix.
     with align_module_device(module, torch.device("cpu")):
-        weight, bias = _rows(module, None if rows is None else rows.cpu())
+        weight, bias = _rows(module, rows.cpu() if isinstance(rows, Tensor) else rows)
     return weight.to(device), None if bias is None else bias.to(device)
 
 
-def _rows(module: nn.Module, rows: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _rows(module: nn.Module, rows: Tensor | slice | None) -> tuple[Tensor, Tensor | None]:
     """Rows of weights that have values."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     bias: Tensor | None = getattr(module, "bias", None)

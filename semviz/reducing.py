@@ -18,6 +18,7 @@ from torch import Tensor
 from semviz.encoding import NO_TARGET, Encoded
 from semviz.errors import SemvizError
 from semviz.metrics import METRICS, View
+from semviz.scoring import best_of, rows_at_once
 from semviz.transitions import Arc, Path, plane
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from semviz.models import LanguageModel
     from semviz.reading import Batch, OnSpace
 
-# Positions × candidates scored at once: on a GPU enough to fill it (256 MB), on the CPU just under 32 MB, the largest
-# block that glibc uses again instead of asking for fresh pages. But never fewer positions than make the product with a
-# large head efficient.
-_MOST_SCORES = {"cpu": 2**23 - 2**12}
-_MOST_SCORES_GPU = 2**26
-_LEAST_POSITIONS = 128
 # Positions whose states are read at once where no candidates are scored.
 _MOST_POSITIONS = {"cpu": 1024}
 _MOST_POSITIONS_GPU = 2**16
@@ -122,16 +117,21 @@ class Plan:
         return bool({"lens", "rank"} & set(self.keys)) and not self.labels_only
 
     @cached_property
-    def scored(self) -> int:
-        """Positions that are scored against the whole vocabulary at once."""
-        scores = _MOST_SCORES.get(self.device.type, _MOST_SCORES_GPU)
-        return max(_LEAST_POSITIONS, scores // self.model.anatomy.vocabulary)
+    def size(self) -> int:
+        """C, the number of candidates that the head scores."""
+        return len(self.label_words) if self.labels_only else self.model.anatomy.vocabulary
+
+    def read(self, frames: Tensor, columns: slice | Tensor) -> Tensor:
+        """Logits of some of the candidates, float32, shape (n, c)."""
+        rows = columns if self.candidate_ids is None else self.candidate_ids[columns]
+        return self.model.anatomy.project(frames, rows)
 
     @property
     def part(self) -> int:
         """Positions in one part of a batch."""
-        light = self.labels_only or not any(METRICS[key].scores_candidates for key in self.keys)
-        return _MOST_POSITIONS.get(self.device.type, _MOST_POSITIONS_GPU) if light else self.scored
+        if not self.labels_only and any(METRICS[key].scores_candidates for key in self.keys):
+            return rows_at_once(self.size, self.device)
+        return _MOST_POSITIONS.get(self.device.type, _MOST_POSITIONS_GPU)
 
     def nbytes(self, table: Table) -> int:
         """Bytes that the results hold: the arrays, and about 100 a row for the table in words."""
@@ -263,7 +263,8 @@ class _Part:
             target=self._index,
             candidates=lambda: plan.candidates,
             temperature=plan.calibration.temperature,
-            read=lambda: anatomy.project(frames, plan.candidate_ids),
+            size=plan.size,
+            read=lambda columns: plan.read(frames, columns),
         )
         for i, key in enumerate(plan.keys):
             found = METRICS[key].function(view)
@@ -274,9 +275,9 @@ class _Part:
                 )
             self.values[i, :, space] = found
         if plan.keeps_nearest:
-            self.nearest[:, space] = view.cosines.topk(min(_NEAREST, view.cosines.shape[-1])).indices
+            self.nearest[:, space] = view.by_basis.best
         if plan.keeps_top1:
-            self.top1[:, space] = view.logits.argmax(-1)
+            self.top1[:, space] = view.by_head.best[:, 0]
         if len(self.detailed):
             self._directions.append(view.directions[self.detailed])
         if space == plan.model.n_blocks:
@@ -284,12 +285,12 @@ class _Part:
 
     def _choice(self, frames: Tensor, view: View) -> Tensor:
         """The model's own top choice: among the labels in a classification task, else among all tokens."""
-        if self.plan.label_ids is not None:
-            return self.plan.label_ids[self.plan.model.anatomy.project(frames, self.plan.label_ids).argmax(-1)]
-        if "logits" in vars(view):  # some metric has read them
-            return view.logits.argmax(-1)
-        parts = torch.split(frames, self.plan.scored)
-        return torch.cat([self.plan.model.anatomy.project(part).argmax(-1) for part in parts])
+        plan = self.plan
+        if plan.label_ids is not None:
+            return plan.label_ids[plan.model.anatomy.project(frames, plan.label_ids).argmax(-1)]
+        if "by_head" in vars(view):  # some metric has asked for it
+            return view.by_head.best[:, 0]
+        return best_of(view.read, plan.size, len(frames), frames.device)
 
     def path(self) -> Tensor:
         """The detailed positions' factual transitions in the planes of their transition maps, shape (m, L+1, 2)."""

@@ -72,8 +72,8 @@ def test_next_positions_leave_special_tokens_out(tiny, stories):
 def test_batching_and_padding_change_nothing(tiny, stories, monkeypatch):
     whole = sv.trace(tiny, stories, **QUIET)
     monkeypatch.setattr("semviz.reading._BATCH_TOKENS", {"cpu": 1})
-    monkeypatch.setattr("semviz.reducing._LEAST_POSITIONS", 1)
-    monkeypatch.setattr("semviz.reducing._MOST_SCORES", {"cpu": 60})
+    monkeypatch.setattr("semviz.scoring._STRIP", {"cpu": 60})
+    monkeypatch.setattr("semviz.reducing._MOST_POSITIONS", {"cpu": 7})
     single = sv.trace(tiny, stories, **QUIET)
     for key in whole.values:
         np.testing.assert_allclose(whole.values[key], single.values[key], atol=2e-5)

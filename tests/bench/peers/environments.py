@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-# For memory only. By default glibc raises this threshold to 32 MB as blocks are freed, and takes the next ones from a heap
-# that it may be unable to give back: TransformerLens' `logit_lens` took 0.7 or 3.8 GB, by chance, and 0.6 GB with this.
-# Not for time: with it the same call takes about a quarter longer. What is compared with a peer needs the same two runs.
+# For memory only. By default glibc raises this threshold to 32 MB as blocks are freed, and takes the next ones from a
+# heap that it may be unable to give back: TransformerLens' `logit_lens` took from 0.7 to 3.9 GB, by chance, and 0.6 GB
+# with this. Not for time: with it the same call takes about a quarter longer. What is compared with a peer needs the
+# same two runs.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "semviz-bench"
 
@@ -95,8 +96,8 @@ def run_peer(
         repeat: Passes over all batches; the fastest counts.
 
     Returns:
-        What the script says in the run for time: `peer`, `version`, `seconds`, `per_layer_order` and more; `extra_bytes`
-        of the run for memory, and as `extra_bytes_default_malloc` that of the run for time.
+        What the script says in the run for time: `peer`, `version`, `seconds`, `per_layer_order` and more; but the
+        `extra_bytes` of the run for memory, and as `extra_bytes_default_malloc` those of the run for time.
 
     Raises:
         PeerError: If the environment cannot be made or the script fails.

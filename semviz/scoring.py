@@ -1,0 +1,87 @@
+"""Positions scored against all candidates, reduced strip by strip so that no (positions × vocabulary) array is made.
+
+A strip of the vocabulary that fits into a core's cache is made and reduced at once. That is not only smaller but
+faster than one product with the whole head: the scores never travel to memory and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Product = Callable[[slice | Tensor], Tensor]
+"""Makes the scores of some candidates, given as a slice or as ids of shape (c,): shape (n, c), float32."""
+
+# Scores in one strip: 4 MB on the CPU, 256 MB on a GPU.
+_STRIP = {"cpu": 2**20}
+_STRIP_GPU = 2**26
+_COLUMNS = 2048  # candidates in a strip, if there are as many positions as `rows_at_once` says
+
+
+def rows_at_once(size: int, device: torch.device) -> int:
+    """How many positions to score together against `size` candidates."""
+    return max(1, _STRIP.get(device.type, _STRIP_GPU) // max(1, min(size, _COLUMNS)))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What is kept of the scores of n positions.
+
+    Attributes:
+        surprise: −ln softmax(scores)[y] in nats, float32, shape (n,).
+        better: Number of candidates with a strictly larger score than y, float32, shape (n,).
+        best: Indices of the candidates with the largest scores, best first, shape (n, k).
+    """
+
+    surprise: Tensor
+    better: Tensor
+    best: Tensor
+
+
+def score(product: Product, size: int, target: Tensor, *, keep: int) -> Scores:
+    """Score all candidates.
+
+    Args:
+        product: Makes scores.
+        size: C, the number of candidates.
+        target: Index y of each position's target, shape (n,).
+        keep: k, how many of the best candidates to name.
+    """
+    unique, inverse = torch.unique(target, return_inverse=True)
+    own = product(unique).gather(-1, inverse.unsqueeze(-1))
+    top = torch.full_like(own, -torch.inf)
+    total, better = torch.zeros_like(own), torch.zeros_like(own)
+    values, indices = [], []
+    for columns in _strips(len(target), size, own.device):
+        scores = product(columns)
+        peak = torch.maximum(top, scores.amax(-1, keepdim=True))
+        total = total * (top - peak).exp() + (scores - peak).exp_().sum(-1, keepdim=True)
+        top = peak
+        # Written as numbers: adding up booleans is many times slower, and up to 2²⁴ candidates are counted exactly.
+        better += torch.gt(scores, own, out=torch.empty_like(scores)).sum(-1, keepdim=True)
+        # Another order of summation can put the target above itself.
+        inside = target.unsqueeze(-1) - columns.start
+        here = (inside >= 0) & (inside < scores.shape[-1])
+        itself = scores.gather(-1, inside.clamp(0, scores.shape[-1] - 1))
+        better -= (here & (itself > own)).float()
+        found = scores.max(-1, keepdim=True) if keep == 1 else scores.topk(min(keep, scores.shape[-1]))
+        values.append(found.values)
+        indices.append(found.indices + columns.start)
+    surprise = (top + total.log() - own).clamp_min(0)
+    best = torch.cat(indices, -1).gather(-1, torch.cat(values, -1).topk(min(keep, size)).indices)
+    return Scores(surprise.squeeze(-1), better.squeeze(-1), best)
+
+
+def best_of(product: Product, size: int, rows: int, device: torch.device) -> Tensor:
+    """The candidate with the largest score of each of so many positions, shape (n,)."""
+    found = [(product(columns).max(-1), columns.start) for columns in _strips(rows, size, device)]
+    chosen = torch.stack([best.values for best, _ in found], -1).argmax(-1, keepdim=True)
+    return torch.stack([best.indices + start for best, start in found], -1).gather(-1, chosen).squeeze(-1)
+
+
+def _strips(rows: int, size: int, device: torch.device) -> Iterator[slice]:
+    width = max(1, _STRIP.get(device.type, _STRIP_GPU) // max(1, rows))
+    return (slice(start, min(start + width, size)) for start in range(0, size, width))
