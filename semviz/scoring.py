@@ -50,29 +50,53 @@ def score(product: Product, size: int, target: Tensor, *, keep: int) -> Scores:
         target: Index y of each position's target, shape (n,).
         keep: k, how many of the best candidates to name.
     """
+    strips = list(_strips(len(target), size, target.device))
+    if len(strips) == 1:
+        return _whole(product(strips[0]), target, keep)
     unique, inverse = torch.unique(target, return_inverse=True)
     own = product(unique).gather(-1, inverse.unsqueeze(-1))
     top = torch.full_like(own, -torch.inf)
     total, better = torch.zeros_like(own), torch.zeros_like(own)
     values, indices = [], []
-    for columns in _strips(len(target), size, own.device):
+    for columns in strips:
         scores = product(columns)
         peak = torch.maximum(top, scores.amax(-1, keepdim=True))
         total = total * (top - peak).exp() + (scores - peak).exp_().sum(-1, keepdim=True)
         top = peak
-        # Written as numbers: adding up booleans is many times slower, and up to 2²⁴ candidates are counted exactly.
-        better += torch.gt(scores, own, out=torch.empty_like(scores)).sum(-1, keepdim=True)
+        better += _larger(scores, own)
         # Another order of summation can put the target above itself.
         inside = target.unsqueeze(-1) - columns.start
         here = (inside >= 0) & (inside < scores.shape[-1])
         itself = scores.gather(-1, inside.clamp(0, scores.shape[-1] - 1))
         better -= (here & (itself > own)).float()
-        found = scores.max(-1, keepdim=True) if keep == 1 else scores.topk(min(keep, scores.shape[-1]))
-        values.append(found.values)
-        indices.append(found.indices + columns.start)
+        value, index = _largest(scores, keep)
+        values.append(value)
+        indices.append(index + columns.start)
     surprise = (top + total.log() - own).clamp_min(0)
     best = torch.cat(indices, -1).gather(-1, torch.cat(values, -1).topk(min(keep, size)).indices)
     return Scores(surprise.squeeze(-1), better.squeeze(-1), best)
+
+
+def _whole(scores: Tensor, target: Tensor, keep: int) -> Scores:
+    """The same where all candidates fit into one strip; with fewer passes."""
+    surprise = torch.nn.functional.cross_entropy(scores, target, reduction="none")
+    better = _larger(scores, scores.gather(-1, target.unsqueeze(-1)))
+    return Scores(surprise, better.squeeze(-1), _largest(scores, keep)[1])
+
+
+def _larger(scores: Tensor, own: Tensor) -> Tensor:
+    """How many scores are larger, as float32, shape (n, 1)."""
+    # Written as numbers: adding up booleans is many times slower, and up to 2²⁴ candidates are counted exactly.
+    return torch.gt(scores, own, out=torch.empty_like(scores)).sum(-1, keepdim=True)
+
+
+def _largest(scores: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The largest scores and their indices, each of shape (n, k)."""
+    if keep == 1:
+        value, index = scores.max(-1, keepdim=True)
+        return value, index
+    found = scores.topk(min(keep, scores.shape[-1]))
+    return found.values, found.indices
 
 
 def best_of(product: Product, size: int, rows: int, device: torch.device) -> Tensor:
