@@ -60,7 +60,8 @@ def score(product: Product, size: int, target: Tensor, *, keep: int) -> Scores:
     values, indices = [], []
     for columns in strips:
         scores = product(columns)
-        peak = torch.maximum(top, scores.amax(-1, keepdim=True))
+        # Finite, so that a strip of candidates that a model rules out (−∞) adds nothing.
+        peak = torch.maximum(top, scores.amax(-1, keepdim=True)).clamp_min(torch.finfo(torch.float32).min)
         total = total * (top - peak).exp() + (scores - peak).exp_().sum(-1, keepdim=True)
         top = peak
         better += _larger(scores, own)

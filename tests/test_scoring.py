@@ -49,6 +49,14 @@ def test_huge_and_equal_scores(strip):
     torch.testing.assert_close(others.surprise, torch.full((N,), 1e4 - 3))
 
 
+def test_candidates_that_are_ruled_out_change_nothing(strip, logits):
+    logits[:, :45] = -torch.inf
+    target = torch.arange(N) + 50
+    found = score(product(logits), C, target, keep=1)
+    exact = torch.nn.functional.cross_entropy(logits.double(), target, reduction="none")
+    torch.testing.assert_close(found.surprise.double(), exact, rtol=1e-5, atol=1e-5)
+
+
 def test_a_target_never_counts_as_better_than_itself(strip, logits):
     """Products of another shape can round another way."""
 
