@@ -82,7 +82,8 @@ class Deviations:
         if metric is None:
             return self.default_metric
         if metric not in self.values:
-            raise SemvizError(f"metric={metric!r} was not traced; pass one of {list(self.values)}.")
+            known = ", ".join(repr(key) for key in self.values)
+            raise SemvizError(f"metric={metric!r} was not traced. Pass one of {known}, or trace again with it.")
         return metric
 
     def sample_means(self, metric: str | None = None) -> pd.DataFrame:
@@ -141,3 +142,8 @@ class Deviations:
         from semviz.figures import profile
 
         return profile(self, metrics=metrics, boundary=boundary)
+
+    def _repr_html_(self) -> str:
+        from semviz.html import facts
+
+        return facts(repr(self), self.summary())

@@ -51,11 +51,6 @@ class TraceDifference(Deviations):
             f"95 % {change['low']:+.3f} to {change['high']:+.3f}{'; ' + self.note if self.note else ''})"
         )
 
-    def _repr_html_(self) -> str:
-        from semviz.html import facts
-
-        return facts(repr(self), self.summary())
-
 
 def subtract(after: Trace, before: Trace) -> TraceDifference:
     """`after - before`, position by position.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -92,7 +91,8 @@ def _trace(table: pa.Table, stored: dict[str, Any]) -> Trace:
     if paths is None or any(array is None for array in values.values()):
         raise KeyError("a column is missing")
     return Trace(
-        positions=_positions(table.select(words)),
+        # The metadata that pandas left brings the types of the columns back.
+        positions=table.select(words).to_pandas(),
         values={key: array for key, array in values.items() if array is not None},
         nearest=stack("nearest"),
         top1=stack("top1"),
@@ -101,11 +101,6 @@ def _trace(table: pa.Table, stored: dict[str, Any]) -> Trace:
         meta=_decode(stored["meta"]),
         paths=paths[:detailed],
     )
-
-
-def _positions(table: pa.Table) -> pd.DataFrame:
-    """The table of positions as `trace` makes it: the metadata that pandas left brings its types back."""
-    return table.to_pandas()
 
 
 def _lists(rows: NDArray[Any]) -> pa.Array:

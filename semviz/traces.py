@@ -106,8 +106,3 @@ class Trace(Deviations):
             f"{meta['positions']:,} positions × {self.n_blocks + 1} spaces; {', '.join(self.metrics)}; "
             f"fidelity {meta['fidelity']:.2f}{warning}, τ {meta['tau']:.3f})"
         )
-
-    def _repr_html_(self) -> str:
-        from semviz.html import facts
-
-        return facts(repr(self), self.summary())

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from semviz import formats
 from semviz.figures import style
 from semviz.figures.curves import band, line_at, off_axis, reach, rounded, ticks
-from semviz.figures.inputs import Floats, check_boundary, check_metric, with_unit
+from semviz.figures.inputs import Floats, check_boundary, with_unit
 from semviz.groups import Groups
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def group_profile(groups: Groups, *, metric: str | None = None, boundary: int | 
         SemvizError: The metric was not traced, or the boundary does not exist.
     """
     first = next(iter(groups.values()))
-    metric, blocks = check_metric(first, metric), first.n_blocks
+    metric, blocks = first.check(metric), first.n_blocks
     boundary = check_boundary(blocks, boundary)
     facts = first.facts[metric]
     drawn, others = list(groups)[:MAX_GROUPS], list(groups)[MAX_GROUPS:]

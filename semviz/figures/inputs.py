@@ -100,19 +100,6 @@ def models_of(difference: TraceDifference) -> str:
     return "\u00a0−\u00a0".join(names)
 
 
-def check_metric(trace: Deviations, metric: str | None) -> str:
-    """Return the metric to draw: the one asked for, or the trace's own choice.
-
-    Raises:
-        SemvizError: The trace has no such metric.
-    """
-    chosen = trace.default_metric if metric is None else metric
-    if chosen not in trace.values:
-        known = ", ".join(repr(key) for key in trace.metrics)
-        raise SemvizError(f"metric={chosen!r} was not traced. Pass one of {known}, or trace again with it.")
-    return chosen
-
-
 def check_boundary(n_blocks: int, boundary: int | None) -> int | None:
     """Return the boundary to draw, checked.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Box(NamedTuple):
@@ -25,6 +25,7 @@ class Box(NamedTuple):
 # Where a label may sit, best first: the four sides, then the corners, near before far.
 _ANGLES = (90, 270, 0, 180, 45, 135, 315, 225)
 _RADII = (8, 22, 40, 62, 88)
+_FAR = 20  # pixels between a label's edge and its point, above which a line joins them
 
 
 def place(
@@ -80,3 +81,21 @@ def _offsets(width: float, height: float, marker: float) -> list[tuple[float, fl
 
 def _sign(value: float) -> float:
     return 0.0 if abs(value) < 1e-9 else math.copysign(1.0, value)
+
+
+def attach(offset: tuple[float, float], size: tuple[float, float], *, colour: str) -> dict[str, Any]:
+    """Describe where a placed label's annotation sits: a far label keeps a thin line of this colour to its point.
+
+    Args:
+        offset: What `place` returned.
+        size: Width and height of the label in pixels.
+        colour: Of the line.
+    """
+    (dx, dy), (width, height) = offset, size
+    is_far = max(abs(dx) - width / 2, abs(dy) - height / 2) > _FAR
+    # Plotly counts the arrow's pixels downwards.
+    shift = {"ax": dx, "ay": -dy} if is_far else {"xshift": dx, "yshift": dy}
+    return {
+        "showarrow": is_far, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": colour, "standoff": 8,
+        "xanchor": "center", "yanchor": "middle", **shift,
+    }  # fmt: skip

@@ -232,22 +232,13 @@ def _names(figure: go.Figure, points: list[Point], axes: Axes, before: float | N
     sizes = [(len(text) * 7.0 + 4, 17.0) for text in texts]
     area = labels.Box(0, 0, axes.width, axes.height)
     offsets = labels.place(where, sizes, _obstacles(points, axes, before), area)
-    for point, text, (dx, dy), (width, height) in zip(points, texts, offsets, sizes, strict=True):
+    for point, text, offset, size in zip(points, texts, offsets, sizes, strict=True):
         look = _look(point)
-        is_far_off = max(abs(dx) - width / 2, abs(dy) - height / 2) > 20
         figure.add_annotation(
             text=tokens.html(text) if look is _OTHER else f"<b>{tokens.html(text)}</b>",
             x=axes.at_x(point.trainable),
             y=point.score,
-            # A far label keeps a thin line to its point. Plotly counts the arrow's pixels downwards.
-            showarrow=is_far_off,
-            **({"ax": dx, "ay": -dy} if is_far_off else {"xshift": dx, "yshift": dy}),
-            arrowhead=0,
-            arrowwidth=1,
-            arrowcolor=style.LIGHT.axis,
-            standoff=8,
-            xanchor="center",
-            yanchor="middle",
+            **labels.attach(offset, size, colour=style.LIGHT.axis),
             font={"size": style.SIZE - 1, "color": style.LIGHT.muted if look is _OTHER else look[2]},
         )
 

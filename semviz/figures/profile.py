@@ -13,7 +13,7 @@ from semviz.errors import SemvizError
 from semviz.facts import MetricFacts
 from semviz.figures import style
 from semviz.figures.curves import axis, band, line_at, off_axis, reach, rounded, ticks
-from semviz.figures.inputs import check_boundary, check_metric, difference_of, models_of
+from semviz.figures.inputs import check_boundary, difference_of, models_of
 from semviz.laws import Law, fit_law
 
 _COLUMNS = 3
@@ -41,7 +41,7 @@ def profile(trace: Deviations, *, metrics: Sequence[str] | None = None, boundary
     """
     if isinstance(metrics, str):
         raise SemvizError(f"metrics={metrics!r} is one text. Pass a list, such as metrics=[{metrics!r}].")
-    keys = list(dict.fromkeys(check_metric(trace, key) for key in (trace.metrics if metrics is None else metrics)))
+    keys = list(dict.fromkeys(trace.check(key) for key in (trace.metrics if metrics is None else metrics)))
     if not keys:
         raise SemvizError("metrics is empty. Pass at least one traced metric, or None for all.")
     boundary = check_boundary(trace.n_blocks, boundary)

@@ -12,7 +12,7 @@ from semviz import tokens
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.figures import heatmap, style
-from semviz.figures.inputs import Floats, check_boundary, check_count, check_metric, difference_of, models_of
+from semviz.figures.inputs import Floats, check_boundary, check_count, difference_of, models_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def sample_heatmap(
     Raises:
         SemvizError: The metric, order, boundary or limit makes no sense for this trace.
     """
-    metric = check_metric(trace, metric)
+    metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
     limit = check_count("limit", limit)
     table, values = per_sample(trace, metric)

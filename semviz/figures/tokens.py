@@ -11,7 +11,7 @@ from semviz import tokens
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.figures import heatmap, style
-from semviz.figures.inputs import check_boundary, check_metric, difference_of, models_of
+from semviz.figures.inputs import check_boundary, difference_of, models_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def token_heatmap(
     Raises:
         SemvizError: The sample, metric, boundary or start does not exist in this trace.
     """
-    metric = check_metric(trace, metric)
+    metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
     sample = first_sample(trace) if sample is None else sample
     index, rows = rows_of(trace, sample)

@@ -257,21 +257,12 @@ def _numbers(
     obstacles += [_box(pixel((float(x), 0.0)), 3) for x in np.linspace(0, 1, 40)]
     area = labels.Box(2, 2, (right - left) * scale - 2, (top - bottom) * scale - 2)
     offsets = labels.place([pixel(spot) for spot in spots], sizes, obstacles, area, marker=8)
-    for i, (spot, text, (dx, dy), (width, height)) in enumerate(zip(spots, texts, offsets, sizes, strict=True)):
-        is_far = max(abs(dx) - width / 2, abs(dy) - height / 2) > 20
+    for i, (spot, text, offset, size) in enumerate(zip(spots, texts, offsets, sizes, strict=True)):
         figure.add_annotation(
             text=style.literal(text) if i else f"<b>{style.literal(text)}</b>",
             x=spot[0],
             y=spot[1],
-            # A far label keeps a thin line to its point. Plotly counts the arrow's pixels downwards.
-            showarrow=is_far,
-            **({"ax": dx, "ay": -dy} if is_far else {"xshift": dx, "yshift": dy}),
-            arrowhead=0,
-            arrowwidth=1,
-            arrowcolor=style.LIGHT.axis,
-            standoff=8,
-            xanchor="center",
-            yanchor="middle",
+            **labels.attach(offset, size, colour=style.LIGHT.axis),
             font={"size": style.SIZE - 1, "color": style.LIGHT.ink if i else style.LIGHT.recommended},
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from semviz import formats
 from semviz.deviations import Deviations
 from semviz.figures import heatmap, style
-from semviz.figures.inputs import Floats, GainLike, RunsLike, check_metric, with_unit
+from semviz.figures.inputs import Floats, GainLike, RunsLike, with_unit
 from semviz.figures.plane import route_of
 from semviz.figures.samples import natural, per_sample
 from semviz.figures.scores import front, points_of, score_text
@@ -36,7 +36,7 @@ class Twin:
 
 def tokens_twin(trace: Deviations, *, sample: int, metric: str | None = None) -> Twin:
     """Return the values behind a token heatmap: one row a token, one column a space."""
-    metric = check_metric(trace, metric)
+    metric = trace.check(metric)
     index, rows = rows_of(trace, sample)
     values = np.asarray(trace.values[metric], dtype=float)[index]
     cells = [
@@ -65,7 +65,7 @@ def transition_twin(trace: Trace, *, sample: int, position: int | None = None) -
 
 def samples_twin(trace: Deviations, *, metric: str | None = None) -> Twin:
     """Return the means behind a sample heatmap: one row a label, one column a space."""
-    metric = check_metric(trace, metric)
+    metric = trace.check(metric)
     table, values = per_sample(trace, metric)
     labels = np.array([str(v) if v is not None and v == v else "all samples" for v in table["label"]], dtype=object)
     cells = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -274,3 +275,21 @@ def make_hostile_trace() -> Trace:
     """Make a trace whose tokens, labels and names try to break out of every language they pass through."""
     made = make_trace(samples=6, tokens=10, blocks=3, detail=3, words=HOSTILE, labels=("<i>joy</i>", "</script>$$y$$"))
     return replace(made, meta={**made.meta, "task": "<script>alert(2)</script>", "model": "$$m$$</script>"})
+
+
+def texts(figure: Any) -> list[str]:
+    """Every text that Plotly will parse as its small HTML."""
+    found: list[str] = []
+
+    def walk(node, key=""):
+        if isinstance(node, dict):
+            for k, child in node.items():
+                walk(child, k)
+        elif isinstance(node, list):
+            for child in node:
+                walk(child, key)
+        elif isinstance(node, str) and key in ("text", "ticktext", "customdata", "hovertemplate", "name"):
+            found.append(node)
+
+    walk(json.loads(figure.to_json()))
+    return found

@@ -18,24 +18,6 @@ def _cells(figure):
     return next(t for t in figure.data if t.type == "heatmap" and t.name != "missing")
 
 
-def _texts(figure):
-    """Every text that Plotly will parse as its small HTML."""
-    found = []
-
-    def walk(node, key=""):
-        if isinstance(node, dict):
-            for k, child in node.items():
-                walk(child, k)
-        elif isinstance(node, list):
-            for child in node:
-                walk(child, key)
-        elif isinstance(node, str) and key in ("text", "ticktext", "customdata", "hovertemplate", "name"):
-            found.append(node)
-
-    walk(json.loads(figure.to_json()))
-    return found
-
-
 def test_token_heatmap_shape_rows_and_ticks(trace):
     figure = token_heatmap(trace, boundary=4)
     cells = _cells(figure)
@@ -135,14 +117,14 @@ def test_hover_names_token_target_and_three_neighbours(trace):
 
 @pytest.mark.parametrize("draw", [token_heatmap, sample_heatmap])
 def test_hostile_texts_are_only_text(hostile, draw):
-    for text in _texts(draw(hostile)):
+    for text in synthetic.texts(draw(hostile)):
         assert "<img" not in text
         assert "<script" not in text
         assert "</script" not in text
         assert "$" not in text
         assert "\u202e" not in text
         assert "\n" not in text
-    assert any("&lt;img src=x …" in text or "&#36;&#36;y" in text for text in _texts(draw(hostile)))
+    assert any("&lt;img src=x …" in text or "&#36;&#36;y" in text for text in synthetic.texts(draw(hostile)))
 
 
 def test_a_token_spelled_like_a_template_is_not_filled_in(hostile):
