@@ -27,7 +27,7 @@ from semviz.laws import (
     layer_gains,
     predict,
 )
-from semviz.parameters import ParameterCounts
+from semviz.parts import Parts
 from semviz.resampling import bootstrap_means, interval
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Gain:
         predicted: D̂(k), predicted deviation after finetuning the blocks above k, shape (L+1,).
         candidates: Boundary that each rule suggests.
         chosen_share: Share of bootstrap resamples in which the rule chooses boundary k, shape (L+1,).
-        parameters: Unique parameters by part of the model, as `LanguageModel.parameters`.
+        parts: Names and unique parameters of the model's parts, as `LanguageModel.parts`.
     """
 
     facts: MetricFacts
@@ -67,7 +67,7 @@ class Gain:
     predicted: Array
     candidates: dict[str, int]
     chosen_share: Array
-    parameters: ParameterCounts = field(repr=False)
+    parts: Parts = field(repr=False)
 
     @property
     def metric(self) -> str:
@@ -170,7 +170,7 @@ class Gain:
         k = self.boundary if boundary is None else boundary
         if not 0 <= k < self.n_blocks:
             raise ScopeError(f"boundary={k}; pass 0 to {self.n_blocks - 1}.")
-        return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, parameters=self.parameters)
+        return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, self.parts)
 
     def frame(self) -> pd.DataFrame:
         """One row a layer: deviation before and after it, gain with interval, share of resamples that choose it."""
@@ -266,5 +266,5 @@ def estimate_gain(
         predicted=predict(deviation, gains, law.beta),
         candidates=candidates,
         chosen_share=np.bincount(choices[rule], minlength=len(deviation)) / len(drawn),
-        parameters=ParameterCounts(**trace.meta["parameters"]),
+        parts=Parts.from_record(trace.meta["parts"]),
     )

@@ -13,7 +13,7 @@ import torch
 
 from semviz.anatomy import Anatomy, find_anatomy
 from semviz.errors import ModelError
-from semviz.parameters import ParameterCounts
+from semviz.parts import Parts, parts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,24 +60,9 @@ class LanguageModel:
         return min((int(limit) for limit in limits if limit), default=2**31)
 
     @cached_property
-    def parameters(self) -> ParameterCounts:
-        """Unique parameters by part; a tied head counts with the embeddings."""
-        counted: set[int] = set()
-
-        def count(*modules: torch.nn.Module) -> int:
-            fresh = {id(p): p.numel() for m in modules for p in m.parameters() if id(p) not in counted}
-            counted.update(fresh)
-            return sum(fresh.values())
-
-        blocks = tuple(count(block) for block in self.anatomy.blocks)
-        tail = count(*self.anatomy.tail)
-        tied = self.anatomy.tied
-        head = 0 if tied else count(self.anatomy.head)
-        # Asked after `tied`, which brings weights in: offloading leaves two stand-ins of the one, new ones each time.
-        own: Any = self.anatomy.head.weight
-        if tied and own is not getattr(self.model.get_input_embeddings(), "weight", None):
-            counted.add(id(own))
-        return ParameterCounts(blocks=blocks, tail=tail, head=head, embeddings=count(self.model))
+    def parts(self) -> Parts:
+        """Names and unique parameters of the parts; a tied head counts with the embeddings."""
+        return parts_of(self.anatomy)
 
     @cached_property
     def hash(self) -> str:
@@ -105,7 +90,7 @@ class LanguageModel:
         """One row a part of the model: part, parameters, share."""
         import pandas as pd
 
-        counts = self.parameters
+        counts = self.parts
         parts = {f"block {i}": n for i, n in enumerate(counts.blocks, start=1)}
         parts |= {"tail": counts.tail, "head": counts.head, "embeddings": counts.embeddings}
         shares = [n / counts.total for n in parts.values()]
@@ -118,7 +103,7 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         """One line: name, class, blocks, width, parameters, device."""
-        millions = self.parameters.total / 1e6
+        millions = self.parts.total / 1e6
         return (
             f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, width "
             f"{self.anatomy.width}, "

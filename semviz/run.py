@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from semviz import formats
-from semviz.parameters import ParameterCounts
+from semviz.parts import Parts
 from semviz.scopes import Scope
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ class Run:
         """The inverse of `record`."""
         made = dict(record)
         scope = made["scope"]
-        counts = {**scope["parameters"], "blocks": tuple(scope["parameters"]["blocks"])}
-        made["scope"] = Scope(tuple(scope["blocks"]), scope["n_blocks"], ParameterCounts(**counts))
+        made["scope"] = Scope(**{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])})
         made["rates"] = {float(rate): value for rate, value in made["rates"].items()}
         made["curve"] = pd.DataFrame(made["curve"])
         made["rows"] = tuple(made["rows"])

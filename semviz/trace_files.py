@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts, plain
 from semviz.files import replacing
+from semviz.parts import Parts
 from semviz.traces import Trace
 
 SCHEMA = 1
@@ -125,8 +126,7 @@ def _encode(meta: dict[str, Any]) -> dict[str, Any]:
 
 def _decode(meta: dict[str, Any]) -> dict[str, Any]:
     made = {**meta, "ridge": math.inf if meta["ridge"] == "inf" else meta["ridge"]}
-    counts = made["parameters"]
-    return {**made, "parameters": {**counts, "blocks": tuple(counts["blocks"])}}
+    return {**made, "parts": asdict(Parts.from_record(made["parts"]))}
 
 
 def _said(error: Exception) -> str:

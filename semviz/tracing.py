@@ -105,7 +105,7 @@ def trace(
         meta={
             "model": model.name,
             "model_hash": model.hash,
-            "parameters": asdict(model.parameters),
+            "parts": asdict(model.parts),
             "task": task.name,
             "kind": task.kind,
             "split": split,

@@ -11,6 +11,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from semviz.parts import Names, Parts
+
 REAL = Path(__file__).parents[2] / "shared" / "real"
 WORDS = (
     "the a cat dog bird tree house red blue green big small good bad not very is was and but or so it he she they "
@@ -46,6 +48,12 @@ def tiny_llama(*, blocks: int = 4, seed: int = 0, **options) -> LlamaForCausalLM
         **options,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def made_parts(blocks: int, *, each: int = 10, tail: int = 1, head: int = 0, embeddings: int = 5) -> Parts:
+    """The parts of a model that does not exist."""
+    names = Names(tuple(f"model.layers.{i}" for i in range(blocks)), ("model.norm",), "lm_head", ("self_attn.q_proj",))
+    return Parts((each,) * blocks, tail, head, embeddings, tied_head=0 if head else embeddings, names=names)
 
 
 def plain_text(lines: int = 60) -> list[str]:

@@ -360,7 +360,7 @@ def test_parameters_are_counted_once_when_the_head_is_tied():
 
     tied = sv.load_model((tiny_llama(tie_word_embeddings=True), word_tokenizer()))
     free = sv.load_model((tiny_llama(tie_word_embeddings=False), word_tokenizer()))
-    assert tied.parameters.total == sum(p.numel() for p in tied.model.parameters())
-    assert free.parameters.total == sum(p.numel() for p in free.model.parameters())
-    assert tied.parameters.head == 0
-    assert free.parameters.head == free.model.lm_head.weight.numel()
+    assert tied.parts.total == sum(p.numel() for p in tied.model.parameters())
+    assert free.parts.total == sum(p.numel() for p in free.model.parameters())
+    assert tied.parts.head == 0
+    assert free.parts.head == free.model.lm_head.weight.numel()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
+from small import made_parts
 
 from semviz.errors import ScopeError, SemvizError
 from semviz.facts import plain
@@ -10,8 +13,6 @@ from semviz.gains import estimate_gain
 from semviz.laws import RULES, depth_surplus, fit_law, layer_gains, nonmonotone, predict, transform, untransform
 from semviz.metrics import METRICS
 from semviz.traces import Trace
-
-PARAMETERS = {"blocks": (10,) * 8, "tail": 1, "head": 5, "embeddings": 5}
 
 
 def made_trace(profile, *, samples=50, noise=0.0, metric="semantic", virtual=None, seed=0) -> Trace:
@@ -21,7 +22,6 @@ def made_trace(profile, *, samples=50, noise=0.0, metric="semantic", virtual=Non
     if virtual is not None:
         values["virtual"] = _scatter(rng, virtual, samples, noise)
     positions = pd.DataFrame({"sample": range(samples), "role": "answer"})
-    parameters = {**PARAMETERS, "blocks": (10,) * (len(profile) - 1)}
     return Trace(
         positions=positions,
         values=values,
@@ -29,7 +29,7 @@ def made_trace(profile, *, samples=50, noise=0.0, metric="semantic", virtual=Non
         top1=None,
         vocabulary={},
         facts={key: plain(METRICS[key]) for key in values},
-        meta={"parameters": parameters, "detail": 0},
+        meta={"parts": asdict(made_parts(len(profile) - 1, tail=1, head=5, embeddings=5)), "detail": 0},
         paths=np.zeros((0, len(profile), 2), dtype=np.float32),
     )
 

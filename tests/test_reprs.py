@@ -27,7 +27,7 @@ def test_hostile_names_are_text(tiny):
 
 
 def test_tables(tiny, mood):
-    assert tiny.frame()["parameters"].sum() == tiny.parameters.total
+    assert tiny.frame()["parameters"].sum() == tiny.parts.total
     assert sv.Scope.half(tiny).frame()["trained"].tolist() == [False, False, True, True]
     frame = mood.frame()
     assert len(frame) == 80

@@ -31,7 +31,7 @@ def test_labels(tiny):
 @pytest.mark.parametrize("blocks", [(), (0, 1), (5,), (2, 1), (1, 1), ("1",)])
 def test_bad_blocks(tiny, blocks):
     with pytest.raises(ScopeError, match="pass"):
-        sv.Scope(blocks, 4, tiny.parameters)
+        sv.Scope(blocks, 4, tiny.parts)
 
 
 @pytest.mark.parametrize("boundary", [-1, 4, 1.5, None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from semviz.differences import TraceDifference
 from semviz.facts import MetricFacts, plain
 from semviz.metrics import METRICS
+from semviz.parts import Names, Parts
 from semviz.traces import Trace
 
 TEXT = (
@@ -154,7 +155,7 @@ def make_trace(
         "model": model, "model_hash": model_hash, "task": "mood", "kind": "classification", "split": "train",
         "samples": samples, "positions": samples, "vocab": "full", "ridge": 0.1, "tau": 0.043, "fidelity": 0.81,
         "path": path, "centred": False, "detail": detail, "semviz": "0.1.0", "seconds": 3.4,
-        "parameters": {"blocks": (100_000,) * blocks, "tail": 128, "head": 0, "embeddings": 900_000},
+        "parts": asdict(make_parts(blocks)),
     }  # fmt: skip
     return Trace(
         positions=positions,
@@ -233,6 +234,12 @@ def make_gain(*, blocks: int = 8, boundary: int = 4, law: bool = True, negative:
         predicted=predicted,
         nonmonotone=0.04 if law else 0.42,
     )
+
+
+def make_parts(blocks: int) -> Parts:
+    """Make the parts of a small model with a tied head."""
+    names = Names(tuple(f"model.layers.{i}" for i in range(blocks)), ("model.norm",), "lm_head", ("self_attn.q_proj",))
+    return Parts((100_000,) * blocks, tail=128, head=0, embeddings=900_000, tied_head=900_000, names=names)
 
 
 def make_runs(*, score: str = "accuracy", names: dict[int, str] | None = None, **options: Any) -> FakeRuns:

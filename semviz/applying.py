@@ -1,0 +1,57 @@
+"""A scope made trainable on the model itself, and everything put back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from semviz.errors import ScopeError
+from semviz.modes import evaluating
+
+if TYPE_CHECKING:
+    from semviz.models import LanguageModel
+    from semviz.scopes import Scope
+
+
+@contextmanager
+def applied(scope: Scope, model: LanguageModel) -> Iterator[nn.Module]:
+    """Train only this scope's parts inside the `with` block; see `Scope.apply`. Keeps a copy of all weights."""
+    scope.modules(model)  # refuses a scope of another depth before anything is touched
+    network: nn.Module = model.model
+    if any(p.is_meta for p in network.parameters()):
+        raise ScopeError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
+    # Gradients too: an optimizer step of the user's own may be under way.
+    flags = [(p, p.requires_grad, p.grad) for p in network.parameters()]
+    kept = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
+    with evaluating(network), _untied(model, scope):
+        try:
+            network.requires_grad_(False)
+            for module in scope.modules(model):
+                module.requires_grad_(True)
+                module.train()
+            yield network
+        finally:
+            with torch.no_grad():
+                for tensor, value in kept:
+                    tensor.copy_(value)
+            for p, flag, gradient in flags:
+                p.requires_grad_(flag)
+                p.grad = gradient
+
+
+@contextmanager
+def _untied(model: LanguageModel, scope: Scope) -> Iterator[None]:
+    """Give a tied head weights of its own where the scope trains it, and tie it again."""
+    head, tied = model.anatomy.head, model.anatomy.head.weight
+    if not (scope.head and model.anatomy.tied):
+        yield
+        return
+    head.weight = nn.Parameter(tied.detach().clone())  # type: ignore[arg-type,operator]
+    try:
+        yield
+    finally:
+        head.weight = tied
