@@ -13,17 +13,25 @@ from semviz.version import __version__
 
 if TYPE_CHECKING:
     from semviz.calibration import calibrate as calibrate
+    from semviz.costs import estimate_costs as estimate_costs
     from semviz.differences import TraceDifference as TraceDifference
+    from semviz.errors import Cancelled as Cancelled
     from semviz.errors import SemvizError as SemvizError
     from semviz.finetuning import finetune as finetune
-    from semviz.finetuning import load_run as load_run
     from semviz.gains import Gain as Gain
     from semviz.metrics import METRICS as METRICS
     from semviz.metrics import metric as metric
     from semviz.models import LanguageModel as LanguageModel
     from semviz.models import load_model as load_model
+    from semviz.probes import Probes as Probes
+    from semviz.probes import probe as probe
+    from semviz.progress import Control as Control
+    from semviz.progress import Progress as Progress
+    from semviz.recommendations import Recommendation as Recommendation
+    from semviz.recommendations import recommend as recommend
     from semviz.report import write_report as write_report
     from semviz.run import Run as Run
+    from semviz.run import load_run as load_run
     from semviz.runs import Runs as Runs
     from semviz.scopes import Scope as Scope
     from semviz.sweeps import sweep as sweep
@@ -33,9 +41,14 @@ if TYPE_CHECKING:
     from semviz.tracing import trace as trace
 
 _HOMES = {
+    "Cancelled": "errors",
+    "Control": "progress",
     "Gain": "gains",
     "LanguageModel": "models",
     "METRICS": "metrics",
+    "Probes": "probes",
+    "Progress": "progress",
+    "Recommendation": "recommendations",
     "Run": "run",
     "Runs": "runs",
     "Scope": "scopes",
@@ -44,11 +57,14 @@ _HOMES = {
     "Trace": "traces",
     "TraceDifference": "differences",
     "calibrate": "calibration",
+    "estimate_costs": "costs",
     "finetune": "finetuning",
     "load_model": "models",
-    "load_run": "finetuning",
+    "load_run": "run",
     "load_task": "tasks",
     "metric": "metrics",
+    "probe": "probes",
+    "recommend": "recommendations",
     "sweep": "sweeps",
     "trace": "tracing",
     "write_report": "report",

@@ -50,7 +50,7 @@ def _untied(model: LanguageModel, scope: Scope) -> Iterator[None]:
     if not (scope.head and model.anatomy.tied):
         yield
         return
-    head.weight = nn.Parameter(tied.detach().clone())  # type: ignore[arg-type,operator]
+    head.weight = nn.Parameter(tied.detach().clone())  # type: ignore[operator]
     try:
         yield
     finally:

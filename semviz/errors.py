@@ -17,3 +17,7 @@ class TaskError(SemvizError):
 
 class ScopeError(SemvizError):
     """A set of blocks that cannot be trained on this model."""
+
+
+class Cancelled(SemvizError):  # noqa: N818 (nothing is wrong: it ends a job)
+    """A job that was asked to stop, through `Control.cancel`."""

@@ -14,8 +14,10 @@ from semviz.encoding import NO_TARGET
 from semviz.reading import batches
 
 if TYPE_CHECKING:
-    from semviz.prefix import Part, Workbench
+    from semviz.prefix import Part
+    from semviz.progress import Control
     from semviz.suffix import Suffix
+    from semviz.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,24 @@ class Scores:
 
 
 @torch.no_grad()
-def evaluate(suffix: Suffix, bench: Workbench, part: Part) -> Scores:
-    """Score every row of a split. The suffix is left in eval mode."""
+def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control | None = None) -> Scores:
+    """Score every row of a split. The suffix is left in eval mode.
+
+    Raises:
+        Cancelled: If asked to stop.
+    """
     encoded, collate, device = part.encoded, bench.collator(part), bench.model.device
     suffix.eval()
     losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
     labels = torch.as_tensor(encoded.label_ids, device=device)
     probabilities = np.zeros((len(encoded), len(labels)))
     for rows in batches(encoded, device=device):
+        if control is not None:
+            control.check()
         batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
         logits = suffix(**batch)["logits"]
-        where = batch["targets"] != NO_TARGET
-        targets = batch["targets"][where]
+        where = batch["labels"] != NO_TARGET
+        targets = batch["labels"][where]
         owner = np.repeat(np.arange(len(rows)), where.sum(1).cpu().numpy())
         surprise = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu().double().numpy()
         losses[rows] = _row_means(surprise, owner, len(rows))

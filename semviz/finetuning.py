@@ -6,26 +6,30 @@ import hashlib
 import json
 import math
 import platform
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
+from semviz import processes
+from semviz.adapters import ADAPTERS, add_adapters, merged_weights
+from semviz.cache_proof import refusal
 from semviz.errors import SemvizError
 from semviz.evaluation import Scores, evaluate
 from semviz.models import LanguageModel
-from semviz.prefix import Part, Workbench, cache_error
+from semviz.prefix import Part
+from semviz.progress import Control
 from semviz.rates import first_guess, next_rate
 from semviz.run import Run
 from semviz.scopes import Scope
-from semviz.suffix import Suffix, add_lora, private_copy, trained_weights
+from semviz.suffix import Suffix
 from semviz.tasks import Task
 from semviz.training import Recipe, Trained, fit
 from semviz.version import __version__
+from semviz.workbench import Workbench
 
-METHODS = ("full", "lora")
-_CACHE_TOLERANCE = {torch.float32: 1e-4}
-_CACHE_TOLERANCE_HALF = 5e-2
+METHODS = ("full", "lora", "ia3", "lisa")
 
 
 def finetune(
@@ -33,13 +37,16 @@ def finetune(
     task: Task,
     scope: Scope | None = None,
     *,
-    method: Literal["full", "lora"] = "full",
+    method: Literal["full", "lora", "ia3", "lisa"] = "full",
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
     seed: int = 0,
     cache: bool = True,
+    checkpointing: bool = False,
     keep_weights: bool = True,
+    arguments: Mapping[str, Any] | None = None,
+    control: Control | None = None,
     progress: bool = True,
     bench: Workbench | None = None,
 ) -> Run:
@@ -49,14 +56,19 @@ def finetune(
         model: A loaded model; its weights, flags and mode stay as they are.
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scope: The blocks that train; all blocks by default.
-        method: `"full"` trains the blocks' own weights, `"lora"` adapters on their linear layers (needs peft).
+        method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
+            need peft), `"lisa"` two of the blocks at a time, drawn anew every twentieth of the steps.
         lr: Learning rate, or `"auto"`: each scope gets its own, from a small grid, by the validation score.
         epochs: Passes over the training rows.
-        batch_size: Rows a step.
-        seed: Seed of data order, dropout and adapters.
+        batch_size: Rows a step, over all devices and accumulated batches.
+        seed: Seed of data order, dropout, adapters and sampled blocks.
         cache: Run the frozen prefix once. The cache is proven on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.
-        keep_weights: Keep the trained weights in the run, for `load_run`.
+        checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
+        keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in.
+        arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
+            "gradient_accumulation_steps": 2}`.
+        control: To watch the run from another thread, and to cancel it within one step.
         progress: Show progress bars.
         bench: The task's splits as tokenized before, to share prefixes between runs.
 
@@ -64,31 +76,40 @@ def finetune(
         A `Run`.
 
     Raises:
+        Cancelled: If asked to stop; the model is as before.
         SemvizError: If an argument is out of range; the message says what to pass.
     """
     scope = scope or Scope.full(model)
-    _check(model, method, lr, epochs, batch_size)
-    bench = bench or Workbench(model, task, cache=cache, progress=progress)
+    scope.modules(model)
+    control = control or Control()
+    recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, dict(arguments or {}))
+    _check(model, recipe, lr)
+    if bench is None:
+        bench = Workbench(model, task, cache=cache, control=control, progress=progress)
+    elif bench.model is not model or bench.task is not task:
+        raise SemvizError("bench was made for another model or task; pass Workbench(model, task), or leave it out.")
+    job = _Job(bench, scope, control, progress)
     guess = first_guess(model.anatomy.width, method) if lr == "auto" else lr
     rate: float | None = guess
     search, tried = 0.0, {}
     best: _Trial | None = None
     while rate is not None:
-        trial = _try(model, task, scope, method, Recipe(rate, epochs, batch_size, seed), bench, progress)
+        trial = job.run(replace(recipe, lr=rate))
         search += trial.trained.seconds
         tried[rate] = trial.worth
         if best is None or (trial.worth, -trial.loss) > (best.worth, -best.loss):
             best = trial
         rate = next_rate(guess, tried) if lr == "auto" else None
     assert best is not None  # there is always one trial
-    suffix, trained, note = best.suffix, best.trained, best.note
-    tested = evaluate(suffix, bench, _part(bench, "test", suffix, scope))
-    if trained.diverged:
-        note = f"{note} The loss was not finite at lr {best.rate:g}, so training stopped; pass a smaller lr.".strip()
-    cached = _part(bench, "train", suffix, scope).cache
+    suffix, trained = best.suffix, best.trained
+    tested = evaluate(suffix, bench, job.part("test", suffix), control=control)
+    notes = [bench.refused] if scope.boundary and cache else []
+    if trained.stopped:
+        notes.append(f"{trained.stopped} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
+    cached = job.part("train", suffix).cache
     before = cached.seconds if cached else 0.0
     return Run(
-        key=run_key(model, task, scope, method, lr, epochs, batch_size, seed),
+        key=run_key(model, task, scope, recipe, lr),
         model=model.name,
         task=task.name,
         score=task.score,
@@ -98,6 +119,8 @@ def finetune(
         lr=best.rate,
         rates={r: abs(worth) for r, worth in sorted(tried.items())} if lr == "auto" else {},
         validation=abs(best.worth),
+        validation_loss=best.loss,
+        validation_rows=tuple(best.scores.rows.tolist()) if best.scores else (),
         epochs=epochs,
         steps=trained.steps,
         batch_size=batch_size,
@@ -106,7 +129,7 @@ def finetune(
         f1=tested.f1,
         auroc=tested.auroc,
         rows=tuple(tested.rows.tolist()),
-        trainable=sum(p.numel() for p in suffix.parameters() if p.requires_grad),
+        trainable=sum(p.numel() for p in suffix.meant if p.requires_grad),
         seconds=trained.seconds + before,
         prefix_seconds=before,
         search_seconds=search - trained.seconds,
@@ -114,42 +137,21 @@ def finetune(
         peak_bytes=trained.peak_bytes,
         cached=cached is not None,
         curve=trained.curve,
-        note=note,
+        note=" ".join(note for note in notes if note),
         environment=environment(model),
-        weights=trained_weights(suffix, model, scope) if keep_weights and method == "full" else {},
+        weights=_weights(suffix, model, scope, method) if keep_weights else {},
+        origin=(model, task),
     )
 
 
-def load_run(model: LanguageModel, run: Run) -> LanguageModel:
-    """The finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
-
-    Raises:
-        SemvizError: If the run kept no weights.
-    """
-    if not run.weights:
-        raise SemvizError("The run kept no weights; pass keep_weights=True and method='full' to finetune.")
-    made = private_copy(model, run.scope.modules(model), to_train=False)
-    parameters = dict(made.named_parameters())
-    with torch.no_grad():
-        for name, value in run.weights.items():
-            parameters[name].copy_(value)
-    name = f"{model.name}, {run.scope.label} trained on {run.task}"
-    return model.replaced(made, name=name)
-
-
-def run_key(
-    model: LanguageModel,
-    task: Task,
-    scope: Scope,
-    method: str,
-    lr: float | str,
-    epochs: float,
-    batch_size: int,
-    seed: int,
-) -> str:
+def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, lr: float | str) -> str:
     """Sixteen hex digits of all that decides a run's result."""
-    decides = [__version__, model.hash, task.hash, scope.blocks, method, lr, epochs, batch_size, seed]
-    return hashlib.blake2b(json.dumps(decides).encode(), digest_size=8).hexdigest()
+    # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
+    decides = [
+        *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, lr),
+        *(recipe.epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
+    ]
+    return hashlib.blake2b(json.dumps(decides, default=repr).encode(), digest_size=8).hexdigest()
 
 
 def environment(model: LanguageModel) -> dict[str, str]:
@@ -167,66 +169,88 @@ def environment(model: LanguageModel) -> dict[str, str]:
     }
 
 
-def zero_shot(bench: Workbench) -> Scores:
-    """Test scores of the model as it is."""
-    suffix = Suffix(bench.model, Scope.last(bench.model), cached=False)
-    return evaluate(suffix, bench, Part(bench.part("test", 0).encoded))
+def zero_shot(bench: Workbench, split: str) -> Scores:
+    """Scores of the model as it is."""
+    suffix = Suffix(bench.model, Scope.last(bench.model), cached=False, own_weights=False)
+    return evaluate(suffix, bench, bench.part(split, 0), control=bench.control)
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """One training run at one rate, and its validation score (higher is better, −∞ if it diverged) and loss."""
+    """One training run at one rate, and its validation scores; None if it diverged."""
 
     rate: float
     suffix: Suffix
     trained: Trained
-    worth: float
-    loss: float
-    note: str
+    scores: Scores | None
+    is_loss: bool
+
+    @property
+    def worth(self) -> float:
+        """Validation score, higher is better."""
+        if self.scores is None:
+            return -math.inf
+        return -self.scores.loss if self.is_loss else self.scores.accuracy
+
+    @property
+    def loss(self) -> float:
+        """Validation loss."""
+        return math.inf if self.scores is None else self.scores.loss
 
 
-def _try(
-    model: LanguageModel,
-    task: Task,
-    scope: Scope,
-    method: str,
-    recipe: Recipe,
-    bench: Workbench,
-    progress: bool,
-) -> _Trial:
-    """Build the suffix, prove its cache, train it, score it on validation rows."""
-    part, note = bench.part("train", scope.boundary), ""
-    suffix = Suffix(model, scope, cached=part.cache is not None)
-    if part.cache is not None:
-        error = cache_error(model, suffix, bench.collator(part)(list(range(min(4, len(part))))))
-        if not error <= _CACHE_TOLERANCE.get(model.model.dtype, _CACHE_TOLERANCE_HALF):
-            note = f"The cached prefix changes the logits by {error:.1g} of their size, so it was not used."
-            part, suffix = Part(part.encoded), Suffix(model, scope, cached=False)
-    if method == "lora":
-        add_lora(suffix, seed=recipe.seed)
-    label = f"Finetuning {scope.label}, lr {recipe.lr:.2g}, seed {recipe.seed}"
-    trained = fit(suffix, bench, part, recipe, label=label, progress=progress)
-    if trained.diverged:
-        return _Trial(recipe.lr, suffix, trained, -math.inf, math.inf, note)
-    scores = evaluate(suffix, bench, _part(bench, "validation", suffix, scope))
-    worth = scores.accuracy if task.score == "accuracy" else -scores.loss
-    return _Trial(recipe.lr, suffix, trained, worth, scores.loss, note)
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What the trials of one run share."""
+
+    bench: Workbench
+    scope: Scope
+    control: Control
+    progress: bool
+
+    def run(self, recipe: Recipe) -> _Trial:
+        """Build the suffix, prove its cache, train it, score it on validation rows."""
+        bench, scope, control = self.bench, self.scope, self.control
+        part = bench.part("train", scope.boundary)
+        suffix = self._suffix(recipe, cached=part.cache is not None)
+        if part.cache is not None:
+            why = refusal(bench, suffix, part)
+            if why:
+                bench.refuse(why)
+                part, suffix = bench.part("train", scope.boundary), self._suffix(recipe, cached=False)
+        if recipe.method in ADAPTERS:
+            add_adapters(suffix, recipe.method, seed=recipe.seed)
+        label = f"Finetuning {scope.label}, lr {recipe.lr:.2g}, seed {recipe.seed}"
+        trained = fit(suffix, bench, part, recipe, label=label, control=control, progress=self.progress)
+        scores = None
+        if not trained.stopped:
+            scores = evaluate(suffix, bench, self.part("validation", suffix), control=control)
+        return _Trial(recipe.lr, suffix, trained, scores, bench.task.score == "loss")
+
+    def part(self, split: str, suffix: Suffix) -> Part:
+        """A split as this suffix reads it."""
+        return self.bench.part(split, self.scope.boundary if suffix.cached else 0)
+
+    def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
+        return Suffix(self.bench.model, self.scope, cached=cached, own_weights=recipe.method not in ADAPTERS)
 
 
-def _part(bench: Workbench, split: str, suffix: Suffix, scope: Scope) -> Part:
-    return bench.part(split, scope.boundary if suffix.cached else 0)
+def _weights(suffix: Suffix, model: LanguageModel, scope: Scope, method: str) -> dict[str, torch.Tensor]:
+    return merged_weights(suffix, model, scope) if method in ADAPTERS else suffix.weights(model, scope)
 
 
-def _check(model: LanguageModel, method: str, lr: float | str, epochs: float, batch_size: int) -> None:
+def _check(model: LanguageModel, recipe: Recipe, lr: float | str) -> None:
     """Refuse what cannot train."""
+    method, epochs, size = recipe.method, recipe.epochs, recipe.batch_size
     if method not in METHODS:
         raise SemvizError(f"method={method!r} is unknown; pass one of {list(METHODS)}.")
     if lr != "auto" and not (isinstance(lr, int | float) and math.isfinite(lr) and lr > 0):
         raise SemvizError(f'lr={lr!r}; pass a positive number such as 1e-3, or "auto".')
     if not (math.isfinite(epochs) and epochs > 0):
         raise SemvizError(f"epochs={epochs}; pass a positive number.")
-    if batch_size < 1:
-        raise SemvizError(f"batch_size={batch_size}; pass at least 1.")
+    if size < 1:
+        raise SemvizError(f"batch_size={size}; pass at least 1.")
+    if method == "lisa" and processes.launched():
+        raise SemvizError('method="lisa" changes what trains on the way, which several processes cannot; pass "full".')
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
     if not model.model.dtype.is_floating_point:

@@ -22,6 +22,14 @@ def si(value: float) -> str:
     return _significant(value, 3)
 
 
+def size(value: float) -> str:
+    """Write a number of bytes: 3 400 000 → ``3.4 MB``, in powers of ten."""
+    for unit, letters in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(value) >= unit:
+            return f"{_significant(value / unit, 3)} {letters}"
+    return f"{_significant(value, 3)} bytes"
+
+
 def percent(share: float | None, *, digits: int = 0) -> str:
     """Write a share of 1 as a percentage: 0.497 → ``50 %``."""
     if share is None or not math.isfinite(share):

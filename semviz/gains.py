@@ -17,24 +17,14 @@ import pandas as pd
 from semviz import formats
 from semviz.errors import ScopeError, SemvizError
 from semviz.facts import MetricFacts
-from semviz.laws import (
-    PEAK,
-    RULES,
-    Array,
-    Law,
-    argmax_layer,
-    fit_law,
-    layer_gains,
-    predict,
-)
+from semviz.laws import BENEFIT, Array, Law
 from semviz.parts import Parts
-from semviz.resampling import bootstrap_means, interval
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from semviz.recommendations import Recommendation
     from semviz.scopes import Scope
-    from semviz.traces import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +41,7 @@ class Gain:
         law: The law of the profile, and whether it applies.
         predicted: D̂(k), predicted deviation after finetuning the blocks above k, shape (L+1,).
         candidates: Boundary that each rule suggests.
+        scales: What each rule looks for the maximum of, by boundary, shape (L+1,); NaN at k = 0.
         chosen_share: Share of bootstrap resamples in which the rule chooses boundary k, shape (L+1,).
         parts: Names and unique parameters of the model's parts, as `LanguageModel.parts`.
     """
@@ -66,6 +57,7 @@ class Gain:
     law: Law
     predicted: Array
     candidates: dict[str, int]
+    scales: dict[str, Array] = field(repr=False)
     chosen_share: Array
     parts: Parts = field(repr=False)
 
@@ -120,6 +112,44 @@ class Gain:
         whole = self.deviation[-1] - self.predicted[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(whole > 0, (self.deviation[-1] - self.predicted) / whole, np.nan)
+
+    @property
+    def predictions(self) -> dict[str, Array]:
+        """What the profile says of every boundary k = 0…L, larger is better, shape (L+1,) each.
+
+        `benefit` is the predicted share of full finetuning's improvement; the rules give what they look for the maximum
+        of, NaN at k = 0.
+        """
+        return {BENEFIT: self.benefit, **self.scales}
+
+    def recommend(self, *, epsilon: float = 0.05, weight: float | None = None, epochs: float = 3) -> Recommendation:
+        """A boundary from the profile alone.
+
+        Where the law applies: the largest k whose predicted benefit keeps 1 − ε of full finetuning's, or the largest
+        benefit − λ·cost. Elsewhere: the rule's boundary, and the recommendation says so.
+
+        Args:
+            epsilon: ε, the share of full finetuning's benefit that may be given up.
+            weight: λ: choose the largest benefit − λ·cost instead.
+            epochs: Passes over the training rows, for the cost.
+
+        Raises:
+            SemvizError: If ε or λ is out of range.
+        """
+        from semviz.costs import units
+        from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason
+
+        check_terms(epsilon, weight)
+        scopes = [self.scope(k) for k in range(self.n_blocks)]
+        cost = np.asarray([sum(units(scope, epochs=epochs).values()) for scope in scopes])
+        cost /= cost[0]
+        if self.applies and np.isfinite(self.benefit).all():
+            k = int(choose_boundary(self.benefit, cost, epsilon=epsilon, weight=weight))
+            why, benefit = reason(epsilon, weight), float(self.benefit[k])
+        else:
+            k, benefit = self.boundary, np.nan
+            why = f"the law does not apply to this profile; boundary of the {self.rule} rule, to be measured"
+        return Recommendation("profile", scopes[k], benefit, np.nan, np.nan, float(cost[k]), why)
 
     @property
     def message(self) -> str:
@@ -210,61 +240,3 @@ class Gain:
 
 def _blocks(first: int, last: int) -> str:
     return f"block {first}" if first == last else f"blocks {first}–{last}"
-
-
-def estimate_gain(
-    trace: Trace, metric: str | None = None, *, rule: str = "law", beta: float | None = None, seed: int = 0
-) -> Gain:
-    """Turn a trace's profile into gains of layers and a boundary (SALF-style, our reading).
-
-    Args:
-        trace: A trace with at least one loss-like metric.
-        metric: Loss-like metric to read; the trace's first by default.
-        rule: `"law"` (largest gain), `"drop"` (largest plain drop), `"surplus"` (depth surplus) or `"virtual peak"`.
-        beta: β of the law; fitted by default.
-        seed: Seed of the bootstrap.
-
-    Raises:
-        SemvizError: If the metric was not traced or is not loss-like, or the rule is unknown or cannot be applied.
-    """
-    key = trace.check(metric)
-    if not trace.facts[key].loss_like:
-        able = [k for k in trace.values if trace.facts[k].loss_like]
-        raise SemvizError(f"metric={key!r} does not fall towards 0 at the target; pass one of {able or 'the others'}.")
-    rules = [*RULES, *([PEAK] if "virtual" in trace.values else [])]
-    if rule not in rules:
-        raise SemvizError(f"rule={rule!r} cannot be applied to this trace; pass one of {rules}.")
-    if trace.n_blocks < 2:
-        raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
-    if beta is not None and not np.isfinite(beta):
-        raise SemvizError(f"beta={beta}; pass a finite number, or None to fit it.")
-
-    samples = trace.sample_means(key).to_numpy(dtype=np.float32)
-    deviation = samples.mean(0, dtype=np.float64)
-    drawn = bootstrap_means(samples, seed=seed)
-    law = fit_law(deviation, beta)
-    gains = layer_gains(deviation, law.beta)
-    candidates = {name: int(choose(deviation, law.beta)) for name, choose in RULES.items()}
-    choices = {name: choose(drawn, law.beta) for name, choose in RULES.items()}
-    if PEAK in rules:
-        virtual = trace.sample_means("virtual").to_numpy(dtype=np.float32)
-        candidates[PEAK] = int(argmax_layer(virtual.mean(0, dtype=np.float64)[1:]))
-        choices[PEAK] = argmax_layer(bootstrap_means(virtual, seed=seed)[:, 1:])
-
-    low, high = interval(drawn)
-    gains_low, gains_high = interval(layer_gains(drawn, law.beta)[:, 1:])
-    return Gain(
-        facts=trace.facts[key],
-        rule=rule,
-        deviation=deviation,
-        deviation_low=low,
-        deviation_high=high,
-        gains=gains,
-        gains_low=np.append(np.nan, gains_low),
-        gains_high=np.append(np.nan, gains_high),
-        law=law,
-        predicted=predict(deviation, gains, law.beta),
-        candidates=candidates,
-        chosen_share=np.bincount(choices[rule], minlength=len(deviation)) / len(drawn),
-        parts=Parts.from_record(trace.meta["parts"]),
-    )

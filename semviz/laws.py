@@ -119,13 +119,15 @@ def argmax_layer(values: Array) -> NDArray[np.int64]:
     return np.clip(filled.argmax(-1) + 1, 1, max(1, values.shape[-1] - 1))
 
 
-# How a boundary is read off a loss-like profile (…, L+1). `virtual peak` reads the virtual profile instead.
-RULES: dict[str, Callable[[Array, float], NDArray[np.int64]]] = {
-    "law": lambda deviation, beta: argmax_layer(layer_gains(deviation, beta)),
-    "drop": lambda deviation, _beta: argmax_layer(layer_gains(deviation, -1.0)),
-    "surplus": lambda deviation, beta: argmax_layer(depth_surplus(deviation, beta)),
+# What each rule looks for the maximum of over layers 1…L, read off a loss-like profile (…, L+1). `virtual peak` reads
+# the virtual profile instead.
+SCALES: dict[str, Callable[[Array, float], Array]] = {
+    "law": layer_gains,
+    "drop": lambda deviation, _beta: layer_gains(deviation, -1.0),
+    "surplus": depth_surplus,
 }
 PEAK = "virtual peak"
+BENEFIT = "benefit"  # predicted share of full finetuning's improvement
 
 
 def nonmonotone(profile: Array) -> float:

@@ -58,8 +58,9 @@ class Parts:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Parts:
         """The inverse of `dataclasses.asdict`, also after JSON."""
-        names = {key: value if key == "head" else tuple(value) for key, value in record["names"].items()}
-        return cls(**{**record, "blocks": tuple(record["blocks"]), "names": Names(**names)})
+        given = record["names"]
+        lists = {key: tuple(given[key]) for key in ("blocks", "tail", "linears")}
+        return cls(**{**record, "blocks": tuple(record["blocks"]), "names": Names(head=given["head"], **lists)})
 
 
 def parts_of(anatomy: Anatomy) -> Parts:

@@ -2,62 +2,143 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from semviz.encoding import NO_TARGET, Encoded, encode
-from semviz.modes import evaluating
-from semviz.reading import Batch, Enough, OnSpace, pad_batch, pad_id, stream
+from semviz.encoding import NO_TARGET, Encoded
+from semviz.ragged import Ragged
+from semviz.reading import Batch, Enough, OnSpace, pad_batch, stream
+from semviz.resuming import resumed
 
 if TYPE_CHECKING:
     from semviz.models import LanguageModel
-    from semviz.suffix import Suffix
-    from semviz.tasks import Task
+    from semviz.progress import Control
 
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache:
-    """States of one split at one boundary.
+    """States of one split at one boundary, one row a token, never padded.
 
     Attributes:
+        key: What the states are of: model, boundary, tokens and dtype.
         boundary: k ≥ 1; these are the states of space k.
-        states: One tensor a sample, shape (T_i, d), unpadded, in the model's dtype, on the CPU.
-        seconds: Time that the prefix took.
+        states: Shape (tokens, d), samples end to end, in the model's dtype, on the CPU; in memory or a mapped file.
+        offsets: Where each sample begins, and the number of tokens at the end, shape (n + 1,).
+        seconds: Time that the blocks took which were run for it, from the input or from a smaller boundary's cache.
+        folder: Temporary folder of the mapped file, removed with the cache; None in memory.
     """
 
+    key: str
     boundary: int
-    states: list[Tensor]
+    states: Tensor
+    offsets: NDArray[np.int64]
     seconds: float
+    folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> Tensor:
+        """States of one sample, a view of shape (T, d)."""
+        return self.states[self.offsets[row] : self.offsets[row + 1]]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all states."""
-        return sum(s.nbytes for s in self.states)
+        return self.states.nbytes
 
 
-def run_prefix(model: LanguageModel, encoded: Encoded, boundary: int, *, progress: bool = True) -> PrefixCache:
-    """Run blocks 1…k once over all samples, without dropout, and keep the states of space k."""
-    started = time.perf_counter()
-    kept: dict[int, Tensor] = {}
+def cache_key(model: LanguageModel, encoded: Encoded, boundary: int) -> str:
+    """Sixteen hex digits of all that decides the states at a boundary."""
+    digest = hashlib.blake2b(digest_size=8)
+    # The hash is read once; counts of changes in place tell of a model that was trained since.
+    edits = sum(p._version for p in model.model.parameters())
+    digest.update(f"{model.hash} {edits} {boundary} {model.model.dtype}".encode())
+    digest.update(encoded.ids.flat.tobytes())
+    digest.update(encoded.ids.offsets.tobytes())
+    return digest.hexdigest()
 
-    def start(batch: Batch) -> OnSpace:
+
+def cache_bytes(model: LanguageModel, encoded: Encoded) -> int:
+    """Bytes of the states of one split at one boundary, for planning: exact where the head reads the blocks' width."""
+    return encoded.tokens * model.anatomy.width * model.model.dtype.itemsize
+
+
+def run_prefix(
+    model: LanguageModel,
+    encoded: Encoded,
+    boundaries: Iterable[int],
+    *,
+    start: PrefixCache | None = None,
+    room: float = math.inf,
+    control: Control | None = None,
+    progress: bool = True,
+) -> dict[int, PrefixCache]:
+    """Run the blocks up to the largest boundary once over all samples, without dropout, and keep states on the way.
+
+    Args:
+        model: The model.
+        encoded: Samples.
+        boundaries: Spaces k ≥ 1 to keep.
+        start: States of a smaller boundary, from which the pass goes on.
+        room: Bytes of states that may be held in memory; those beyond are kept in mapped temporary files.
+        control: To watch the pass and to stop it.
+        progress: Show a progress bar.
+
+    Returns:
+        A cache for each boundary. The time of the pass is shared out among them by the blocks that each took more.
+    """
+    wanted = sorted(set(boundaries))
+    made: dict[int, PrefixCache] = {}
+    reader, entry = (model, None) if start is None else resumed(model, start.boundary)
+    first = 0 if start is None else start.boundary
+
+    def begin(batch: Batch) -> OnSpace:
+        if entry is not None and start is not None:
+            entry.states = pad_sequence([start[int(row)] for row in batch.rows], batch_first=True).to(model.device)
+
         def on_space(space: int, states: Tensor) -> None:
-            if space == boundary:
-                for row, length, state in zip(batch.rows, batch.lengths, states.cpu(), strict=True):
-                    # A copy, since a slice would keep the whole padded batch alive.
-                    kept[int(row)] = state[: int(length)].clone()
+            if space in wanted:
+                if space not in made:
+                    held = sum(c.nbytes for c in made.values() if c.folder is None)
+                    made[space] = _empty(model, encoded, space, like=states, room=room - held)
+                for row, state in zip(batch.rows, states.cpu(), strict=True):
+                    kept = made[space][int(row)]
+                    kept.copy_(state[: len(kept)])
+            if space == wanted[-1]:
                 raise Enough
 
         return on_space
 
-    stream(model, encoded, start, label=f"Running blocks 1–{boundary} once", progress=progress)
-    return PrefixCache(boundary, [kept[row] for row in range(len(encoded))], time.perf_counter() - started)
+    started = time.perf_counter()
+    label = f"Running blocks {first + 1}–{wanted[-1]} once"
+    stream(reader, encoded, begin, label=label, control=control, progress=progress)
+    a_block = (time.perf_counter() - started) / (wanted[-1] - first)
+    below = [first, *wanted[:-1]]
+    return {k: replace(made[k], seconds=a_block * (k - b)) for k, b in zip(wanted, below, strict=True)}
+
+
+def _empty(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tensor, room: float) -> PrefixCache:
+    """Room for the states at one boundary, of the width and dtype of those in a batch."""
+    shape = (encoded.tokens, like.shape[-1])
+    key, offsets, size = cache_key(model, encoded, boundary), encoded.ids.offsets, shape[0] * shape[1]
+    if size * like.dtype.itemsize <= room:
+        return PrefixCache(key, boundary, torch.empty(shape, dtype=like.dtype), offsets, 0.0)
+    folder = tempfile.TemporaryDirectory(prefix="semviz-prefix-")
+    states = torch.from_file(f"{folder.name}/states.bin", shared=True, size=size, dtype=like.dtype).view(shape)
+    return PrefixCache(key, boundary, states, offsets, 0.0, folder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,73 +163,17 @@ class Collator:
 
     def __init__(self, part: Part, *, pad: int) -> None:
         self.part, self.pad = part, pad
+        encoded = part.encoded
+        counted = np.where(encoded.counted.flat, encoded.targets.flat, NO_TARGET)
+        self.labels = Ragged(counted, encoded.targets.offsets)
 
     def __call__(self, rows: list[int]) -> dict[str, Tensor]:
-        """Return input_ids, attention_mask and targets, shape (B, T), and states, shape (B, T, d), if cached."""
-        encoded = self.part.encoded
-        batch = pad_batch(encoded, np.asarray(rows), pad=self.pad, device=torch.device("cpu"))
-        targets = torch.full(batch.ids.shape, NO_TARGET)
+        """Return input_ids, attention_mask and labels, shape (B, T), and states, shape (B, T, d), if cached."""
+        batch = pad_batch(self.part.encoded, np.asarray(rows), pad=self.pad, device=torch.device("cpu"))
+        labels = np.full(batch.ids.shape, NO_TARGET, dtype=np.int64)
         for i, row in enumerate(rows):
-            counted = torch.as_tensor(encoded.counted[row])
-            targets[i, : len(counted)][counted] = torch.as_tensor(encoded.targets[row]).long()[counted]
-        made = {"input_ids": batch.ids, "attention_mask": batch.mask, "targets": targets}
+            labels[i, : batch.lengths[i]] = self.labels[row]
+        made = {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": torch.from_numpy(labels)}
         if self.part.cache is not None:
-            states = [self.part.cache.states[row] for row in rows]
-            made["states"] = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
+            made["states"] = pad_sequence([self.part.cache[row] for row in rows], batch_first=True)
         return made
-
-
-class Workbench:
-    """A task's splits as one model reads them, with the prefix run at most once per boundary."""
-
-    def __init__(self, model: LanguageModel, task: Task, *, cache: bool = True, progress: bool = True) -> None:
-        """Tokenize the task.
-
-        Args:
-            model: A loaded model.
-            task: The task.
-            cache: Whether to cache prefixes at all.
-            progress: Show progress bars.
-
-        Raises:
-            TaskError: If the task does not fit the model.
-        """
-        self.model, self.task, self.progress = model, task, progress
-        self._caching = cache
-        self._encoded = {name: _with_targets(encode(model, task, name)) for name in ("train", "validation", "test")}
-        self._caches: dict[str, PrefixCache] = {}
-
-    def part(self, split: str, boundary: int) -> Part:
-        """One split with its states at a boundary; caches of other boundaries are dropped."""
-        encoded = self._encoded[split]
-        if boundary == 0 or not self._caching:
-            return Part(encoded)
-        if split not in self._caches or self._caches[split].boundary != boundary:
-            self._caches[split] = run_prefix(self.model, encoded, boundary, progress=self.progress)
-        return Part(encoded, self._caches[split])
-
-    def collator(self, part: Part) -> Collator:
-        """The collator for one part."""
-        return Collator(part, pad=pad_id(self.model))
-
-
-def _with_targets(encoded: Encoded) -> Encoded:
-    """Leave out samples with nothing to learn: a text of one token has no next one."""
-    rows = [row for row, counted in enumerate(encoded.counted) if counted.any()]
-    return encoded if len(rows) == len(encoded) else encoded.take(rows)
-
-
-@torch.no_grad()
-def cache_error(model: LanguageModel, suffix: Suffix, batch: dict[str, Tensor]) -> float:
-    """Largest difference between the cached suffix's logits and the model's own, relative to their size.
-
-    A model that hands more than one tensor from block to block cannot be resumed from one state; it shows here.
-    """
-    device = model.device
-    with evaluating(model.model):
-        own = model.anatomy.model(
-            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device), use_cache=False
-        ).logits[batch["targets"] != NO_TARGET]
-    suffix.eval()
-    cached = suffix(**{key: value.to(device) for key, value in batch.items()})["logits"]
-    return float((cached - own.float()).abs().max() / own.abs().max().clamp_min(1e-6))

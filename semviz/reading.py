@@ -16,11 +16,12 @@ from torch import Tensor
 
 from semviz.errors import SemvizError
 from semviz.modes import evaluating
-from semviz.progress import progress_bar
+from semviz.progress import Progress, progress_bar
 
 if TYPE_CHECKING:
     from semviz.encoding import Encoded
     from semviz.models import LanguageModel
+    from semviz.progress import Control
 
 # Padded tokens in one batch: enough to keep the cores busy, few enough for a layer's activations to stay in cache.
 _BATCH_TOKENS = {"cpu": 4096}
@@ -98,6 +99,7 @@ def stream(
     *,
     label: str,
     rows: NDArray[np.int64] | None = None,
+    control: Control | None = None,
     progress: bool = True,
 ) -> None:
     """Read samples once and give every space of every batch to a callback.
@@ -112,14 +114,16 @@ def stream(
             callback may raise `Enough` to skip the spaces above.
         label: What the progress bar says.
         rows: Which samples to read; all by default.
+        control: To watch the pass and to stop it.
         progress: Show a progress bar.
 
     Raises:
+        Cancelled: If asked to stop.
         SemvizError: If one sample alone does not fit into memory.
     """
     left, device = by_length(encoded, rows), model.anatomy.input_device
     budget = batch_tokens(device)
-    total = int(encoded.ids.lengths[left].sum())
+    done, total = 0, int(encoded.ids.lengths[left].sum())
     with evaluating(model.model), progress_bar(total, label, unit="tokens", show=progress) as bar:
         while len(left):
             batch = pad_batch(encoded, _next_batch(encoded, left, budget), pad=pad_id(model), device=device)
@@ -131,6 +135,10 @@ def stream(
             else:
                 left = left[len(batch.rows) :]
                 bar.update(int(batch.lengths.sum()))
+                done += int(batch.lengths.sum())
+                if control is not None:
+                    control.tell(Progress(label, done, total))
+                    control.check()
                 continue
             # Here and not in the except clause, where the exception would keep the failed batch's tensors alive.
             budget = _halve(batch)

@@ -37,3 +37,20 @@ def interval(drawn: NDArray[np.float64], *, level: float = 0.95) -> tuple[NDArra
     """Percentile interval over the first axis: two arrays of shape (m,)."""
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
+
+
+def seeds_and_rows(scores: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over seeds and rows, both resampled.
+
+    Args:
+        scores: Score of each test row by training seed, shape (seeds, n).
+        seed: Seed of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    seeds, n = scores.shape
+    means = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        drawn = scores[rng.integers(seeds, size=seeds)].mean(0)
+        means[i] = drawn[rng.integers(n, size=n)].mean()
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

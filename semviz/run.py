@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from semviz import formats
+from semviz.errors import SemvizError
 from semviz.parts import Parts
 from semviz.scopes import Scope
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
     from torch import Tensor
+
+    from semviz.models import LanguageModel
+    from semviz.tasks import Task
+    from semviz.traces import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +34,7 @@ class Run:
         task: Name of the task.
         score: `"accuracy"` (higher is better) or `"loss"` (nats a token, lower is better).
         scope: The blocks that trained.
-        method: `"full"` (the blocks' own weights) or `"lora"`.
+        method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"` or `"lisa"`.
         seed: Seed of data order, dropout and adapters.
         lr: Learning rate.
         rates: Validation score of each learning rate that was tried; empty where one was given.
@@ -34,10 +42,12 @@ class Run:
         accuracy: Share of test rows whose label (or tokens) the model ranks first, in [0, 1].
         loss: Cross-entropy of the targets on test rows, nats.
         validation: Score on validation rows, by which choices are made.
+        validation_loss: Cross-entropy of the targets on validation rows, nats.
+        validation_rows: Score of each validation row.
         f1: Macro F1 on test rows; None for language modelling.
         auroc: Macro one-vs-rest AUROC on test rows; None for language modelling.
         rows: Score of each test row, for intervals and paired comparisons.
-        trainable: Unique parameters that trained (for LoRA, those of the adapters).
+        trainable: Unique parameters that trained (of adapters, theirs; for LISA, of the blocks that train at once).
         seconds: Training time, the one prefix pass included.
         prefix_seconds: Of these, the prefix pass.
         search_seconds: Time spent on the other learning rates.
@@ -48,6 +58,7 @@ class Run:
         note: What went otherwise than asked; empty if nothing.
         environment: Versions and device.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
+        origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
     """
 
     key: str
@@ -65,6 +76,8 @@ class Run:
     accuracy: float
     loss: float
     validation: float
+    validation_loss: float
+    validation_rows: tuple[float, ...] = field(repr=False)
     f1: float | None
     auroc: float | None
     rows: tuple[float, ...] = field(repr=False)
@@ -78,7 +91,13 @@ class Run:
     curve: pd.DataFrame = field(repr=False)
     note: str
     environment: dict[str, str] = field(repr=False)
-    weights: dict[str, Tensor] = field(repr=False, default_factory=dict)
+    weights: Mapping[str, Tensor] = field(repr=False, default_factory=dict)
+    origin: tuple[LanguageModel, Task] | None = field(repr=False, default=None)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training stopped because the loss was not finite or far above guessing."""
+        return not math.isfinite(self.validation_loss)
 
     @property
     def value(self) -> float:
@@ -89,6 +108,37 @@ class Run:
         """The training loss curve: columns step and loss."""
         return self.curve.copy()
 
+    def figure(self) -> Figure:
+        """Draw the training loss step by step."""
+        from semviz.figures import learning_curves
+
+        return learning_curves([self])
+
+    def trace(self, model: LanguageModel | None = None, task: Task | None = None, **options: Any) -> Trace:
+        """Trace the finetuned model on the rows that `semviz.trace(model, task)` reads, read with the same ruler.
+
+        Bases, temperature and means are those of the model before finetuning, so the two traces can be subtracted:
+        `run.trace() - semviz.trace(model, task)` shows where the deviation fell.
+
+        Args:
+            model: The model before finetuning; needed for a run that was read from a file.
+            task: The task; needed likewise.
+            options: As for `semviz.trace`.
+
+        Raises:
+            SemvizError: If the run kept no weights, or model and task are missing.
+        """
+        from semviz.calibration import default_calibration
+        from semviz.tracing import trace
+
+        if self.origin is not None:
+            model, task = model or self.origin[0], task or self.origin[1]
+        if model is None or task is None:
+            raise SemvizError("The run was read from a file; pass the model and the task that it was made with.")
+        if "calibration" not in options:
+            options["calibration"] = default_calibration(model)
+        return trace(load_run(model, self), task, **options)
+
     def _repr_html_(self) -> str:
         from semviz.html import facts
 
@@ -96,8 +146,8 @@ class Run:
         return facts(repr(self), pd.DataFrame([{name: getattr(self, name) for name in names}]))
 
     def record(self) -> dict[str, Any]:
-        """Everything but the weights, as plain JSON."""
-        made = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "weights"}
+        """Everything but weights and origin, as plain JSON."""
+        made = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("weights", "origin")}
         made["scope"] = dataclasses.asdict(self.scope)
         made["rates"] = {repr(rate): value for rate, value in self.rates.items()}
         made["curve"] = {column: self.curve[column].tolist() for column in ("step", "loss")}
@@ -111,7 +161,7 @@ class Run:
         made["scope"] = Scope(**{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])})
         made["rates"] = {float(rate): value for rate, value in made["rates"].items()}
         made["curve"] = pd.DataFrame(made["curve"])
-        made["rows"] = tuple(made["rows"])
+        made |= {name: tuple(made[name]) for name in ("rows", "validation_rows")}
         return cls(**made)
 
     def __repr__(self) -> str:
@@ -125,3 +175,17 @@ class Run:
             f"Run({self.task}: {self.scope.label}, {self.method}, {value}, {formats.si(self.trainable)} parameters, "
             f"lr {self.lr:g}, seed {self.seed}, {self.seconds:.1f} s)"
         )
+
+
+def load_run(model: LanguageModel, run: Run) -> LanguageModel:
+    """The finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
+
+    Raises:
+        SemvizError: If the run kept no weights.
+    """
+    from semviz.copies import finetuned
+
+    if not run.weights:
+        raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
+    name = f"{model.name}, {run.scope.label} trained on {run.task}"
+    return finetuned(model, run.scope, run.weights, name=name)

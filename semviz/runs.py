@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from semviz import formats
 from semviz.errors import SemvizError
+from semviz.resampling import seeds_and_rows
 from semviz.run import Run
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
     from plotly.graph_objects import Figure
 
+    from semviz.agreements import Agreement
+    from semviz.comparisons import Comparison
     from semviz.gains import Gain
+    from semviz.probes import Probes
+    from semviz.scopes import Scope
 
-_RESAMPLES = 1000
 _CLOSE = 0.05  # share of full finetuning's benefit that may be given up for fewer parameters
 
 
@@ -32,11 +36,13 @@ class Runs:
         runs: The runs, one each for scope × method × seed.
         zero_shot: Score of the model before finetuning.
         gain: The gain that predicted them, if any.
+        untrained_rows: Score of each validation row before finetuning.
     """
 
     runs: tuple[Run, ...]
     zero_shot: float
     gain: Gain | None = None
+    untrained_rows: tuple[float, ...] = field(repr=False, default=())
 
     def __post_init__(self) -> None:
         """Refuse an empty collection.
@@ -99,17 +105,15 @@ class Runs:
         """One row a scope and method, over its seeds.
 
         Returns:
-            Columns scope, name, boundary, method, runs, lr, trainable, share, accuracy, low, high (95 % bootstrap
+            Columns scope, name, boundary, first and last (trained block of a contiguous range), suffix (whether it is
+            one), method, runs, lr, trainable, share, accuracy, low, high (95 % bootstrap
             interval over seeds and test rows), seconds, speedup (against full finetuning), predicted and benefit
             (predicted and measured share of full finetuning's improvement). For language modelling tasks also loss,
             loss_low and loss_high, in nats; low and high are then NaN.
         """
-        groups: dict[tuple[tuple[int, ...], str], list[Run]] = {}
-        for run in self.runs:
-            groups.setdefault((run.scope.blocks, run.method), []).append(run)
-        rows = [self._row(runs) for runs in groups.values()]
-        table = pd.DataFrame(rows)
-        full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["whole"]]
+        table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
+        table = table.astype({"first": "Int64", "last": "Int64"})
+        full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
         value = table["accuracy" if self.score == "accuracy" else "loss"]
         if len(full):
             best = float(value[full.index[0]])
@@ -118,20 +122,28 @@ class Runs:
             table["benefit"] = (value - self.zero_shot) / gap if gap else np.nan
         else:
             table["speedup"] = table["benefit"] = np.nan
-        return table.drop(columns="whole")
+        return table
+
+    def groups(self) -> dict[tuple[Scope, str], list[Run]]:
+        """The runs by scope and method, each with its seeds."""
+        groups: dict[tuple[Scope, str], list[Run]] = {}
+        for run in self.runs:
+            groups.setdefault((run.scope, run.method), []).append(run)
+        return groups
 
     def _row(self, runs: list[Run]) -> dict[str, object]:
         """Means over the seeds of one scope and method."""
         scope, method = runs[0].scope, runs[0].method
-        low, high = _interval(np.asarray([run.rows for run in runs]))
+        low, high = seeds_and_rows(np.asarray([run.rows for run in runs]))
         accuracy = self.score == "accuracy"
-        suffix = scope.blocks[-1] == scope.n_blocks and len(scope.blocks) == scope.n_blocks - scope.boundary
-        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and suffix else np.nan
+        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and scope.is_suffix else np.nan
         row: dict[str, object] = {
             "scope": scope.label,
-            "name": self._name(runs[0]),
+            "name": self.name_of(runs[0]),
             "boundary": scope.boundary,
-            "whole": len(scope.blocks) == scope.n_blocks,
+            "first": scope.blocks[0] if scope.is_range else pd.NA,
+            "last": scope.blocks[-1] if scope.is_range else pd.NA,
+            "suffix": scope.is_suffix,
             "method": method,
             "runs": len(runs),
             "lr": runs[0].lr,
@@ -148,15 +160,14 @@ class Runs:
             row |= {"loss": float(np.mean([run.loss for run in runs])), "loss_low": low, "loss_high": high}
         return row
 
-    def _name(self, run: Run) -> str:
+    def name_of(self, run: Run) -> str:
         """What people call this scope: full, half, last, recommended, or its boundary."""
         scope, blocks = run.scope, run.scope.n_blocks
         names = {"full": 0, "half": blocks // 2, "last": blocks - 1}
         if self.gain is not None:
             names["recommended"] = self.gain.boundary
-        suffix = scope.blocks == tuple(range(scope.boundary + 1, blocks + 1))
-        known = [name for name, k in names.items() if k == scope.boundary] if suffix else []
-        label = " = ".join(known) or (f"k={scope.boundary}" if suffix else scope.label)
+        known = [name for name, k in names.items() if k == scope.boundary] if scope.is_suffix else []
+        label = " = ".join(known) or (f"k={scope.boundary}" if scope.is_suffix else scope.label)
         return label if run.method == "full" else f"{label}, {run.method}"
 
     def pareto(self) -> Figure:
@@ -164,6 +175,70 @@ class Runs:
         from semviz.figures import pareto
 
         return pareto(self)
+
+    def range_heatmap(self) -> Figure:
+        """Draw the score of every contiguous range of blocks that was run, lowest against highest trained block."""
+        from semviz.figures import range_heatmap
+
+        return range_heatmap(self)
+
+    def compare(self, reference: str = "full") -> Comparison:
+        """Paired differences of all scopes against one, by its name in `table` (`"full"`, `"half"`, `"k=2"`).
+
+        Raises:
+            SemvizError: If no scope has this name, or a scope shares no seed with it.
+        """
+        from semviz.comparisons import compare
+
+        return compare(self, reference)
+
+    def regret(self, **chosen: int | Gain | Probes) -> pd.DataFrame:
+        """What each choice of a boundary loses against the best measured one, beside plain L/4, L/2 and 3L/4.
+
+        Args:
+            chosen: Boundaries by a name of one's own: a number, a `Gain` (all its rules) or `Probes`.
+
+        Returns:
+            As `semviz.comparisons.regrets`.
+
+        Raises:
+            SemvizError: If a boundary was not run.
+        """
+        from semviz.comparisons import regrets
+
+        boundaries: dict[str, int] = {}
+        for name, choice in chosen.items():
+            if isinstance(choice, int):
+                boundaries[name] = choice
+            elif hasattr(choice, "candidates"):
+                boundaries |= choice.candidates
+            else:
+                boundaries[name] = choice.boundary
+        return regrets(self, boundaries)
+
+    def agreement(self, gain: Gain | None = None, probes: Probes | None = None) -> Agreement:
+        """Predicted against measured benefit at every suffix that was run, with Spearman's rank correlation.
+
+        Args:
+            gain: A profile's gain; the sweep's own by default.
+            probes: Measured probes.
+
+        Raises:
+            SemvizError: If there is neither, or full finetuning was not run or did not help.
+        """
+        from semviz.agreements import agree
+
+        gain = gain or self.gain
+        predictions: dict[str, NDArray[np.float64]] = {}
+        units: dict[str, str] = {}
+        if gain is not None:
+            predictions |= gain.predictions
+            units |= dict.fromkeys(gain.scales, "the rule's own scale")
+        if probes is not None:
+            predictions["probes"] = probes.benefit
+        if not predictions:
+            raise SemvizError("There is no prediction to compare with; pass gain= or probes=.")
+        return agree(self, predictions, units=units)
 
     def answer(self) -> str:
         """Which blocks to train, in one sentence, with what it costs and gives against full finetuning.
@@ -173,7 +248,8 @@ class Runs:
         """
         table = self.table()
         full_value = table.loc[table["share"].idxmax(), "validation"]
-        benefit = (table["validation"] - self.zero_shot) / (full_value - self.zero_shot)
+        start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
+        benefit = (table["validation"] - start) / (full_value - start)
         close = table[benefit >= 1 - _CLOSE]
         best = (close if len(close) else table).sort_values("trainable", kind="stable").iloc[0]
         full = table[table["share"] == table["share"].max()].iloc[0]
@@ -200,19 +276,3 @@ class Runs:
         from semviz.html import facts
 
         return facts(self.answer(), self.table().round(3))
-
-
-def _interval(rows: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over seeds and test rows, both resampled.
-
-    Args:
-        rows: Score of each test row by seed, shape (seeds, n).
-    """
-    rng = np.random.default_rng(0)
-    seeds, n = rows.shape
-    means = np.empty(_RESAMPLES)
-    for i in range(_RESAMPLES):
-        drawn = rows[rng.integers(seeds, size=seeds)].mean(0)
-        means[i] = drawn[rng.integers(n, size=n)].mean()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

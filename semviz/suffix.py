@@ -1,8 +1,7 @@
-"""The trained part of a model as a module of its own, so that the user's model is never touched."""
+"""The trained part of a model as a module of its own, which Hugging Face Trainer trains."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,59 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from semviz.copies import HALF, module_names, private_copy
 from semviz.encoding import NO_TARGET
-from semviz.errors import SemvizError
+from semviz.errors import ScopeError
+from semviz.proof import input_state
+from semviz.resuming import take_out
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from semviz.models import LanguageModel
     from semviz.scopes import Scope
-
-
-_HALF = (torch.bfloat16, torch.float16)
-
-
-def private_copy(model: LanguageModel, trained: list[nn.Module], *, to_train: bool) -> PreTrainedModel:
-    """Copy a model so that only the trained modules have weights of their own.
-
-    Frozen weights stay views of the user's tensors and take no memory; trained ones are copied. To be trained, they
-    are kept in float32 where the model is in half precision, since small updates vanish there.
-    """
-    source = model.anatomy.model
-    own = {id(p) for module in trained for p in module.parameters()}
-    memo: dict[int, Any] = {id(b): b for b in source.buffers()}
-    for p in source.parameters():
-        if id(p) not in own:
-            memo[id(p)] = nn.Parameter(p.detach(), requires_grad=False)
-        else:
-            data = p.detach().clone()
-            data = data.float() if to_train and data.dtype in _HALF else data
-            memo[id(p)] = nn.Parameter(data, requires_grad=to_train)
-    made = copy.deepcopy(source, memo)
-    # Checkpointing is the user's setting for the user's runs; on the copy it would recompute the prefix (and make
-    # its input require gradients).
-    for module in made.modules():
-        if hasattr(module, "gradient_checkpointing"):
-            module.gradient_checkpointing = False
-    return made
-
-
-class _Frozen(nn.Module):
-    """Stands where a frozen block of a cached prefix was: hands on its input, or the cached state."""
-
-    def __init__(self, block: nn.Module, *, tuple_output: bool) -> None:
-        super().__init__()
-        # Model code reads plain attributes of its blocks, such as the kind of attention.
-        self.__dict__.update({k: v for k, v in vars(block).items() if not k.startswith("_") and k != "training"})
-        self.tuple_output = tuple_output
-        self.states: Tensor | None = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        states = self.states
-        if states is None:
-            states = args[0] if args else kwargs["hidden_states"]
-        return (states, None) if self.tuple_output else states
 
 
 class _Picked(nn.Module):
@@ -83,59 +38,95 @@ class Suffix(nn.Module):
 
     Called with a batch from `semviz.prefix.Collator`, it returns `{"loss": …, "logits": …}`: the mean cross-entropy in
     nats and the logits at the positions that have a target, shape (n, V).
+
+    Attributes:
+        network: The copy.
+        trained: Its trained blocks.
+        cached: Whether the state at the boundary is taken from the batch.
+        meant: The parameters that are meant to train, each once: the scope's own, or the adapters in its blocks.
     """
 
-    def __init__(self, model: LanguageModel, scope: Scope, *, cached: bool) -> None:
+    accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
+
+    def __init__(self, model: LanguageModel, scope: Scope, *, cached: bool, own_weights: bool = True) -> None:
         """Copy the model.
 
         Args:
             model: The user's model; nothing of it is changed.
             scope: The blocks that train.
             cached: Take the state at the boundary from the batch instead of running the prefix.
+            own_weights: Give the scope's modules weights of their own; adapters do without.
         """
         super().__init__()
         self.cached = cached and scope.boundary > 0
         anatomy = model.anatomy
-        self.network = private_copy(model, scope.modules(model), to_train=True)
-        names = [anatomy.block_names[b - 1] for b in scope.blocks]
-        self.trained = nn.ModuleList([self.network.get_submodule(name) for name in names])
-        self._entry: _Frozen | None = None
-        if self.cached:
-            for name in anatomy.block_names[: scope.boundary]:
-                parent, _, index = name.rpartition(".")
-                blocks: Any = self.network.get_submodule(parent)
-                self._entry = _Frozen(blocks[int(index)], tuple_output=anatomy.tuple_output)
-                blocks[int(index)] = self._entry
+        self.network = private_copy(model, scope if own_weights else None, to_train=True)
+        self.trained = nn.ModuleList(self.network.get_submodule(anatomy.block_names[b - 1]) for b in scope.blocks)
+        self._entry = take_out(self.network, anatomy, scope.boundary) if self.cached else None
+        self._boundary = scope.boundary
+        self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
+        modules = [self.network.get_submodule(name) for name in module_names(model, scope)] if own_weights else []
+        self.meant = list({id(p): p for module in modules for p in module.parameters()}.values())
         self.head = _Picked(self.network.get_output_embeddings())
         self.network.set_output_embeddings(self.head)
-        self._half = model.model.dtype if model.model.dtype in _HALF else None
+        self._half = model.model.dtype if model.model.dtype in HALF else None
+        # A new module is in training mode: the frozen part must not be.
+        self.train(False)
 
     def train(self, mode: bool = True) -> Suffix:
         """Switch the trained blocks only: dropout in a frozen block would make its cache one draw of noise."""
-        super().train(mode)
-        self.network.eval()
-        self.trained.train(mode)
+        if mode != self.training or mode != self.trained.training:
+            super().train(mode)
+            self.network.eval()
+            self.trained.train(mode)
         return self
 
+    def checkpoint(self) -> None:
+        """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
+        network: Any = self.network
+        enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
+        # The variant that needs no input with gradients: a cached state has none.
+        enable({"use_reentrant": False})
+        network.disable_input_require_grads()
+        inside = {id(m) for m in self.trained.modules()}
+        for module in network.modules():
+            if id(module) not in inside and hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = False
+
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, targets: Tensor, states: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        states: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Tensor]:
         """Run the suffix.
 
         Args:
             input_ids: Shape (B, T).
             attention_mask: Shape (B, T).
-            targets: Shape (B, T), `NO_TARGET` where there is none.
+            labels: The target of each position, shape (B, T), `NO_TARGET` where there is none; not to be shifted.
             states: Cached states at the boundary, shape (B, T, d).
+            num_items_in_batch: Targets in all batches of one step, where gradients of several are accumulated.
         """
-        where = targets != NO_TARGET
+        where = labels != NO_TARGET
         with (
             self._carrying(where, states),
             torch.autocast(input_ids.device.type, dtype=self._half, enabled=self._half is not None),
         ):
             logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         logits = logits.float()
-        return {"loss": nn.functional.cross_entropy(logits, targets[where]), "logits": logits}
+        loss = nn.functional.cross_entropy(logits, labels[where], reduction="sum")
+        return {"loss": loss / (len(logits) if num_items_in_batch is None else num_items_in_batch), "logits": logits}
+
+    def weights(self, model: LanguageModel, scope: Scope) -> dict[str, Tensor]:
+        """The scope's tensors as they are now, by their name in the model, on the CPU."""
+        found: dict[str, Tensor] = {}
+        for name in module_names(model, scope):
+            module = self.head.head if name == model.parts.names.head else self.network.get_submodule(name)
+            found |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
+        return found
 
     @contextmanager
     def _carrying(self, where: Tensor, states: Tensor | None) -> Iterator[None]:
@@ -150,28 +141,11 @@ class Suffix(nn.Module):
             if self._entry is not None:
                 self._entry.states = None
 
-
-def add_lora(suffix: Suffix, *, seed: int, rank: int = 8) -> None:
-    """Freeze the trained blocks' own weights and put LoRA adapters on their linear layers, through peft.
-
-    Raises:
-        SemvizError: If peft is not installed.
-    """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise SemvizError('method="lora" needs peft; run: pip install "semviz[peft]".') from error
-    names = {id(module): name for name, module in suffix.network.named_modules()}
-    targets = [names[id(m)] for block in suffix.trained for m in block.modules() if isinstance(m, nn.Linear)]
-    suffix.requires_grad_(False)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
-        inject_adapter_in_model(config, suffix.network)
-
-
-def trained_weights(suffix: Suffix, model: LanguageModel, scope: Scope) -> dict[str, Tensor]:
-    """Trained tensors by their name in the model, on the CPU."""
-    own = {id(p) for module in scope.modules(model) for p in module.parameters()}
-    names = [name for name, p in model.anatomy.model.named_parameters() if id(p) in own]
-    return {name: suffix.network.get_parameter(name).detach().to("cpu", copy=True) for name in names}
+    def _refuse_leak(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Stop a run whose gradients would flow into the frozen prefix: slower, and not what was asked for."""
+        if self._boundary and input_state(args, kwargs).requires_grad:
+            raise ScopeError(
+                f"The state that enters block {self._boundary + 1} requires gradients, so they would flow into the "
+                "frozen prefix. Remove hooks that call requires_grad_() on the embeddings' output, such as those of "
+                "enable_input_require_grads(), from the model."
+            )

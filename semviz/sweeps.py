@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from semviz import processes
 from semviz.errors import SemvizError
 from semviz.finetuning import finetune, run_key, zero_shot
-from semviz.prefix import Workbench
-from semviz.progress import progress_bar
+from semviz.progress import Control, progress_bar
 from semviz.run import Run
 from semviz.runs import Runs
 from semviz.scopes import Scope
 from semviz.store import Store
+from semviz.training import Recipe
+from semviz.workbench import Workbench
 
 if TYPE_CHECKING:
     from semviz.gains import Gain
@@ -31,8 +34,12 @@ def sweep(
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
+    checkpointing: bool = False,
+    keep_weights: bool = False,
+    arguments: Mapping[str, Any] | None = None,
     gain: Gain | None = None,
     store: str | Path | None = None,
+    control: Control | None = None,
     progress: bool = True,
 ) -> Runs:
     """Finetune several scopes under equal conditions: same rows, steps and data order, each at its own rate.
@@ -43,36 +50,43 @@ def sweep(
         model: A loaded model; nothing of it is changed.
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scopes: Scopes to compare; every boundary 0…L−1 by default.
-        methods: `"full"`, `"lora"`.
+        methods: `"full"`, `"lora"`, `"ia3"`, `"lisa"`, as in `finetune`.
         seeds: One run a seed.
         lr: A rate for all, or `"auto"`.
         epochs: Passes over the training rows.
         batch_size: Rows a step.
+        checkpointing: As in `finetune`.
+        arguments: As in `finetune`.
+        keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`.
         gain: Its predicted benefit is shown beside the measured one, and its boundary is named `recommended`.
         store: Folder in which every finished run is kept at once, so that a sweep that was stopped goes on.
+        control: To watch the sweep from another thread, and to cancel it within one step.
         progress: Show progress bars.
 
     Returns:
         `Runs`.
 
     Raises:
+        Cancelled: If asked to stop; finished runs are in the store.
         SemvizError: If a list is empty, or as in `finetune`.
     """
-    boundaries = (Scope.above(model, k) for k in range(model.n_blocks))
-    chosen = list(dict.fromkeys(boundaries if scopes is None else scopes))
+    chosen = list(dict.fromkeys(Scope.suffixes(model) if scopes is None else scopes))
     for name, given in (("scopes", chosen), ("methods", methods), ("seeds", seeds)):
         if not given:
             raise SemvizError(f"{name} is empty; pass at least one.")
     kept = Store(store) if store is not None else None
-    bench = Workbench(model, task, progress=progress)
+    control = control or Control()
+    bench = Workbench(model, task, control=control, progress=progress)
+    bench.announce(scope.boundary for scope in chosen)
     runs: list[Run] = []
-    # Boundary by boundary, so that each prefix runs once.
+    # Boundary by boundary, so that each frozen block runs once.
     plan = [(s, m) for s in sorted(chosen, key=lambda s: (s.boundary, s.blocks)) for m in methods]
     with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
         for scope, method in plan:
             rate: float | Literal["auto"] = lr
             for seed in seeds:
-                run = kept.find(run_key(model, task, scope, method, rate, epochs, batch_size, seed)) if kept else None
+                recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, dict(arguments or {}))
+                run = _find(kept, run_key(model, task, scope, recipe, rate))
                 if run is None:
                     run = finetune(
                         model,
@@ -83,15 +97,25 @@ def sweep(
                         epochs=epochs,
                         batch_size=batch_size,
                         seed=seed,
-                        keep_weights=False,
+                        checkpointing=checkpointing,
+                        keep_weights=keep_weights,
+                        arguments=arguments,
+                        control=control,
                         progress=progress,
                         bench=bench,
                     )
-                    if kept:
-                        kept.add(run)
+                    if kept and processes.join()[0] == 0:
+                        run = kept.add(run)
                 runs.append(run)
                 rate = run.lr
                 bar.update()
-    untrained = zero_shot(bench)
+    untrained, held_out = zero_shot(bench, "test"), zero_shot(bench, "validation")
     score = untrained.accuracy if task.score == "accuracy" else untrained.loss
-    return Runs(tuple(runs), zero_shot=score, gain=gain)
+    return Runs(tuple(runs), zero_shot=score, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
+
+
+def _find(store: Store | None, key: str) -> Run | None:
+    """A finished run; of several processes the first one decides whether there is one, so that all train or none."""
+    if store is None or not processes.gather(store.has(key))[0]:
+        return None
+    return store.find(key)

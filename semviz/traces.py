@@ -42,8 +42,8 @@ class Trace(Deviations):
         return float(self.positions["correct"][self.counted].mean())
 
     def gain(self, metric: str | None = None, **options: Any) -> Gain:
-        """Estimate the gain of finetuning each layer; options as in `semviz.gains.estimate_gain`."""
-        from semviz.gains import estimate_gain
+        """Estimate the gain of finetuning each layer; options as in `semviz.estimation.estimate_gain`."""
+        from semviz.estimation import estimate_gain
 
         return estimate_gain(self, metric, **options)
 

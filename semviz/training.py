@@ -1,4 +1,4 @@
-"""One training loop: Hugging Face Trainer on a suffix, with live progress, and the caller's random state given back."""
+"""One training loop: Hugging Face Trainer on a suffix, and the caller's random state given back."""
 
 from __future__ import annotations
 
@@ -6,24 +6,40 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
-from semviz.progress import progress_bar
+from semviz import processes
+from semviz.errors import SemvizError
+from semviz.watching import BlockSampling, Watch
 
 if TYPE_CHECKING:
-    from semviz.prefix import Part, Workbench
+    from semviz.prefix import Part
+    from semviz.progress import Control
     from semviz.suffix import Suffix
+    from semviz.workbench import Workbench
 
 _WARMUP = 0.1  # share of the steps
+# What a run decides by itself, and the argument of `finetune` that decides it.
+_OURS = {
+    "learning_rate": "lr",
+    "num_train_epochs": "epochs",
+    "max_steps": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "train_batch_size": "batch_size",
+    "seed": "seed",
+    "data_seed": "seed",
+    "gradient_checkpointing": "checkpointing",
+    "activation_checkpointing": "checkpointing",
+    "use_cpu": "device of load_model",
+}
 
 
 @dataclass(frozen=True)
@@ -31,106 +47,118 @@ class Recipe:
     """What a training run is, beside its scope.
 
     Attributes:
+        method: `"full"`, `"lora"`, `"ia3"` or `"lisa"`.
         lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0.
         epochs: Passes over the training rows.
-        batch_size: Rows a step.
+        batch_size: Rows a step, over all devices and accumulated batches.
         seed: Seed of data order and dropout.
+        checkpointing: Recompute the trained blocks' activations instead of keeping them.
+        arguments: Further `TrainingArguments`.
     """
 
+    method: str
     lr: float
     epochs: float
     batch_size: int
     seed: int
+    checkpointing: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run was like: steps, seconds, tokens, peak bytes, loss curve, and whether it diverged."""
+    """What a training run was like: steps, seconds, tokens, peak bytes, loss curve, and why it stopped early, if so."""
 
     steps: int
     seconds: float
     tokens: int
     peak_bytes: int
     curve: pd.DataFrame
-    diverged: bool
+    stopped: str
 
 
-class _Watch(TrainerCallback):
-    """Keeps the loss curve, moves the progress bar, measures memory and stops a run that has diverged."""
-
-    def __init__(self, label: str, device: torch.device, progress: bool) -> None:
-        self.label, self.device, self.progress = label, device, progress
-        self.curve: list[tuple[int, float]] = []
-        self.diverged = False
-        self.process = psutil.Process()
-        self.before = self.process.memory_info().rss
-        self.peak = 0
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar = progress_bar(state.max_steps, self.label, unit="steps", show=self.progress)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.update()
-        self.peak = max(self.peak, self.process.memory_info().rss - self.before)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        self.curve.append((state.global_step, float(loss)))
-        self.bar.set_postfix_str(f"loss {float(loss):.3f}")
-        if not math.isfinite(float(loss)):
-            self.diverged = True
-            control.should_training_stop = True
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.close()
-        if self.device.type == "cuda":
-            self.peak = torch.cuda.max_memory_allocated(self.device)
-
-
-def fit(suffix: Suffix, bench: Workbench, part: Part, recipe: Recipe, *, label: str, progress: bool) -> Trained:
+def fit(
+    suffix: Suffix, bench: Workbench, part: Part, recipe: Recipe, *, label: str, control: Control, progress: bool
+) -> Trained:
     """Train the suffix's trainable parameters on one split.
 
     The same seed gives the same data order whatever the scope, so that scopes differ in nothing else.
+
+    Raises:
+        Cancelled: If asked to stop; within one step.
+        SemvizError: If an argument of Trainer is not ours to pass on, or the optimizer would train something else.
     """
+    device = bench.model.device
     steps = max(1, math.ceil(len(part) / recipe.batch_size * recipe.epochs))
-    watch = _Watch(label, bench.model.device, progress)
+    watch = Watch(suffix, label, device, control=control, progress=progress)
+    sampling = [BlockSampling(suffix, steps, seed=recipe.seed)] if recipe.method == "lisa" else []
+    if recipe.checkpointing:
+        suffix.checkpoint()
     with tempfile.TemporaryDirectory() as folder, preserved_random_state():
-        args = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=recipe.batch_size,
-            num_train_epochs=recipe.epochs,
-            learning_rate=recipe.lr,
-            lr_scheduler_type="cosine",
-            warmup_steps=math.ceil(_WARMUP * steps),
-            weight_decay=0.0,
-            logging_steps=max(1, steps // 50),
-            logging_nan_inf_filter=False,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=bench.model.device.type == "cuda",
-            use_cpu=bench.model.device.type == "cpu",
-            seed=recipe.seed,
-        )
-        suffix.to(bench.model.device)
+        suffix.to(device)
         trainer = Trainer(
-            model=suffix, args=args, train_dataset=part, data_collator=bench.collator(part), callbacks=[watch]
+            model=suffix,
+            args=_arguments(recipe, steps, folder, device),
+            train_dataset=part,
+            data_collator=bench.collator(part),
+            callbacks=[watch, *sampling],
         )
         # They print and draw on their own; the watch above does it once.
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         started = time.perf_counter()
-        trainer.train()
+        try:
+            trainer.train()
+        finally:
+            watch.close()
         seconds = time.perf_counter() - started
         done = trainer.state.global_step
+    control.check()
     tokens = round(part.encoded.tokens * done * recipe.batch_size / max(1, len(part)))
     curve = pd.DataFrame(watch.curve, columns=["step", "loss"])
-    return Trained(done, seconds, tokens, watch.peak, curve, watch.diverged)
+    return Trained(done, seconds, tokens, watch.peak, curve, watch.stopped)
+
+
+def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) -> TrainingArguments:
+    """Trainer's arguments: ours, and what the caller passes besides."""
+    for name in recipe.arguments:
+        if name in _OURS:
+            raise SemvizError(f"arguments={{{name!r}: …}} is decided elsewhere; pass {_OURS[name]}= instead.")
+    given = dict(recipe.arguments)
+    parts = int(given.get("gradient_accumulation_steps", 1)) * processes.join()[1]
+    if recipe.batch_size % parts:
+        raise SemvizError(
+            f"batch_size={recipe.batch_size} is no multiple of {parts}, the number of batches (accumulated, over all "
+            "processes) that make a step; pass one that is."
+        )
+    options: dict[str, Any] = {
+        "output_dir": folder,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": math.ceil(_WARMUP * steps),
+        "weight_decay": 0.0,
+        "logging_steps": max(1, steps // 50),
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": device.type == "cuda",
+    }
+    try:
+        made = TrainingArguments(
+            **{**options, **given},
+            per_device_train_batch_size=recipe.batch_size // parts,
+            num_train_epochs=recipe.epochs,
+            learning_rate=recipe.lr,
+            use_cpu=device.type == "cpu",
+            seed=recipe.seed,
+        )
+    except TypeError as error:
+        raise SemvizError(f"arguments={given}: {error}. Pass fields of transformers.TrainingArguments.") from error
+    # The suffix hands tensors past the model's signature, which copies of it in threads would not see; several GPUs
+    # work through accelerate launch.
+    made._n_gpu = min(made.n_gpu, 1)
+    return made
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from small import tiny_llama, word_tokenizer
 from test_anatomy import gemma2, gpt2, opt
 
 import semviz as sv
+from semviz.cache_proof import refusal
 from semviz.errors import SemvizError
 from semviz.evaluation import evaluate
-from semviz.prefix import Part, Workbench, cache_error, run_prefix
+from semviz.prefix import run_prefix
 from semviz.suffix import Suffix
+from semviz.workbench import Workbench
 
 QUICK = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "progress": False}
 
@@ -79,17 +81,17 @@ def test_other_families_resume_from_their_cache(family, mood):
     bench = Workbench(model, mood, progress=False)
     part = bench.part("train", 2)
     suffix = Suffix(model, sv.Scope.above(model, 2), cached=True)
-    assert cache_error(model, suffix, bench.collator(part)([0, 1, 2])) < 1e-5
+    assert refusal(bench, suffix, part) == ""
 
 
 def test_a_wrong_cache_is_noticed_and_not_used(tiny, mood, monkeypatch):
-    def noisy(model, encoded, boundary, **options):
-        cache = run_prefix(model, encoded, boundary, **options)
-        for states in cache.states:
-            states.add_(1.0)
-        return cache
+    def noisy(*args, **options):
+        caches = run_prefix(*args, **options)
+        for cache in caches.values():
+            cache.states.add_(1.0)
+        return caches
 
-    monkeypatch.setattr("semviz.prefix.run_prefix", noisy)
+    monkeypatch.setattr("semviz.workbench.run_prefix", noisy)
     run = sv.finetune(tiny, mood, sv.Scope.half(tiny), **QUICK)
     assert not run.cached
     assert "not used" in run.note
@@ -98,11 +100,11 @@ def test_a_wrong_cache_is_noticed_and_not_used(tiny, mood, monkeypatch):
 def test_the_prefix_cache_holds_the_states_of_its_space(tiny, mood):
     bench = Workbench(tiny, mood, progress=False)
     encoded = bench.part("train", 0).encoded
-    cache = run_prefix(tiny, encoded, 2, progress=False)
+    cache = run_prefix(tiny, encoded, [2], progress=False)[2]
     ids = torch.as_tensor(encoded.ids[5]).unsqueeze(0)
     with torch.no_grad():
         hidden = tiny.model(input_ids=ids, output_hidden_states=True).hidden_states
-    torch.testing.assert_close(cache.states[5], hidden[2][0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(cache[5], hidden[2][0], atol=1e-5, rtol=1e-5)
     assert cache.nbytes == encoded.tokens * 32 * 4
 
 
@@ -161,13 +163,13 @@ def test_auto_tries_rates_and_takes_the_best_on_validation(tiny, mood):
 
 def test_next_token_tasks_train_too(tiny, stories):
     bench = Workbench(tiny, stories, progress=False)
-    before = evaluate(Suffix(tiny, sv.Scope.last(tiny), cached=False), bench, Part(bench.part("train", 0).encoded))
+    before = evaluate(Suffix(tiny, sv.Scope.last(tiny), cached=False), bench, bench.part("train", 0))
     run = sv.finetune(tiny, stories, **{**QUICK, "epochs": 8})
     assert run.score == "loss"
     assert run.f1 is None
     tuned = sv.load_run(tiny, run)
     bench = Workbench(tuned, stories, progress=False)
-    after = evaluate(Suffix(tuned, sv.Scope.last(tuned), cached=False), bench, Part(bench.part("train", 0).encoded))
+    after = evaluate(Suffix(tuned, sv.Scope.last(tuned), cached=False), bench, bench.part("train", 0))
     assert after.loss < before.loss - 0.5
 
 

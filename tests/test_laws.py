@@ -8,9 +8,19 @@ import pytest
 from small import made_parts
 
 from semviz.errors import ScopeError, SemvizError
+from semviz.estimation import estimate_gain
 from semviz.facts import plain
-from semviz.gains import estimate_gain
-from semviz.laws import RULES, depth_surplus, fit_law, layer_gains, nonmonotone, predict, transform, untransform
+from semviz.laws import (
+    SCALES,
+    argmax_layer,
+    depth_surplus,
+    fit_law,
+    layer_gains,
+    nonmonotone,
+    predict,
+    transform,
+    untransform,
+)
 from semviz.metrics import METRICS
 from semviz.traces import Trace
 
@@ -92,13 +102,13 @@ def test_a_chosen_beta_is_kept_with_its_own_fit():
 
 
 def test_layer_one_never_has_the_largest_gain():
-    assert int(RULES["drop"](np.array([100.0, 3, 2.9, 1, 0.9]), 0.0)) == 3
+    assert int(argmax_layer(SCALES["drop"](np.array([100.0, 3, 2.9, 1, 0.9]), 0.0))) == 3
 
 
 def test_boundaries_are_kept_between_one_and_one_below_the_top():
-    assert int(RULES["drop"](np.array([5.0, 5, 5, 5, 0.1]), 0.0)) == 3
+    assert int(argmax_layer(SCALES["drop"](np.array([5.0, 5, 5, 5, 0.1]), 0.0))) == 3
     rows = np.array([[5.0, 5, 1, 1, 1], [5, 5, 5, 1, 1]])
-    np.testing.assert_array_equal(RULES["drop"](rows, 0.0), [2, 3])
+    np.testing.assert_array_equal(argmax_layer(SCALES["drop"](rows, 0.0)), [2, 3])
 
 
 def test_surplus_is_largest_where_the_next_layers_give_less_than_finetuned_ones_would():

@@ -5,16 +5,21 @@ Every function here takes what `semviz.trace`, `Trace.gain`, `Trace.by` and `sem
 `show` displays a figure with semviz's settings (no upload button). Nothing here imports torch.
 """
 
+from semviz.figures.agreement import agreement
+from semviz.figures.benefit import benefit_curve
+from semviz.figures.comparison import comparison
 from semviz.figures.gain import gain
 from semviz.figures.groups import group_profile
+from semviz.figures.learning import learning_curves
 from semviz.figures.pareto import pareto
 from semviz.figures.profile import profile
+from semviz.figures.ranges import range_heatmap
 from semviz.figures.samples import sample_heatmap
 from semviz.figures.style import CONFIG, dark, show
 from semviz.figures.tokens import token_heatmap
 from semviz.figures.transitions import transition_map
 
 __all__ = [
-    "CONFIG", "dark", "gain", "group_profile", "pareto", "profile", "sample_heatmap", "show", "token_heatmap",
-    "transition_map",
+    "CONFIG", "agreement", "benefit_curve", "comparison", "dark", "gain", "group_profile", "learning_curves", "pareto",
+    "profile", "range_heatmap", "sample_heatmap", "show", "token_heatmap", "transition_map",
 ]  # fmt: skip

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,101 @@ class RunsLike(Protocol):
     def zero_shot(self) -> float | None: ...
     def table(self) -> pd.DataFrame: ...
     def answer(self) -> str: ...
+
+
+class ProbesLike(Protocol):
+    """What a few short runs predict of every boundary: a share of full finetuning's improvement."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def n_blocks(self) -> int: ...
+    @property
+    def benefit(self) -> Floats:
+        """Predicted share by boundary, shape (L+1,)."""
+        ...
+
+    @property
+    def low(self) -> Floats: ...
+    @property
+    def high(self) -> Floats: ...
+    @property
+    def points(self) -> pd.DataFrame:
+        """The probe runs: columns boundary, benefit, low, high."""
+        ...
+
+    @property
+    def boundary(self) -> int: ...
+    @property
+    def epsilon(self) -> float:
+        """Share of full finetuning's improvement that may be given up."""
+        ...
+
+    @property
+    def message(self) -> str: ...
+
+
+class AgreementLike(Protocol):
+    """Predicted beside measured benefit, for several sources of evidence."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    def frame(self) -> pd.DataFrame:
+        """Columns source, boundary, predicted, measured, low, high (95 % interval of what was measured)."""
+        ...
+
+    def spearman(self) -> pd.DataFrame:
+        """Columns source, rho, low, high, unit (of the prediction; ``benefit`` where it is a share of it)."""
+        ...
+
+
+class ComparisonLike(Protocol):
+    """Paired differences of scopes from one reference scope."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def score(self) -> str: ...
+    @property
+    def reference(self) -> str: ...
+    def frame(self) -> pd.DataFrame:
+        """Columns name, scope, method, difference, low, high, verdict (better, worse or undecided), seeds."""
+        ...
+
+
+class Labelled(Protocol):
+    """A scope's name."""
+
+    @property
+    def label(self) -> str: ...
+
+
+@runtime_checkable
+class RunLike(Protocol):
+    """One finetune with its training loss, as `semviz.run.Run` holds it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def scope(self) -> Labelled: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def curve(self) -> pd.DataFrame:
+        """Columns step and loss."""
+        ...
 
 
 def with_unit(facts: MetricFacts) -> str:

@@ -1,0 +1,304 @@
+"""What a scope costs: FLOPs, bytes by part, and expected seconds; shown beside what was measured, never instead of it.
+
+Our reading of the cost of freezing. The unit is the forward pass of an average block over one token. A trained block
+costs one unit forward and two backward, a frozen block above the lowest trained one costs one of these two (gradients
+pass through it), and a frozen prefix costs its forward pass only: each epoch, or once where its states are cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semviz import formats
+from semviz.errors import SemvizError
+
+if TYPE_CHECKING:
+    from semviz.models import LanguageModel
+    from semviz.runs import Runs
+    from semviz.scopes import Scope
+    from semviz.tasks import Task
+
+ADAPTED = ("lora", "ia3")
+_FLOAT = 4
+_MOMENTS = 2  # of AdamW
+_LOGITS = 3  # the logits, their softmax, its gradient
+
+
+def units(
+    scope: Scope,
+    *,
+    epochs: float,
+    cached: bool = True,
+    method: str = "full",
+    head: float = 0.0,
+    blocks: Sequence[float] | None = None,
+    checkpointing: bool = False,
+) -> dict[str, float]:
+    """Cost of a training run in units a token, by what it is spent on.
+
+    With all blocks alike, L of them, k frozen below and E epochs: full finetuning E·(3L + 2h), a frozen prefix
+    E·(L + 2(L−k) + 2h), a cached one k + E·(3(L−k) + 2h).
+
+    Args:
+        scope: What trains.
+        epochs: E, passes over the training rows.
+        cached: Whether the frozen prefix runs once.
+        method: `"lora"` and `"ia3"` need no gradients of the blocks' own weights.
+        head: h, cost of the head's forward pass in units; V/(12 d) where every position has a target.
+        blocks: Cost of each block's forward pass in units, shape (L,); all 1 by default.
+        checkpointing: Whether the trained blocks run forward once more in the backward pass.
+
+    Returns:
+        prefix, forward, backward.
+    """
+    each = np.ones(scope.n_blocks) if blocks is None else np.asarray(blocks, dtype=float)
+    k, trained = scope.boundary, np.asarray(scope.blocks) - 1
+    above, own = float(each[k:].sum()), float(each[trained].sum())
+    weights = 0.0 if method in ADAPTED else own
+    forward = epochs * (above + head + (own if checkpointing else 0.0))
+    backward = epochs * (above + weights + head * (2 if scope.head else 1))
+    return {
+        "prefix": float(each[:k].sum()) * (1.0 if cached else epochs),
+        "forward": forward,
+        "backward": backward,
+    }
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one training run is expected to cost.
+
+    Attributes:
+        scope: What trains.
+        method: As in `finetune`.
+        units: Forward passes of an average block for one token of the training data: prefix, forward, backward.
+        flops: Floating-point operations of the whole run.
+        flops_per_token: The same per token that is trained on.
+        share: Units against full finetuning of the same epochs.
+        memory: Bytes by part: weights (the trained ones' own copy included), gradients, optimizer, activations, logits,
+            cache (on the CPU).
+    """
+
+    scope: Scope
+    method: str
+    units: dict[str, float]
+    flops: float
+    flops_per_token: float
+    share: float
+    memory: dict[str, int]
+
+    @property
+    def bytes(self) -> int:
+        """All parts of the memory together."""
+        return sum(self.memory.values())
+
+    def frame(self) -> pd.DataFrame:
+        """One row a part of the memory: part, bytes."""
+        return pd.DataFrame({"part": list(self.memory), "bytes": list(self.memory.values())})
+
+    def __repr__(self) -> str:
+        """One line: scope, share of full finetuning, FLOPs a token, bytes."""
+        return (
+            f"Cost({self.scope.label}, {self.method}: {formats.percent(self.share)} of full finetuning, "
+            f"{formats.si(self.flops_per_token)} FLOPs a token, {formats.size(self.bytes)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from semviz.html import facts
+
+        return facts(repr(self), self.frame())
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Prices of one model on one task, read off one small forward pass; `semviz.estimate_costs` makes them.
+
+    Attributes:
+        scopes: The scope above every boundary 0…L−1.
+        block_flops: Forward FLOPs of each block for one token, shape (L,); matrix products and attention.
+        head_flops: Forward FLOPs of the head for one position.
+        block_bytes: Bytes of activations that each block keeps for its backward pass, for one token, shape (L,).
+        tokens: Tokens in the training rows.
+        targets: Positions among them that have a target, at which the head runs.
+        longest_batch: Tokens of the largest padded batch of a training step.
+        batch_targets: Targets in it.
+        vocabulary: V.
+        state_bytes: Bytes of one token's state.
+        weight_bytes: Bytes of one weight.
+    """
+
+    scopes: tuple[Scope, ...]
+    block_flops: NDArray[np.float64] = field(repr=False)
+    head_flops: float
+    block_bytes: NDArray[np.float64] = field(repr=False)
+    tokens: int
+    targets: int
+    longest_batch: int
+    batch_targets: int
+    vocabulary: int
+    state_bytes: int
+    weight_bytes: int
+
+    @property
+    def head(self) -> float:
+        """h: the head's forward pass per token of training data, in units."""
+        return self.head_flops * self.targets / self.tokens / float(self.block_flops.mean())
+
+    def of(
+        self, scope: Scope, *, method: str = "full", epochs: float = 3, cached: bool = True, checkpointing: bool = False
+    ) -> Cost:
+        """What one run costs.
+
+        Args:
+            scope: What trains.
+            method: As in `finetune`.
+            epochs: Passes over the training rows.
+            cached: Whether the frozen prefix runs once.
+            checkpointing: As in `finetune`.
+
+        Raises:
+            SemvizError: If the scope is for a model of another depth.
+        """
+        if scope.n_blocks != len(self.block_flops):
+            raise SemvizError(
+                f"The scope is for {scope.n_blocks} blocks and the prices for {len(self.block_flops)}; make it anew."
+            )
+        mean = float(self.block_flops.mean())
+        each = (self.block_flops / mean).tolist()
+        spent = units(
+            scope,
+            epochs=epochs,
+            cached=cached,
+            method=method,
+            head=self.head,
+            blocks=each,
+            checkpointing=checkpointing,
+        )
+        whole = sum(units(self.scopes[0], epochs=epochs, head=self.head, blocks=each).values())
+        total = sum(spent.values())
+        return Cost(
+            scope=scope,
+            method=method,
+            units=spent,
+            flops=total * mean * self.tokens,
+            flops_per_token=total * mean / epochs,
+            share=total / whole,
+            memory=self._memory(scope, method, cached=cached and scope.boundary > 0, checkpointing=checkpointing),
+        )
+
+    def frame(self, *, epochs: float = 3, cached: bool = True, method: str = "full") -> pd.DataFrame:
+        """One row a boundary: units by what they are spent on, share of full finetuning, FLOPs a token, bytes."""
+        rows = []
+        for scope in self.scopes:
+            cost = self.of(scope, epochs=epochs, cached=cached, method=method)
+            row = {"boundary": scope.boundary, "trainable": scope.trainable, **cost.units, "share": cost.share}
+            rows.append({**row, "flops_per_token": cost.flops_per_token, "bytes": cost.bytes})
+        return pd.DataFrame(rows)
+
+    def beside(self, runs: Runs) -> pd.DataFrame:
+        """Predicted and measured, one row a run: seconds are predicted from the run of full finetuning.
+
+        Returns:
+            Columns scope, method, seed, predicted_seconds, seconds, ratio (measured over predicted), predicted_bytes
+            (gradients, optimizer, activations, logits: what training adds), peak_bytes (measured).
+
+        Raises:
+            SemvizError: If no run trained all blocks.
+        """
+        full = [run for run in runs if run.scope.blocks == self.scopes[0].blocks and run.method == "full"]
+        if not full:
+            raise SemvizError("No run trained all blocks, so there is nothing to scale by; pass Scope.full(model) too.")
+        base = self.of(full[0].scope, epochs=full[0].epochs)
+        a_unit = float(np.mean([run.seconds for run in full])) / sum(base.units.values())
+        rows = []
+        for run in runs:
+            cost = self.of(run.scope, method=run.method, epochs=run.epochs, cached=run.cached)
+            predicted = a_unit * sum(cost.units.values())
+            added = ("gradients", "optimizer", "activations", "logits")
+            rows.append(
+                {
+                    "scope": run.scope.label,
+                    "method": run.method,
+                    "seed": run.seed,
+                    "predicted_seconds": predicted,
+                    "seconds": run.seconds,
+                    "ratio": run.seconds / predicted,
+                    "predicted_bytes": sum(cost.memory[part] for part in added),
+                    "peak_bytes": run.peak_bytes,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _memory(self, scope: Scope, method: str, *, cached: bool, checkpointing: bool) -> dict[str, int]:
+        trained = scope.trainable if method not in ADAPTED else 0
+        kept = self.block_bytes[scope.boundary :].sum()
+        if checkpointing:
+            kept = self.block_bytes.max() + self.state_bytes * (scope.n_blocks - scope.boundary)
+        return {
+            "weights": scope.parts.total * self.weight_bytes + trained * _FLOAT,
+            "gradients": trained * _FLOAT,
+            "optimizer": trained * _FLOAT * _MOMENTS,
+            "activations": int(kept * self.longest_batch),
+            "logits": self.batch_targets * self.vocabulary * _FLOAT * _LOGITS,
+            "cache": self.tokens * self.state_bytes if cached else 0,
+        }
+
+    def __repr__(self) -> str:
+        """One line: what a token costs in full finetuning, and how much of it the head is."""
+        full = self.of(self.scopes[0])
+        return (
+            f"Costs({len(self.scopes)} blocks, head {self.head:.2f} units; full finetuning "
+            f"{formats.si(full.flops_per_token)} FLOPs a token, {formats.size(full.bytes)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from semviz.html import facts
+
+        return facts(repr(self), self.frame().round(3))
+
+
+def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) -> Costs:
+    """Price every scope of a model on a task.
+
+    One small forward pass tells what each block costs: torch counts the operations, and autograd what it keeps.
+
+    Args:
+        model: A loaded model; nothing of it is changed.
+        task: Its training rows say how many tokens and targets there are.
+        batch_size: Rows a step.
+
+    Raises:
+        TaskError: If the task does not fit the model.
+        SemvizError: If batch_size is less than 1.
+    """
+    from semviz.encoding import encode
+    from semviz.metering import meter
+    from semviz.scopes import Scope
+
+    if batch_size < 1:
+        raise SemvizError(f"batch_size={batch_size}; pass at least 1.")
+    encoded = encode(model, task, "train")
+    flops, kept = meter(model, encoded)
+    lengths = np.sort(encoded.ids.lengths)[::-1][:batch_size]
+    targets = int(encoded.counted.flat.sum())
+    each_row = targets / len(encoded)
+    itemsize = model.model.dtype.itemsize
+    return Costs(
+        scopes=tuple(Scope.suffixes(model)),
+        block_flops=flops,
+        head_flops=2.0 * model.anatomy.vocabulary * model.anatomy.width,
+        block_bytes=kept,
+        tokens=encoded.tokens,
+        targets=targets,
+        longest_batch=int(lengths[0]) * len(lengths),
+        batch_targets=round(each_row * len(lengths)),
+        vocabulary=model.anatomy.vocabulary,
+        state_bytes=model.anatomy.width * itemsize,
+        weight_bytes=itemsize,
+    )

@@ -1,0 +1,274 @@
+"""Benefit curve: the predicted share of full finetuning's improvement at every boundary, beside what was measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz import formats, tokens
+from semviz.errors import SemvizError
+from semviz.figures import style
+from semviz.figures.curves import band, line_at, rounded, ticks
+from semviz.figures.inputs import Floats, ProbesLike, RunsLike
+from semviz.figures.scores import WEIGHTS
+
+_BODY = 380
+_FLOOR, _CEILING = -1.0, 2.0
+"""Shares beyond these say only that full finetuning improved next to nothing; they would flatten all others."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The measured benefit of one suffix."""
+
+    boundary: int
+    name: str
+    benefit: float
+    low: float
+    high: float
+    seeds: int
+
+
+def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None) -> go.Figure:
+    """Draw the predicted benefit of every boundary with its 95 % band, the probes, and what was measured.
+
+    Args:
+        probes: What `semviz.probe` returned.
+        runs: Runs of the same model on the same task; the measured benefit of every suffix is drawn beside the
+            prediction. Only runs that train the weights themselves (method ``"full"``) are.
+
+    Returns:
+        A plain Plotly figure; x counts frozen blocks from 0 (full finetuning) to L (none), y is the share of full
+        finetuning's improvement. The vertical line is the recommended boundary.
+
+    Raises:
+        SemvizError: The runs are of another model or task.
+    """
+    measured = [] if runs is None else _measured(probes, runs)
+    figure = go.Figure()
+    _prediction(figure, probes)
+    _probes(figure, probes)
+    _runs(figure, measured)
+    span, off = _span(probes, measured)
+    _enough(figure, probes)
+    if math.isfinite(probes.benefit[probes.boundary]):
+        _recommended(figure, probes)
+    shown = ticks(probes.n_blocks)
+    figure.update_layout(
+        xaxis={
+            "title": {"text": "boundary (number of frozen blocks)"}, "range": [-0.4, probes.n_blocks + 0.4],
+            "tickmode": "array", "tickvals": shown, "ticktext": [str(k) for k in shown], "showgrid": False,
+            "showline": True,
+        },
+        yaxis={
+            "title": {"text": "share of full finetuning’s improvement"}, "range": span, "ticks": "",
+            **share_ticks(span),
+        },
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper"},
+    )  # fmt: skip
+    return style.finish(
+        figure,
+        title=f"Predicted {'and measured ' if measured else ''}benefit of every boundary",
+        notes=[
+            f"{style.name(probes.model)} on {style.name(probes.task)}. 100 %: as good as training all blocks; 0 %: as "
+            "before finetuning. Whiskers: 95 % intervals"
+            + (" (of measured runs: of the score alone)." if any(math.isfinite(m.low) for m in measured) else "."),
+            "Probes are measured on validation rows, runs on test rows." if measured else "",
+            style.name(probes.message, width=400),
+            f"Off the axis: {off}; the tables have them." if off else "",
+        ],
+        body=_BODY,
+        left=76,
+        right=24,
+        bottom=56,
+        above=34,
+    )
+
+
+def _measured(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
+    """Read the suffixes that were run, with the intervals of their scores on the benefit's scale."""
+    for what, ours, theirs in (("model", probes.model, runs.model), ("task", probes.task, runs.task)):
+        if ours != theirs:
+            raise SemvizError(
+                f"The probes are of the {what} {ours!r} and the runs of {theirs!r}. Pass runs of the same {what}."
+            )
+    table = runs.table()
+    table = table[(table["method"] == WEIGHTS) & table["suffix"]]
+    value, low, high = ("loss", "loss_low", "loss_high") if runs.score == "loss" else ("accuracy", "low", "high")
+    full = table[table["boundary"] == 0]
+    before = math.nan if runs.zero_shot is None else float(runs.zero_shot)
+    gap = float(full[value].iloc[0]) - before if len(full) else math.nan
+    found = []
+    for row in table.sort_values("boundary").to_dict("records"):
+        ends = sorted((float(row[end]) - before) / gap if gap else math.nan for end in (low, high))
+        made = _Measured(
+            boundary=int(row["boundary"]),
+            name=str(row["name"]),
+            benefit=float(row["benefit"]),
+            low=ends[0],
+            high=ends[1],
+            seeds=int(row["runs"]),
+        )
+        found.append(made)
+    return [m for m in found if math.isfinite(m.benefit)]
+
+
+def _prediction(figure: go.Figure, probes: ProbesLike) -> None:
+    boundaries = [float(k) for k in range(probes.n_blocks + 1)]
+    area = band(boundaries, probes.low, probes.high, name="95 % band", colour=style.LIGHT.predicted)
+    figure.add_trace(area.update(opacity=0.16))
+    figure.add_scatter(
+        x=list(range(probes.n_blocks + 1)),
+        y=rounded(probes.benefit),
+        customdata=[
+            [formats.percent(float(v)), *_ends(float(a), float(b))]
+            for v, a, b in zip(probes.benefit, probes.low, probes.high, strict=True)
+        ],
+        mode="lines+markers" if probes.n_blocks <= 26 else "lines",
+        line={"color": style.LIGHT.predicted, "width": 2.2},
+        marker={"size": 5, "color": style.LIGHT.predicted},
+        hovertemplate="boundary %{x}: <b>%{customdata[0]}</b> predicted<br>95 %: %{customdata[1]}<extra></extra>",
+        name="predicted (band: 95 %)",
+    )
+
+
+def _probes(figure: go.Figure, probes: ProbesLike) -> None:
+    frame = probes.points
+    value, low, high = (frame[c].to_numpy(dtype=float) for c in ("benefit", "low", "high"))
+    figure.add_scatter(
+        x=[int(k) for k in frame["boundary"]],
+        y=rounded(value),
+        error_y=_whiskers(value, low, high, colour=style.LIGHT.law),
+        customdata=[
+            [formats.percent(float(v)), *_ends(float(a), float(b))] for v, a, b in zip(value, low, high, strict=True)
+        ],
+        mode="markers",
+        marker={
+            "symbol": "square", "size": 11, "color": style.LIGHT.law,
+            "line": {"width": 1.5, "color": style.LIGHT.paper},
+        },
+        hovertemplate="boundary %{x}: <b>%{customdata[0]}</b> in the probe<br>95 %: %{customdata[1]}<extra></extra>",
+        name="probe runs",
+    )  # fmt: skip
+
+
+def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
+    if not measured:
+        return
+    value, low, high = (np.array([getattr(m, name) for m in measured]) for name in ("benefit", "low", "high"))
+    figure.add_scatter(
+        x=[m.boundary for m in measured],
+        y=rounded(value),
+        error_y=_whiskers(value, low, high, colour=style.LIGHT.whisker),
+        customdata=[
+            [
+                formats.percent(m.benefit),
+                *_ends(m.low, m.high),
+                tokens.html(style.name(m.name)),
+                f"{m.seeds} runs" if m.seeds > 1 else "1 run",
+            ]
+            for m in measured
+        ],
+        mode="markers",
+        marker={"symbol": "diamond-open", "size": 11, "color": style.LIGHT.line, "line": {"width": 2}},
+        hovertemplate="boundary %{x} (%{customdata[2]}): <b>%{customdata[0]}</b> measured, %{customdata[3]}"
+        "<br>95 %: %{customdata[1]}<extra></extra>",
+        name="measured runs",
+    )
+
+
+def _whiskers(value: Floats, low: Floats, high: Floats, *, colour: str) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rounded(np.maximum(high - value, 0)),
+        "arrayminus": rounded(np.maximum(value - low, 0)),
+        "color": colour,
+        "thickness": 1.3,
+        "width": 4,
+        "visible": bool(np.isfinite(low).any() and np.isfinite(high).any()),
+    }
+
+
+def _ends(low: float, high: float) -> list[str]:
+    """Write an interval of shares, as one text."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ["no interval"]
+    return [f"{formats.percent(low)} to {formats.percent(high)}"]
+
+
+def _span(probes: ProbesLike, measured: list[_Measured]) -> tuple[list[float], str]:
+    """Choose the vertical range, and say what lies off it.
+
+    The values decide; intervals are shown whole where they reach at most half as far again.
+    """
+    points = probes.points
+    values = np.concatenate(
+        [probes.benefit, points["benefit"].to_numpy(dtype=float), [m.benefit for m in measured], [0.0, 1.0]]
+    )
+    ends = np.concatenate(
+        [
+            probes.low, probes.high, points["low"].to_numpy(dtype=float), points["high"].to_numpy(dtype=float),
+            [end for m in measured for end in (m.low, m.high)],
+        ]
+    )  # fmt: skip
+    values, ends = values[np.isfinite(values)], ends[np.isfinite(ends)]
+    inside = values[(values >= _FLOOR) & (values <= _CEILING)]
+    low, high = float(inside.min()), float(inside.max())
+    room = 0.5 * (high - low)
+    low = max(min([low, *ends]), low - room)
+    high = min(max([high, *ends]), high + room)
+    pad = 0.05 * (high - low)
+    count, cut = len(values) - len(inside), int(((ends < low) | (ends > high)).sum())
+    words = ((count, "value", "values"), (cut, "end of an interval", "ends of intervals"))
+    return [low - pad, high + pad], ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in words if n)
+
+
+def share_ticks(span: list[float], *, room: int = 7) -> dict[str, Any]:
+    """Return at most about ``room`` ticks at round shares, as percentages."""
+    step = formats.nice_step(span[1] - span[0], room)
+    values = [round(i * step, 9) for i in range(math.ceil(span[0] / step), math.floor(span[1] / step) + 1)]
+    return {"tickmode": "array", "tickvals": values, "ticktext": [formats.percent(v) for v in values]}
+
+
+def _enough(figure: go.Figure, probes: ProbesLike) -> None:
+    """Draw the least benefit that is accepted, 1 − ε."""
+    level = 1 - probes.epsilon
+    figure.add_shape(
+        type="line", xref="paper", x0=0, x1=1, y0=level, y1=level,
+        line={"width": 1.6, "dash": "dash", "color": style.LIGHT.muted}, name="enough",
+    )  # fmt: skip
+    figure.add_annotation(
+        text=f"enough: {formats.percent(level)} (1 − ε)",
+        xref="paper",
+        # Below the line and on its left, where the curve is above it.
+        x=0,
+        xanchor="left",
+        xshift=40,
+        y=level,
+        yanchor="top",
+        showarrow=False,
+        font={"size": style.SIZE - 1, "color": style.LIGHT.muted},
+    )
+
+
+def _recommended(figure: go.Figure, probes: ProbesLike) -> None:
+    """Draw the recommended boundary, with its words on the side where the curve is higher."""
+    line_at(figure, probes.boundary)
+    on_left = probes.boundary > probes.n_blocks / 2
+    figure.add_annotation(
+        text=f"<b>recommended: {probes.boundary}</b>",
+        x=probes.boundary,
+        xanchor="right" if on_left else "left",
+        xshift=-6 if on_left else 6,
+        yref="paper",
+        y=0,
+        yanchor="bottom",
+        yshift=4,
+        showarrow=False,
+        font={"size": style.SIZE - 1, "color": style.LIGHT.boundary},
+    )

@@ -1,0 +1,219 @@
+"""Comparison: paired differences of scopes from one reference, as a forest plot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz import tokens
+from semviz.errors import SemvizError
+from semviz.figures import style
+from semviz.figures.curves import rounded
+from semviz.figures.inputs import ComparisonLike
+
+MAX_ROWS = 40
+"""Rows that are drawn at most; the table has them all."""
+_ROW = 32
+_LETTER = 6.9
+"""Width of a letter of a row's name in pixels."""
+_NAME_WIDTH = 24
+_VERDICTS = {
+    "better": ("triangle-up", style.LIGHT.group1),
+    "worse": ("triangle-down", style.LIGHT.group2),
+    "undecided": ("circle-open", style.LIGHT.other),
+}
+"""Marker and colour of a verdict; blue, amber and grey differ for all eyes, and in brightness."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One scope's difference from the reference, in the unit of the axis."""
+
+    name: str
+    scope: str
+    method: str
+    difference: float
+    low: float
+    high: float
+    verdict: str
+    seeds: int
+
+
+def comparison(comparison: ComparisonLike) -> go.Figure:
+    """Draw the paired difference of every scope from the reference, with its 95 % interval and its verdict.
+
+    Args:
+        comparison: Paired differences from one reference scope.
+
+    Returns:
+        A plain Plotly figure, one row a scope in the order of the table. Differences of accuracy are in points (of
+        100), where right of the zero line is better; those of loss in nats, where left is better.
+
+    Raises:
+        SemvizError: There is no difference to draw.
+    """
+    is_loss = comparison.score == "loss"
+    rows = _rows(comparison, is_loss=is_loss)
+    if not rows:
+        raise SemvizError("This comparison holds no scope beside its reference. Compare at least two scopes.")
+    drawn = rows[:MAX_ROWS]
+    body = max(_ROW * len(drawn), 2 * _ROW)
+    figure = go.Figure()
+    figure.add_shape(
+        type="line", x0=0, x1=0, yref="paper", y0=0, y1=1, line={"width": 1.6, "color": style.LIGHT.law},
+        name="reference",
+    )  # fmt: skip
+    for verdict in _VERDICTS:
+        _markers(figure, drawn, verdict, is_loss=is_loss)
+    for place, row in enumerate(drawn):
+        _words(figure, place, row, is_loss=is_loss)
+    _sides(figure, is_loss=is_loss)
+    names = [style.name(row.name, width=_NAME_WIDTH) for row in drawn]
+    reference = style.name(comparison.reference, width=_NAME_WIDTH)
+    unit = "nats" if is_loss else "points"
+    figure.update_layout(
+        xaxis={
+            "title": {"text": f"difference of {'loss' if is_loss else 'accuracy'} ({unit})"},
+            "range": _span(drawn), "nticks": 7, "showline": True,
+        },
+        yaxis={
+            "range": [len(drawn) - 0.5, -0.5], "tickmode": "array", "tickvals": list(range(len(drawn))),
+            "ticktext": [style.literal(name) for name in names], "ticks": "", "showgrid": False,
+            "tickfont": {"size": style.SIZE - 1, "color": style.LIGHT.ink},
+        },
+    )  # fmt: skip
+    return style.finish(
+        figure,
+        title=f"{'Loss' if is_loss else 'Accuracy'} against {reference}, pair by pair",
+        notes=[
+            f"{style.name(comparison.model)} on {style.name(comparison.task)}. Zero line: {reference}. Whiskers: 95 % "
+            "intervals of the paired difference. Undecided: the interval holds 0.",
+            f"The first {MAX_ROWS} of {len(rows)} scopes are drawn; the table has all." if len(rows) > MAX_ROWS else "",
+        ],
+        body=body,
+        left=int(max(len(name) for name in names) * _LETTER) + 20,
+        right=124,
+        bottom=54,
+        above=26,
+    )
+
+
+def _rows(comparison: ComparisonLike, *, is_loss: bool) -> list[_Row]:
+    """Read the table; accuracies become points."""
+    scale = 1.0 if is_loss else 100.0
+    found = [
+        _Row(
+            name=str(row["name"]),
+            scope=str(row["scope"]),
+            method=str(row["method"]),
+            difference=scale * float(row["difference"]),
+            low=scale * float(row["low"]),
+            high=scale * float(row["high"]),
+            verdict=str(row["verdict"]),
+            seeds=int(row["seeds"]),
+        )
+        for row in comparison.frame().to_dict("records")
+    ]
+    unknown = next((row.verdict for row in found if row.verdict not in _VERDICTS), None)
+    if unknown is not None:
+        raise SemvizError(f"{unknown!r} is not a verdict. Pass one of {', '.join(map(repr, _VERDICTS))}.")
+    return found
+
+
+def _markers(figure: go.Figure, rows: list[_Row], verdict: str, *, is_loss: bool) -> None:
+    """Add the differences of one verdict."""
+    places = [i for i, row in enumerate(rows) if row.verdict == verdict and math.isfinite(row.difference)]
+    if not places:
+        return
+    symbol, colour = _VERDICTS[verdict]
+    value, low, high = (np.array([getattr(rows[i], name) for i in places]) for name in ("difference", "low", "high"))
+    figure.add_scatter(
+        x=rounded(value),
+        y=places,
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": rounded(np.maximum(high - value, 0)),
+            "arrayminus": rounded(np.maximum(value - low, 0)),
+            "color": colour,
+            "thickness": 1.8,
+            "width": 4,
+            "visible": bool(np.isfinite(low).any() and np.isfinite(high).any()),
+        },
+        mode="markers",
+        marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2 if "open" in symbol else 0}},
+        customdata=[_hover(rows[i], is_loss=is_loss) for i in places],
+        hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}, %{customdata[2]}<br><b>%{customdata[3]}</b>, "
+        f"{verdict}<br>95 %: %{{customdata[4]}}<br>%{{customdata[5]}}<extra></extra>",
+        showlegend=False,
+        name=verdict,
+    )
+
+
+def _hover(row: _Row, *, is_loss: bool) -> list[str]:
+    unit = "nats" if is_loss else "points"
+    known = math.isfinite(row.low) and math.isfinite(row.high)
+    ends = f"{_signed(row.low, is_loss=is_loss)} to {_signed(row.high, is_loss=is_loss)} {unit}"
+    return [
+        tokens.html(style.name(row.name)),
+        tokens.html(style.name(row.scope)),
+        tokens.html(style.name(row.method)),
+        f"{_signed(row.difference, is_loss=is_loss)} {unit}",
+        ends if known else "no interval",
+        f"{row.seeds} seeds" if row.seeds != 1 else "1 seed",
+    ]
+
+
+def _words(figure: go.Figure, place: int, row: _Row, *, is_loss: bool) -> None:
+    """Write a row's difference and verdict at its right end."""
+    known = math.isfinite(row.difference)
+    is_muted = row.verdict == "undecided" or not known
+    text = f"{_signed(row.difference, is_loss=is_loss)} <b>{row.verdict}</b>" if known else "no value"
+    figure.add_annotation(
+        text=text,
+        xref="paper",
+        x=1,
+        xanchor="left",
+        xshift=8,
+        y=place,
+        showarrow=False,
+        font={"size": style.SIZE - 1, "color": style.LIGHT.muted if is_muted else style.LIGHT.ink},
+    )
+
+
+def _signed(value: float, *, is_loss: bool) -> str:
+    """Write a difference: points with one decimal, nats with three."""
+    text = f"{value:+.3f}" if is_loss else f"{value:+.1f}"
+    # A difference that rounds to 0 has no sign.
+    return (text.lstrip("+-") if not float(text) else text).replace("-", "−")
+
+
+def _sides(figure: go.Figure, *, is_loss: bool) -> None:
+    """Say above the zero line which side is better."""
+    sides = ("better", "worse") if is_loss else ("worse", "better")
+    words = (f"← {sides[0]}", "right", -7), (f"{sides[1]} →", "left", 7)
+    for text, anchor, shift in words:
+        figure.add_annotation(
+            text=text,
+            x=0,
+            yref="paper",
+            y=1,
+            xanchor=anchor,
+            yanchor="bottom",
+            xshift=shift,
+            yshift=2,
+            showarrow=False,
+            font={"size": style.SIZE - 1, "color": style.LIGHT.muted},
+        )
+
+
+def _span(rows: list[_Row]) -> list[float]:
+    """Return a range that holds zero and all intervals, with room for the words on either side of zero."""
+    ends = [v for row in rows for v in (row.difference, row.low, row.high) if math.isfinite(v)]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    pad = 0.07 * (high - low) or 1.0
+    least = 0.25 * (high - low + 2 * pad)
+    return [round(min(low - pad, -least), 6), round(max(high + pad, least), 6)]

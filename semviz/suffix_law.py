@@ -1,0 +1,76 @@
+"""The suffix law: how much of full finetuning's benefit the top m blocks give, from a few probes.
+
+Our reading. B(m) = (1 − (m/m₀ + 1)^(−p)) / (1 − (L/m₀ + 1)^(−p)) rises from 0 at no trained block to 1 at all L of
+them, steeply at first; m₀ and p say how steeply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# All shapes between a straight line (m₀ ≫ L) and a step at the first block (m₀ ≪ 1).
+_M0 = np.geomspace(1e-3, 1e3, 121)
+_P = np.geomspace(0.02, 8, 61)
+
+
+@dataclass(frozen=True)
+class SuffixLaw:
+    """The fitted law.
+
+    Attributes:
+        m0, p: Its parameters.
+        error: Root mean square of what the fit leaves at the probes, as a share of full finetuning's benefit.
+    """
+
+    m0: float
+    p: float
+    error: float
+
+
+def law_curves(trained: Array, n_blocks: int, m0: Array, p: Array) -> Array:
+    """B(m) for many laws at once.
+
+    Args:
+        trained: m, numbers of trained blocks, shape (n,).
+        n_blocks: L.
+        m0: Parameter m₀ of each law, shape (g,).
+        p: Parameter p of each law, shape (g,).
+
+    Returns:
+        Shape (g, n).
+    """
+
+    def rise(m: Array) -> Array:
+        # −expm1(−p·log1p(x)) is 1 − (x + 1)^(−p) without the loss of digits at small x.
+        grown: Array = -np.expm1(-p[:, None] * np.log1p(m[None, :] / m0[:, None]))
+        return grown
+
+    return rise(np.asarray(trained, dtype=float)) / rise(np.asarray([n_blocks], dtype=float))
+
+
+def fit_suffix_law(trained: Array, benefits: Array, n_blocks: int) -> tuple[SuffixLaw, Array]:
+    """Fit the law to probes, and to each of many resamples of them.
+
+    Args:
+        trained: m of each probe, shape (n,); n ≥ 2.
+        benefits: Share of full finetuning's benefit at each probe: shape (n,), or (B, n) for B resamples.
+        n_blocks: L.
+
+    Returns:
+        The law of the first row, and the curves B(L − k) over k = 0…L of all rows, shape (B, L+1).
+    """
+    rows = np.atleast_2d(benefits)
+    m0, p = (grid.ravel() for grid in np.meshgrid(_M0, _P))
+    at_probes = law_curves(trained, n_blocks, m0, p)
+    # |a − b|² without an array of (B, g, n).
+    squares = (at_probes**2).sum(1)[None, :] - 2 * rows @ at_probes.T
+    best = squares.argmin(1)
+    everywhere = law_curves(np.arange(n_blocks, -1, -1.0), n_blocks, m0[best], p[best])
+    error = float(np.sqrt(np.mean((at_probes[best[0]] - rows[0]) ** 2)))
+    law = SuffixLaw(float(m0[best[0]]), float(p[best[0]]), error)
+    return law, everywhere
