@@ -55,15 +55,17 @@ def add_adapters(suffix: Suffix, method: str, *, seed: int) -> None:
 def _config(suffix: Suffix, method: str, linears: dict[str, nn.Module]) -> Any:
     from peft import IA3Config, LoraConfig
 
+    turned = any(isinstance(m, Conv1D) for m in linears.values())
     if method == "lora":
-        return LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=list(linears))
+        return LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=list(linears), fan_in_fan_out=turned)
     from peft.utils import constants
 
     kind = suffix.network.config.model_type
     known = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(kind)
     inner = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(kind, ())
     chosen = [n for n in linears if _ends(n, known)] if known else list(linears)
-    return IA3Config(target_modules=chosen, feedforward_modules=[n for n in chosen if _ends(n, inner)])
+    feedforward = [name for name in chosen if _ends(name, inner)]
+    return IA3Config(target_modules=chosen, feedforward_modules=feedforward, fan_in_fan_out=turned)
 
 
 def _ends(name: str, endings: Any) -> bool:

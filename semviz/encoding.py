@@ -109,7 +109,8 @@ def _tokenize(model: LanguageModel, task: Task, part: Split) -> Ragged:
     # In blocks: what a tokenizer returns is many times larger than the ids that are kept of it.
     for start in range(0, len(part), _TEXTS):
         prompts = [_prompt(task, text) for text in part.texts[start : start + _TEXTS]]
-        found = tokenizer(prompts, return_attention_mask=False, return_token_type_ids=False)["input_ids"]
+        # verbose: it would warn of texts that are cut or refused below.
+        found = tokenizer(prompts, return_attention_mask=False, return_token_type_ids=False, verbose=False)["input_ids"]
         # A classification prompt must not end in <eos>, which some tokenizers add.
         rows = [_without_end(tokenizer, tokens) for tokens in found]
         for row, tokens in enumerate(rows):

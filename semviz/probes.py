@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from semviz.runs import Runs
     from semviz.tasks import Task
 
+_POOR_FIT = 0.05  # share of full finetuning's benefit
+
 
 @dataclass(frozen=True, eq=False)
 class Probes:
@@ -92,6 +94,14 @@ class Probes:
         return self.recommendation.boundary
 
     @property
+    def _doubt(self) -> str:
+        """A warning where the law does not go through the probes."""
+        if not self.law.error > _POOR_FIT:
+            return ""
+        miss = formats.percent(self.law.error)
+        return f" The law misses the probes by {miss} of the benefit, so measure this boundary before trusting it."
+
+    @property
     def message(self) -> str:
         """What to do, and how far to trust it."""
         k = self.boundary
@@ -99,7 +109,7 @@ class Probes:
         return (
             f"Train {self.scopes[k].label}: {self.recommendation.why}. The law predicts "
             f"{formats.percent(self.benefit[k])} ({formats.percent(self.low[k])} to {formats.percent(self.high[k])}) "
-            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary."
+            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary.{self._doubt}"
             if self.helps
             else f"Full finetuning did not improve the model on {self.task}, so there is no benefit to share out: "
             "try other learning rates, more epochs or more rows."

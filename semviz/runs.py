@@ -176,11 +176,11 @@ class Runs:
 
         return pareto(self)
 
-    def range_heatmap(self) -> Figure:
+    def range_heatmap(self, *, method: str = "full") -> Figure:
         """Draw the score of every contiguous range of blocks that was run, lowest against highest trained block."""
         from semviz.figures import range_heatmap
 
-        return range_heatmap(self)
+        return range_heatmap(self, method=method, n_blocks=self.runs[0].scope.n_blocks)
 
     def compare(self, reference: str = "full") -> Comparison:
         """Paired differences of all scopes against one, by its name in `table` (`"full"`, `"half"`, `"k=2"`).

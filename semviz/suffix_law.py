@@ -1,7 +1,7 @@
 """The suffix law: how much of full finetuning's benefit the top m blocks give, from a few probes.
 
 Our reading. B(m) = (1 − (m/m₀ + 1)^(−p)) / (1 − (L/m₀ + 1)^(−p)) rises from 0 at no trained block to 1 at all L of
-them, steeply at first; m₀ and p say how steeply.
+them. For p > 0 it is steep at first, at p = −1 a straight line, below that it is steep at last; m₀ says how soon.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# All shapes between a straight line (m₀ ≫ L) and a step at the first block (m₀ ≪ 1).
+# All shapes from a step at the first block (m₀ ≪ 1, p > 0) over a straight line to a step at the last (p ≪ −1).
 _M0 = np.geomspace(1e-3, 1e3, 121)
-_P = np.geomspace(0.02, 8, 61)
+_P = np.concatenate([-np.geomspace(0.02, 12, 41)[::-1], np.geomspace(0.02, 8, 61)])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 from small import tiny_llama, word_tokenizer
 
 import semviz as sv
@@ -44,3 +46,57 @@ def test_a_scope_of_another_depth(tiny):
     other = sv.load_model((tiny_llama(blocks=2), word_tokenizer()))
     with pytest.raises(ScopeError, match="4 blocks and the model has 2"):
         sv.Scope.last(tiny).modules(other)
+
+
+def test_ranges_and_suffixes(tiny):
+    assert [s.boundary for s in sv.Scope.suffixes(tiny)] == [0, 1, 2, 3]
+    ranges = sv.Scope.ranges(tiny)
+    assert len(ranges) == len(set(ranges)) == 10
+    assert all(s.is_range for s in ranges)
+    assert sum(s.is_suffix for s in ranges) == 4
+    assert not sv.Scope.of(tiny, [1, 3]).is_range
+    assert not sv.Scope.above(tiny, 2, tail=False).is_suffix
+
+
+def test_numpy_integers_are_block_numbers(tiny):
+    assert sv.Scope.of(tiny, np.array([3, 4])) == sv.Scope.half(tiny)
+    assert sv.Scope.above(tiny, np.int64(2)) == sv.Scope.half(tiny)
+
+
+def test_labels_say_what_differs_from_the_default(tiny):
+    assert sv.Scope.of(tiny, [4], tail=False).label == "block 4 of 4, norm frozen"
+    assert sv.Scope.of(tiny, [4], head=True).label == "block 4 of 4 and the head"
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_applying_a_scope_puts_everything_back(crash, tied):
+    model = sv.load_model((tiny_llama(tie_word_embeddings=tied), word_tokenizer()))
+    network = model.model
+    network.train()
+    network.model.layers[0].eval()
+    network.lm_head.requires_grad_(False)
+    kept = torch.ones_like(network.model.norm.weight)
+    network.model.norm.weight.grad = kept
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    flags, modes = [p.requires_grad for p in network.parameters()], [m.training for m in network.modules()]
+    scope = sv.Scope.of(model, [2, 4], head=True, untie=True)
+    try:
+        with scope.apply(model) as applied:
+            assert applied is network
+            free = {id(p): p.numel() for p in network.parameters() if p.requires_grad}
+            assert sum(free.values()) == scope.trainable
+            assert not network.model.layers[0].training
+            assert network.model.layers[1].training
+            for p in network.parameters():
+                p.data.add_(1.0)
+            if crash:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [p.requires_grad for p in network.parameters()] == flags
+    assert [m.training for m in network.modules()] == modes
+    assert network.model.norm.weight.grad is kept
+    assert (network.lm_head.weight is network.get_input_embeddings().weight) == tied

@@ -1,8 +1,8 @@
 """The pictures of a study: one file a picture, each a function from results to a plain Plotly figure.
 
-Every function here takes what `semviz.trace`, `Trace.gain`, `Trace.by` and `semviz.sweep` return and gives back a
-`plotly.graph_objects.Figure` of a fixed height, in the light theme. `dark` gives the same figure in the dark one,
-`show` displays a figure with semviz's settings (no upload button). Nothing here imports torch.
+Every function here takes what `semviz.trace`, `Trace.gain`, `Trace.by`, `semviz.sweep` and `semviz.probe` return and
+gives back a `plotly.graph_objects.Figure` of a fixed height, in the light theme. `dark` gives the same figure in the
+dark one, `show` displays a figure with semviz's settings (no upload button). Nothing here imports torch.
 """
 
 from semviz.figures.agreement import agreement

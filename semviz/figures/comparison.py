@@ -19,7 +19,7 @@ MAX_ROWS = 40
 _ROW = 32
 _LETTER = 6.9
 """Width of a letter of a row's name in pixels."""
-_NAME_WIDTH = 24
+_NAME_WIDTH = 28
 _VERDICTS = {
     "better": ("triangle-up", style.LIGHT.group1),
     "worse": ("triangle-down", style.LIGHT.group2),

@@ -96,7 +96,7 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
             _said(best, runs, is_loss=is_loss),
             _overlap(best, found, is_loss=is_loss),
             f"Grey cells with a cross were not run ({gone} of {blocks * (blocks + 1) // 2})." if gone else "",
-            f"Not shown: {doubles} more scopes of the same blocks (other norm or head)." if doubles else "",
+            f"Not shown: scopes of the same blocks with another norm or head ({doubles})." if doubles else "",
         ],
         body=body,
         left=62,

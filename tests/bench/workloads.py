@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
 
 import semviz as sv
 from semviz.encoding import NO_TARGET, Encoded
@@ -31,6 +32,18 @@ def stories() -> sv.LanguageModel:
 def gpt2_small() -> sv.LanguageModel:
     """GPT-2 small's shape with random weights."""
     return _random(GPT2Config(), "random GPT-2 small")
+
+
+def gpt2_small_on_stories() -> tuple[sv.LanguageModel, sv.Task]:
+    """GPT-2 small's shape with random weights, reading real stories through the tokenizer of stories260K."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(GPT2Config()).eval()
+    model.name_or_path = "random GPT-2 small"
+    tokenizer = AutoTokenizer.from_pretrained(REAL / "stories260K-llama")
+    lines = (REAL / "tinystories_text" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines[:60]]
+    task = sv.Task.from_texts(texts[:48], test=texts[48:], max_tokens=64, name="stories")
+    return sv.load_model((model, tokenizer)), task
 
 
 def llama_1b() -> sv.LanguageModel:

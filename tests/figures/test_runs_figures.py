@@ -319,7 +319,7 @@ def test_scopes_with_gaps_and_other_methods_are_no_cells():
     both = replace(runs, frame=pd.concat([gap, other, runs.frame, runs.frame.iloc[[0]].assign(accuracy=0.97)]))
     figure = range_heatmap(both)
     assert _named(figure, "score")[0].zmax < 0.9
-    assert "Not shown: 1 more scopes of the same blocks" in _notes(figure)
+    assert "same blocks with another norm or head (1)" in _notes(figure)
     lora = range_heatmap(both, method="lora")
     assert _named(lora, "score")[0].z[0][0] == 0.98
     assert "(lora)" in lora.layout.title.text

@@ -1,0 +1,184 @@
+"""What a finetune costs, as ratios measured in one run.
+
+    python tests/bench/bench_finetune.py                  # everything that this machine can run
+    python tests/bench/bench_finetune.py cached overhead  # some of it
+
+Prints a Markdown table a section, and at the end one line of JSON with every number. Run it alone on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import time
+from datetime import date
+
+import torch
+import workloads
+from pairs import load
+from transformers import get_cosine_schedule_with_warmup
+
+import semviz as sv
+from semviz.costs import units
+from semviz.progress import Control
+from semviz.suffix import Suffix
+from semviz.training import Recipe, fit
+from semviz.workbench import Workbench
+
+NUMBERS: dict[str, dict] = {}
+QUICK = {"epochs": 3, "progress": False, "keep_weights": True}
+
+
+def main() -> None:
+    sections = {f.__name__: f for f in (cached, sweeps, overhead, gpu)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", help=f"some of {', '.join(sections)}; all by default")
+    parser.add_argument("--repeat", type=int, default=2)
+    options = parser.parse_args()
+    workloads.threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    print(f"{date.today()}, {where}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    for name in options.sections or sections:
+        sections[name](options)
+        print(flush=True)
+    print(json.dumps(NUMBERS))
+
+
+def table(title: str, head: str, lines: list[str]) -> None:
+    columns = head.count("|") - 1
+    print(f"### {title}\n\n{head}\n{'|---' * columns}|\n" + "\n".join(lines), flush=True)
+
+
+def cached(options) -> None:
+    """Seconds of cached suffix training against full finetuning, beside what the cost table predicts; equal weights."""
+    jobs = {"demo, mood": lambda: load("mood"), "demo, dialect": lambda: load("dialect")}
+    if workloads.REAL.is_dir():
+        jobs["random GPT-2 small, stories"] = workloads.gpt2_small_on_stories
+    lines = []
+    for name, make in jobs.items():
+        lines += cached_lines(name, *make(), options.repeat)
+    head = "| model, task | k | full s | cached s | faster | predicted | reached | goal | Δ weights | goal |"
+    table("Cached suffix training, 3 epochs", head, lines)
+
+
+def cached_lines(name: str, model: sv.LanguageModel, task: sv.Task, repeat: int) -> list[str]:
+    blocks, costs = model.n_blocks, sv.estimate_costs(model, task)
+    lr = 1e-3 * 128 / model.anatomy.width
+    size = 8 if len(task.split("train")) < 200 else 32
+    options = {**QUICK, "lr": lr, "batch_size": size}
+    scopes = {k: sv.Scope.above(model, k) for k in (0, blocks // 2, 3 * blocks // 4)}
+    runs: dict[int, sv.Run] = {}
+    # In turns, so that a noisy moment hits all of them; the first turn warms up.
+    for _ in range(repeat):
+        for k, scope in scopes.items():
+            run = sv.finetune(model, task, scope, **options)
+            if k not in runs or run.seconds < runs[k].seconds:
+                runs[k] = run
+    lines = []
+    for k in list(scopes)[1:]:
+        plain = sv.finetune(model, task, scopes[k], cache=False, **options)
+        gap = max(float((value - plain.weights[key]).abs().max()) for key, value in runs[k].weights.items())
+        faster, predicted = runs[0].seconds / runs[k].seconds, 1 / costs.of(scopes[k]).share
+        lines.append(
+            f"| {name} | {k} of {blocks} | {runs[0].seconds:.1f} | {runs[k].seconds:.1f} | {faster:.2f} × | "
+            f"{predicted:.2f} × | **{faster / predicted:.0%}** | ≥ 85 % | {gap:.0e} | ≤ 1e-5 |"
+        )
+        NUMBERS[f"cached {name} k={k}"] = {"faster": faster, "predicted": predicted, "gap": gap}
+    return lines
+
+
+def sweeps(options) -> None:
+    """A sweep over every boundary, and three probes with a recommendation, against what is predicted and measured."""
+    model, task = load("mood")
+    given = {"lr": 1e-3, "epochs": 3, "progress": False}
+    sv.finetune(model, task, sv.Scope.last(model), **{**given, "epochs": 1})  # warms up
+
+    def seconds(function) -> float:
+        started = time.perf_counter()
+        function()
+        return time.perf_counter() - started
+
+    scopes = sv.Scope.suffixes(model)
+    full = seconds(lambda: sv.finetune(model, task, **given, keep_weights=False))
+    one = sum(units(scopes[0], epochs=3).values())
+    predicted = full * sum(sum(units(scope, epochs=3).values()) for scope in scopes) / one
+    swept = seconds(lambda: sv.sweep(model, task, **given))
+    answered = seconds(lambda: sv.probe(model, task, **given).recommend())
+    plain = seconds(
+        lambda: [sv.finetune(model, task, scope, **given, cache=False, keep_weights=False) for scope in scopes]
+    )
+    lines = [
+        f"| full finetuning | {full:.1f} | | | |",
+        f"| sweep, 8 boundaries | {swept:.1f} | {predicted:.1f} predicted | **{swept / predicted:.2f}** | ≤ 1.15 |",
+        f"| the same without cache | {plain:.1f} | | | |",
+        f"| sweep against without cache | {swept:.1f} | {plain:.1f} | **{swept / plain:.2f}** | about 0.8 |",
+        f"| three probes and the answer | {answered:.1f} | {plain:.1f} without cache | **{answered / plain:.0%}** | "
+        "≤ 35 % |",
+    ]
+    NUMBERS["sweeps"] = {"full": full, "sweep": swept, "predicted": predicted, "plain": plain, "probes": answered}
+    table("Sweep and answer, demo LM, mood, 3 epochs, one rate", "| what | s | against s | ratio | goal |", lines)
+
+
+def overhead(options) -> None:
+    """Trainer with semviz's callback against a bare loop of the same steps, on the demo LM."""
+    model, task = load("mood")
+    bench = Workbench(model, task, progress=False)
+    lines = []
+    for k in (0, 4, 6, 7):
+        bench.part("train", k)
+        for run in (bare, trained):
+            run(bench, k)
+        pairs = [(bare(bench, k), trained(bench, k)) for _ in range(options.repeat + 1)]
+        plain, ours = (min(column) for column in zip(*pairs, strict=True))
+        steps = math.ceil(len(bench.part("train", 0)) / 32) * 3
+        lines.append(
+            f"| {k} | {1e3 * plain / steps:.1f} | {1e3 * ours / steps:.1f} | **{ours / plain - 1:+.0%}** | ≤ 25 % |"
+        )
+        NUMBERS[f"overhead k={k}"] = {"bare": plain, "trainer": ours}
+    head = "| frozen blocks | bare loop, ms a step | Trainer, ms a step | more | goal |"
+    table("Trainer against a bare loop, demo LM, cached", head, lines)
+
+
+def bare(bench: Workbench, k: int) -> float:
+    part = bench.part("train", k)
+    suffix = Suffix(bench.model, sv.Scope.above(bench.model, k), cached=k > 0).train()
+    collate, order = bench.collator(part), torch.Generator().manual_seed(0)
+    steps = math.ceil(len(part) / 32) * 3
+    optimizer = torch.optim.AdamW(suffix.meant, lr=1e-3, weight_decay=0.0)
+    schedule = get_cosine_schedule_with_warmup(optimizer, math.ceil(0.1 * steps), steps)
+    started = time.perf_counter()
+    for _ in range(3):
+        for rows in torch.randperm(len(part), generator=order).split(32):
+            suffix(**collate(rows.tolist()))["loss"].backward()
+            torch.nn.utils.clip_grad_norm_(suffix.meant, 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    return time.perf_counter() - started
+
+
+def trained(bench: Workbench, k: int) -> float:
+    part = bench.part("train", k)
+    suffix = Suffix(bench.model, sv.Scope.above(bench.model, k), cached=k > 0)
+    recipe = Recipe("full", 1e-3, 3, 32, 0)
+    return fit(suffix, bench, part, recipe, label="bench", control=Control(), progress=False).seconds
+
+
+def gpu(options) -> None:
+    """The first two sections on a random Llama of a billion parameters in bfloat16."""
+    if not torch.cuda.is_available():
+        print("### GPU\n\nNo GPU here: not measured.")
+        return
+    model = workloads.llama_1b()
+    texts = [" ".join(f"t{(7 * i + j) % 9000 + 2}" for j in range(256)) for i in range(240)]
+    task = sv.Task.from_texts(texts[:200], test=texts[200:], name="random")
+    head = "| model, task | k | full s | cached s | faster | predicted | reached | goal | Δ weights | goal |"
+    lines = cached_lines("random Llama 1B, bfloat16", model, task, options.repeat)
+    table("Cached suffix training, 3 epochs, GPU", head, lines)
+
+
+if __name__ == "__main__":
+    main()

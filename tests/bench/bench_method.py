@@ -1,0 +1,116 @@
+"""The method's own table: what every way of choosing a boundary recommends, and what it loses.
+
+    python tests/bench/bench_method.py --store runs/method               # all pairs that are there
+    python tests/bench/bench_method.py --pairs mood trec --seeds 3
+
+Every boundary of every pair is finetuned, each at its own learning rate, and scored on test rows; what chooses sees
+training and validation rows only. Prints Markdown; finished runs are kept in the store, so a stopped table goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+import workloads
+from pairs import PAIRS, load
+
+import semviz as sv
+from semviz import formats
+from semviz.comparisons import regrets, said_regret
+from semviz.probes import fit_probes, probe_boundaries
+
+METRICS = ("semantic", "lens", "target", "virtual", "rank")
+METRIC = "semantic"  # the profile that the rules read
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", default=list(PAIRS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--store", default="runs/method")
+    options = parser.parse_args()
+    print(f"{date.today()}, {torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}\n")
+    chosen, curves, ranks = [], [], []
+    for name in options.pairs:
+        if PAIRS[name] != "demo" and not workloads.REAL.is_dir():
+            print(f"{name}: needs {workloads.REAL}, which is not there.\n")
+            continue
+        model, task = load(name)
+        runs = sv.sweep(model, task, seeds=range(options.seeds), store=Path(options.store) / name, progress=False)
+        study = Study(name, model, task, runs)
+        chosen += study.choices()
+        curves += study.curve()
+        ranks.append(study.ranks())
+    print("Measured, over seeds (95 % interval over seeds and test rows); boundary 0 is full finetuning:\n")
+    _print("| pair | k | rate | score | 95 % | benefit | profile's benefit | probes' benefit |", curves)
+    print("\nWhat each candidate recommends, and its regret (best measured − measured there):\n")
+    _print("| pair | candidate | k | score | regret | training time against full |", chosen)
+    print("\nSpearman of predicted and measured benefit over the boundaries (95 %):\n")
+    names = ["benefit", "law", "drop", "surplus", "virtual peak", "probes"]
+    _print("| pair | β, R², ν | " + " | ".join(names) + " |", ranks)
+
+
+def _print(head: str, lines: list[str]) -> None:
+    print(head + "\n" + "|---" * (head.count("|") - 1) + "|\n" + "\n".join(lines), flush=True)
+
+
+class Study:
+    """One pair: its runs, its profile, its probes (three of the runs, first seed)."""
+
+    def __init__(self, name: str, model: sv.LanguageModel, task: sv.Task, runs: sv.Runs) -> None:
+        self.name, self.runs = f"{name} ({model.name.removesuffix('-llama')})", runs
+        self.gain = sv.trace(model, task, metrics=METRICS, progress=False).gain(METRIC)
+        probed = probe_boundaries(model.n_blocks)
+        first = tuple(r for r in runs if r.seed == runs.runs[0].seed and r.scope.boundary in probed)
+        some = sv.Runs(first, zero_shot=runs.zero_shot, untrained_rows=runs.untrained_rows)
+        self.probes = fit_probes(some, sv.Scope.suffixes(model))
+        self.is_loss = runs.score == "loss"
+
+    def choices(self) -> list[str]:
+        profile = self.gain.recommend()
+        boundaries = {
+            **self.gain.candidates,
+            "profile, ε = 5 %": profile.boundary,
+            "probes, ε = 5 %": self.probes.boundary,
+            "probes, ε = 2 %": self.probes.recommend(epsilon=0.02).boundary,
+            "probes, λ = 0.1": self.probes.recommend(weight=0.1).boundary,
+        }
+        lines = []
+        for row in regrets(self.runs, boundaries).itertuples():
+            regret = said_regret(row.regret, is_loss=self.is_loss)
+            score = f"{row.score:.3f}" if self.is_loss else f"{100 * row.score:.1f} %"
+            lines.append(f"| {self.name} | {row.choice} | {row.boundary} | {score} | {regret} | {row.cost:.2f} |")
+        return lines
+
+    def curve(self) -> list[str]:
+        lines = []
+        for row in self.runs.table().to_dict("records"):
+            k = row["boundary"]
+            keys = ("loss", "loss_low", "loss_high") if self.is_loss else ("accuracy", "low", "high")
+            value, low, high = (f"{row[key]:.3f}" if self.is_loss else f"{100 * row[key]:.1f}" for key in keys)
+            predicted = f"{formats.percent(self.gain.benefit[k])} | {formats.percent(self.probes.benefit[k])}"
+            benefit = formats.percent(row["benefit"])
+            line = f"| {self.name} | {k} | {row['lr']:.2g} | {value} | {low} to {high} | {benefit} | {predicted} |"
+            lines.append(line)
+        before = f"{self.runs.zero_shot:.3f}" if self.is_loss else f"{100 * self.runs.zero_shot:.1f}"
+        return [*lines, f"| {self.name} | untrained | | {before} | | 0 % | | |"]
+
+    def ranks(self) -> str:
+        found = self.runs.agreement(self.gain, self.probes).spearman().set_index("source")
+        cells = []
+        for source in ("benefit", "law", "drop", "surplus", "virtual peak", "probes"):
+            row = found.loc[source]
+            undefined = not np.isfinite(row["rho"])
+            cells.append("–" if undefined else f"{row['rho']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
+        gain = self.gain
+        law = f"{gain.beta:.2f}, {gain.r2:.2f}, {gain.nonmonotone:.2f}" + ("" if gain.applies else ": no law")
+        return f"| {self.name} | {law} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
