@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semviz.version import __version__
 
 if TYPE_CHECKING:
+    from semviz.baselines import baseline_scopes as baseline_scopes
     from semviz.calibration import calibrate as calibrate
     from semviz.costs import estimate_costs as estimate_costs
     from semviz.differences import TraceDifference as TraceDifference
@@ -56,6 +57,7 @@ _HOMES = {
     "Task": "tasks",
     "Trace": "traces",
     "TraceDifference": "differences",
+    "baseline_scopes": "baselines",
     "calibrate": "calibration",
     "estimate_costs": "costs",
     "finetune": "finetuning",

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _ROWS_A_STEP = 8  # a step keeps the activations of all blocks
 
 
-def baselines(model: LanguageModel, task: Task, size: int, *, seed: int = 0, progress: bool = True) -> dict[str, Scope]:
+def baseline_scopes(
+    model: LanguageModel, task: Task, size: int, *, seed: int = 0, progress: bool = True
+) -> dict[str, Scope]:
     """Choose blocks in every plain way.
 
     Args:

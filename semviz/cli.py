@@ -13,6 +13,8 @@ from semviz.errors import SemvizError
 from semviz.version import __version__
 
 if TYPE_CHECKING:
+    from semviz.probes import Probes
+    from semviz.runs import Runs
     from semviz.tasks import Task
 
 
@@ -77,11 +79,23 @@ def _report(options: argparse.Namespace) -> int:
     print(f"{traced}\n{gain.message}", flush=True)
     scopes = [Scope.full(model), Scope.half(model), Scope.last(model), gain.scope()]
     runs = sweep(model, task, scopes, seeds=range(options.seeds), epochs=options.epochs, gain=gain, store=options.store)
-    path = write_report(options.out, trace=traced, gain=gain, runs=runs)
+    probes = _probes(runs)
+    path = write_report(options.out, trace=traced, gain=gain, runs=runs, probes=probes)
     print(f"\n{for_people(runs).to_string(index=False)}\n")
     print(runs.answer())
+    if probes is not None:
+        print(f"What these runs predict of all boundaries: {probes.message}")
     print(f"The pictures are in {path}; it opens without a network.")
     return 0
+
+
+def _probes(runs: Runs) -> Probes | None:
+    """The suffix law fitted to the runs; none where a run diverged, which must not cost the report."""
+    try:
+        return runs.probes()
+    except SemvizError as error:
+        print(f"The runs predict nothing of other boundaries: {error}")
+        return None
 
 
 def _task(options: argparse.Namespace) -> Task:

@@ -233,21 +233,22 @@ def probe(
         progress=progress,
         **options,
     )
-    return fit_probes(runs, Scope.suffixes(model))
+    return fit_probes(runs)
 
 
-def fit_probes(runs: Runs, scopes: Iterable[Scope], *, seed: int = 0) -> Probes:
+def fit_probes(runs: Runs, *, seed: int = 0) -> Probes:
     """Fit the suffix law to measured suffixes of one task.
 
     Args:
         runs: Runs of at least two suffixes, one of all blocks; their validation rows count.
-        scopes: The scope above every boundary 0…L−1.
         seed: Seed of the bootstrap.
 
     Raises:
         SemvizError: If a run is missing.
     """
-    suffixes = tuple(scopes)
+    whole = runs.runs[0].scope
+    blocks = whole.n_blocks
+    suffixes = tuple(Scope(tuple(range(k + 1, blocks + 1)), blocks, whole.parts) for k in range(blocks))
     chosen = sorted((r for r in runs if r.scope.is_suffix and r.method == "full"), key=lambda r: r.scope.boundary)
     if len(chosen) < 2 or chosen[0].scope.boundary != 0:
         raise SemvizError("The suffix law needs a run of all blocks and one of fewer; pass Scope.full(model) too.")

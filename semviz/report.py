@@ -26,7 +26,7 @@ from semviz.files import replace_file
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from semviz.figures.inputs import GainLike, RunsLike
+    from semviz.figures.inputs import GainLike, ProbesLike, RunsLike
     from semviz.traces import Trace
 
 _TEMPLATE = "report.html.j2"
@@ -39,6 +39,7 @@ def write_report(
     trace: Trace,
     gain: GainLike,
     runs: RunsLike,
+    probes: ProbesLike | None = None,
     title: str | None = None,
 ) -> Path:
     """Write a study as one HTML file that opens without a network.
@@ -51,6 +52,7 @@ def write_report(
         trace: What `semviz.trace` returned.
         gain: What `Trace.gain` returned.
         runs: What `semviz.sweep` returned.
+        probes: What `semviz.probe` or `Runs.probes` returned, to show the predicted benefit of every boundary.
         title: Heading of the page; None names task and model.
 
     Returns:
@@ -64,12 +66,12 @@ def write_report(
         raise SemvizError(f"path={str(target)!r} is a folder. Pass the name of a file in it, such as 'report.html'.")
     if not target.parent.is_dir():
         raise SemvizError(f"path={str(target)!r}: the folder {str(target.parent)!r} does not exist. Make it first.")
-    page = _page(trace, gain, runs, title or f"{runs.model} on {runs.task}")
+    page = _page(trace, gain, runs, probes, title or f"{runs.model} on {runs.task}")
     # A lone surrogate in a user's text has no UTF-8; it is written as its code point.
     return replace_file(target, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _page(trace: Trace, gain: GainLike, runs: RunsLike, title: str) -> str:
+def _page(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | None, title: str) -> str:
     """Fill the template."""
     import jinja2
     from markupsafe import Markup
@@ -82,7 +84,7 @@ def _page(trace: Trace, gain: GainLike, runs: RunsLike, title: str) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string((resources.files("semviz") / _TEMPLATE).read_text(encoding="utf-8"))
-    sections = sections_of(trace, gain, runs)
+    sections = sections_of(trace, gain, runs, probes)
     figures = ",".join(f"{_quote(s.key)}:{_json(s.figure)}" for s in sections)
     return template.render(
         title=title,
@@ -93,6 +95,7 @@ def _page(trace: Trace, gain: GainLike, runs: RunsLike, title: str) -> str:
         is_loss=runs.score == "loss",
         scopes=_scopes(runs),
         advice=gain.message,
+        prediction=probes.message if probes is not None else "",
         sections={s.key: s for s in sections},
         tokens=[s for s in sections if s.key.startswith("tokens")],
         facts=_facts(trace, gain, runs),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from semviz.resampling import seeds_and_rows
 from semviz.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from plotly.graph_objects import Figure
 
@@ -215,6 +215,24 @@ class Runs:
             else:
                 boundaries[name] = choice.boundary
         return regrets(self, boundaries)
+
+    def probes(self, boundaries: Iterable[int] | None = None) -> Probes:
+        """Fit the suffix law to suffixes that were run: what `semviz.probe` would say, without another run.
+
+        Args:
+            boundaries: Which of them are the probes; 0, L/2 and L−1 by default.
+
+        Raises:
+            SemvizError: If one of them was not run.
+        """
+        from semviz.probes import fit_probes, probe_boundaries
+
+        wanted = set(probe_boundaries(self.runs[0].scope.n_blocks) if boundaries is None else boundaries)
+        found = {r.scope.boundary: r for r in reversed(self.runs) if r.scope.is_suffix and r.method == "full"}
+        missing = sorted(wanted - set(found))
+        if missing:
+            raise SemvizError(f"Boundaries {missing} were not run; pass boundaries= of these: {sorted(found)}.")
+        return fit_probes(replace(self, runs=tuple(found[k] for k in sorted(wanted))))
 
     def agreement(self, gain: Gain | None = None, probes: Probes | None = None) -> Agreement:
         """Predicted against measured benefit at every suffix that was run, with Spearman's rank correlation.

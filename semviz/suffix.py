@@ -67,8 +67,10 @@ class Suffix(nn.Module):
         self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
         modules = [self.network.get_submodule(name) for name in module_names(model, scope)] if own_weights else []
         self.meant = list({id(p): p for module in modules for p in module.parameters()}.values())
-        self.head = _Picked(self.network.get_output_embeddings())
-        self.network.set_output_embeddings(self.head)
+        # By name, since not every model can have its output embeddings set.
+        parent, _, leaf = model.parts.names.head.rpartition(".")
+        self.head = _Picked(self.network.get_submodule(model.parts.names.head))
+        setattr(self.network.get_submodule(parent), leaf, self.head)
         self._half = model.model.dtype if model.model.dtype in HALF else None
         # A new module is in training mode: the frozen part must not be.
         self.train(False)

@@ -13,7 +13,7 @@ from small import plain_text, tiny_llama, word_tokenizer
 import semviz as sv
 from semviz.anatomy import Anatomy
 from semviz.baselines import (
-    baselines,
+    baseline_scopes,
     gradient_blocks,
     gradient_scores,
     random_blocks,
@@ -231,7 +231,7 @@ def everything(model):
 def test_nothing_of_the_users_is_changed(tiny, mood):
     unusual(tiny)
     before = everything(tiny)
-    found = baselines(tiny, mood, 2, **QUIET)
+    found = baseline_scopes(tiny, mood, 2, **QUIET)
     assert everything(tiny) == before
     assert len(found["gradient"].blocks) == 2
 
@@ -269,7 +269,7 @@ def test_models_in_bfloat16_score_as_their_weights_in_float32(name, stories):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_every_baseline_trains_as_many_blocks_as_asked(tiny, mood, size):
-    found = baselines(tiny, mood, size, seed=3, **QUIET)
+    found = baseline_scopes(tiny, mood, size, seed=3, **QUIET)
     assert {name: len(scope.blocks) for name, scope in found.items()} == {
         **dict.fromkeys(("random", "spectrum", "gradient", "top"), size),
         "half": 2,
@@ -287,7 +287,7 @@ def test_sizes_that_no_model_has(tiny, mood, size):
         lambda: random_blocks(tiny, size),
         lambda: spectrum_blocks(tiny, size, **QUIET),
         lambda: gradient_blocks(tiny, mood, size, **QUIET),
-        lambda: baselines(tiny, mood, size, **QUIET),
+        lambda: baseline_scopes(tiny, mood, size, **QUIET),
     ):
         with pytest.raises(ScopeError, match="pass how many of the blocks train, a whole number from 1 to 4"):
             choose()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from semviz.figures import twins
+from semviz.figures.benefit import benefit_curve
 from semviz.figures.gain import gain as gain_figure
-from semviz.figures.inputs import GainLike, RunsLike
+from semviz.figures.inputs import GainLike, ProbesLike, RunsLike
 from semviz.figures.pareto import pareto
 from semviz.figures.plane import samples_with_routes
 from semviz.figures.profile import profile
@@ -37,7 +38,7 @@ class Section:
         return f"{self.heading}. {self.sentence} The table below holds the numbers."
 
 
-def sections_of(trace: Trace, gain: GainLike, runs: RunsLike) -> list[Section]:
+def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | None = None) -> list[Section]:
     """Draw every picture of a study, in reading order: what was measured, why, and on what."""
     k, metric = gain.boundary, gain.metric
     made = [
@@ -65,6 +66,17 @@ def sections_of(trace: Trace, gain: GainLike, runs: RunsLike) -> list[Section]:
             twins.profile_twin(trace),
         ),
     ]
+    if probes is not None:
+        made.append(
+            Section(
+                "benefit",
+                "What the other boundaries would give",
+                "Three of the runs fit a law for the share of full finetuning’s benefit that the upper blocks give: "
+                "read off how many blocks can be frozen before the line falls.",
+                benefit_curve(probes, runs=runs),
+                twins.benefit_twin(probes),
+            )
+        )
     for number, sample in enumerate(_samples(trace)):
         made.append(
             Section(

@@ -9,7 +9,7 @@ import numpy as np
 from semviz import formats
 from semviz.deviations import Deviations
 from semviz.figures import heatmap, style
-from semviz.figures.inputs import Floats, GainLike, RunsLike, with_unit
+from semviz.figures.inputs import Floats, GainLike, ProbesLike, RunsLike, with_unit
 from semviz.figures.plane import route_of
 from semviz.figures.samples import natural, per_sample
 from semviz.figures.scores import front, points_of, score_text
@@ -126,6 +126,21 @@ def pareto_twin(runs: RunsLike) -> Twin:
     ]
     columns = ["scope", "trainable parameters", "loss (nats per token)" if is_loss else "accuracy", "95 % interval"]
     return Twin("score of each scope", [*columns, "on the Pareto front"], cells)
+
+
+def benefit_twin(probes: ProbesLike) -> Twin:
+    """Return the predicted benefit of every boundary, with the measured probes."""
+    measured = dict(zip(probes.points["boundary"], probes.points["benefit"], strict=True))
+    cells = [
+        [
+            str(k),
+            formats.percent(float(probes.benefit[k])),
+            f"{formats.percent(float(probes.low[k]))} to {formats.percent(float(probes.high[k]))}",
+            formats.percent(measured.get(k)),
+        ]
+        for k in range(probes.n_blocks + 1)
+    ]
+    return Twin("share of full finetuning’s benefit", ["frozen blocks", "predicted", "95 % interval", "probe"], cells)
 
 
 def _gain_of(gain: GainLike, layer: int) -> str:

@@ -22,7 +22,6 @@ from pairs import PAIRS, load
 import semviz as sv
 from semviz import formats
 from semviz.comparisons import regrets, said_regret
-from semviz.probes import fit_probes, probe_boundaries
 
 METRICS = ("semantic", "lens", "target", "virtual", "rank")
 METRIC = "semantic"  # the profile that the rules read
@@ -65,10 +64,7 @@ class Study:
     def __init__(self, name: str, model: sv.LanguageModel, task: sv.Task, runs: sv.Runs) -> None:
         self.name, self.runs = f"{name} ({model.name.removesuffix('-llama')})", runs
         self.gain = sv.trace(model, task, metrics=METRICS, progress=False).gain(METRIC)
-        probed = probe_boundaries(model.n_blocks)
-        first = tuple(r for r in runs if r.seed == runs.runs[0].seed and r.scope.boundary in probed)
-        some = sv.Runs(first, zero_shot=runs.zero_shot, untrained_rows=runs.untrained_rows)
-        self.probes = fit_probes(some, sv.Scope.suffixes(model))
+        self.probes = runs.probes()
         self.is_loss = runs.score == "loss"
 
     def choices(self) -> list[str]:
