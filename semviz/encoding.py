@@ -140,8 +140,8 @@ def _without_end(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int
 def _cut(tokenizer: PreTrainedTokenizerBase, task: Task, text: str, excess: int, limit: int) -> list[int]:
     """Shorten the text, not the prompt around it, until the whole fits."""
     if task.prompt == "{text}":
-        return _without_end(tokenizer, tokenizer(text)["input_ids"])[:limit]
-    kept = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return _without_end(tokenizer, tokenizer(text, verbose=False)["input_ids"])[:limit]
+    kept = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     while len(kept) > excess > 0:
         kept = kept[:-excess]
         ids = _without_end(tokenizer, tokenizer(_prompt(task, tokenizer.decode(kept)))["input_ids"])

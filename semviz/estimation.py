@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 def estimate_gain(
-    trace: Trace, metric: str | None = None, *, rule: str = "law", beta: float | None = None, seed: int = 0
+    trace: Trace, metric: str | None = None, *, rule: str = "surplus", beta: float | None = None, seed: int = 0
 ) -> Gain:
     """Turn a trace's profile into gains of layers and a boundary (SALF-style, our reading).
 
     Args:
         trace: A trace with at least one loss-like metric.
         metric: Loss-like metric to read; the trace's first by default.
-        rule: `"law"` (largest gain), `"drop"` (largest plain drop), `"surplus"` (depth surplus) or `"virtual peak"`.
+        rule: `"surplus"` (depth surplus, the boundary of least predicted deviation), `"law"` (largest gain), `"drop"`
+            (largest plain drop) or `"virtual peak"`. The default is the rule that lost least against measured
+            boundaries (tests/bench/README.md); it is cautious, and freezes little.
         beta: β of the law; fitted by default.
         seed: Seed of the bootstrap.
 

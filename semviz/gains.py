@@ -1,8 +1,9 @@
 """`Gain`: from deviations of spaces to gains of layers, and from gains to a boundary.
 
 SALF-style, our reading: the paper's formulas are not public. At fixed width a scaling law N ∝ depth gives
-D(n) = c·n^(−α). With β = 1/α the transform y_β(D) = (D^(−β) − 1)/β (β → 0: −ln D) is a straight line in depth, the gain
-of layer ℓ is y_β(D_ℓ) − y_β(D_{ℓ−1}), and the layer of the largest gain is frozen together with all below it.
+D(n) = c·n^(−α). With β = 1/α the transform y_β(D) = (D^(−β) − 1)/β (β → 0: −ln D) is a straight line in depth, and the
+gain of layer ℓ is y_β(D_ℓ) − y_β(D_{ℓ−1}). Read literally, the layer of the largest gain is frozen together with all
+below it (rule `law`); measured, the depth surplus loses less, so it is the default.
 """
 
 from __future__ import annotations
@@ -156,6 +157,8 @@ class Gain:
         """What to do, and how far to trust it."""
         metric, k = self.facts, self.boundary
         advice = f"Freeze {_blocks(1, k)}, train {_blocks(k + 1, self.n_blocks)} ({self.rule} rule, {metric.title})."
+        if self.rule != "law":
+            advice += f" The layer of the largest gain is {self.candidates['law']}."
         if self.flat:
             return f"{advice} The profile is flat, so it carries no information here: compare measured runs instead."
         if not self.applies:

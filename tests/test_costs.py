@@ -222,7 +222,7 @@ def test_blocks_of_different_size_are_told_apart():
     assert max(flops) > 2 * min(flops)
     for block, found in zip(model.anatomy.blocks, flops, strict=True):
         matrices = 2 * sum(p.numel() for p in block.parameters() if p.ndim == 2)
-        assert matrices <= found <= 1.2 * matrices
+        assert matrices <= found <= 1.5 * matrices
 
 
 def test_activations_are_those_that_the_backward_pass_reads():

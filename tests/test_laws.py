@@ -132,7 +132,7 @@ def test_nonmonotone_is_the_share_of_movement_the_wrong_way():
 
 
 def test_gain_of_a_clear_profile():
-    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2], noise=0.05).gain()
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2], noise=0.05).gain(rule="law")
     assert gain.boundary == 4
     assert gain.applies
     assert gain.chosen_share[4] == 1

@@ -177,10 +177,6 @@ def hits(share, n=200):
     return np.arange(n) < round(share * n)
 
 
-def suffixes(blocks=8):
-    return [above(k, blocks) for k in range(blocks)]
-
-
 def made_probes(validation, *, untrained=0.2, blocks=8, score="accuracy", seed=0, **options):
     """Probes from scores of validation rows by boundary; test rows say the opposite."""
     rows = {k: hits(value) if np.isscalar(value) else value for k, value in validation.items()}
@@ -193,7 +189,7 @@ def made_probes(validation, *, untrained=0.2, blocks=8, score="accuracy", seed=0
         zero_shot=0.9,
         untrained_rows=tuple(np.asarray(start, dtype=float).tolist()),
     )
-    return fit_probes(runs, suffixes(blocks), seed=seed)
+    return fit_probes(runs, seed=seed)
 
 
 def test_shares_of_the_improvement_by_hand():
@@ -239,7 +235,7 @@ def test_other_scopes_and_methods_are_left_out():
         made_run(above(4, 8, tail=False), hits(0.1)),
     )
     runs = made_runs(*others, *alone.runs, untrained_rows=alone.runs.untrained_rows)
-    assert fit_probes(runs, suffixes()).frame().equals(alone.frame())
+    assert fit_probes(runs).frame().equals(alone.frame())
 
 
 def test_the_interval_of_a_probe_is_that_of_a_ratio_of_means():
@@ -286,7 +282,8 @@ def test_the_interval_mostly_holds_the_benefit_of_endless_rows():
 def test_numbers_are_the_same_every_time():
     rng = np.random.default_rng(4)
     rows = {k: rng.random(80) < share for k, share in ((0, 0.9), (4, 0.75), (7, 0.5))}
-    first, again, other = (made_probes(rows, seed=seed) for seed in (0, 0, 1))
+    start = rng.random(80) < 0.2
+    first, again, other = (made_probes(rows, untrained=start, seed=seed) for seed in (0, 0, 1))
     assert first.frame().equals(again.frame())
     assert not first.frame()["low"].equals(other.frame()["low"])
     assert first.frame()["predicted"].equals(other.frame()["predicted"])
@@ -300,6 +297,56 @@ def test_resamples_in_which_full_finetuning_does_not_help_are_left_out():
     assert 500 < len(probes.drawn) < 1000
     assert np.isfinite(probes.drawn).all()
     assert np.isfinite([probes.low, probes.high]).all()
+
+
+# Probes out of runs that are there
+
+
+def swept(scores=(0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4), *, seeds=1):
+    runs = [
+        made_run(above(k, 8), hits(1 - value), validation_rows=hits(value + 0.05 * seed), seed=seed)
+        for k, value in enumerate(scores)
+        for seed in range(seeds)
+    ]
+    return made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float)))
+
+
+def test_a_sweep_says_what_probes_would_have_said():
+    alone = made_probes({0: 0.9, 4: 0.7, 7: 0.4})
+    found = swept().probes()
+    assert found.frame().equals(alone.frame())
+    assert [run.scope.boundary for run in found.runs] == [0, 4, 7]
+    assert found.message == alone.message
+
+
+def test_any_boundaries_of_a_sweep_can_be_the_probes():
+    assert swept().probes([6, 0, 2]).points["boundary"].tolist() == [0, 2, 6]
+    points = swept().probes(range(8)).points
+    assert points["benefit"].tolist() == pytest.approx(
+        [1, 0.65 / 0.7, 0.6 / 0.7, 0.55 / 0.7, 5 / 7, 4 / 7, 3 / 7, 2 / 7]
+    )
+
+
+def test_the_first_seed_of_a_sweep_is_the_probe():
+    assert swept(seeds=3).probes().frame().equals(swept().probes().frame())
+
+
+def test_diverged_runs_that_are_no_probes_do_not_matter():
+    bad = made_run(above(2, 8), hits(0.1), validation_rows=(), diverged=True)
+    runs = swept()
+    others = [run for run in runs if run.scope.boundary != 2]
+    with_bad = made_runs(bad, *others, untrained_rows=runs.untrained_rows)
+    assert with_bad.probes().frame().equals(runs.probes().frame())
+
+
+def test_probes_that_a_sweep_did_not_run():
+    runs = made_runs(*(run for run in swept() if run.scope.boundary in (0, 3, 5)))
+    with pytest.raises(SemvizError, match=r"Boundaries \[4, 7\] were not run; pass boundaries= of these: \[0, 3, 5\]"):
+        runs.probes()
+    with pytest.raises(SemvizError, match=r"Boundaries \[9\] were not run"):
+        runs.probes([0, 9])
+    with pytest.raises(SemvizError, match="all blocks"):
+        runs.probes([3, 5])
 
 
 # What probes recommend
@@ -418,20 +465,20 @@ def test_diverged_probes_are_named():
     bad = made_run(above(4, 8), hits(0.5), validation_rows=(), diverged=True)
     runs = made_runs(*good, bad, untrained_rows=tuple(hits(0.2).astype(float)))
     with pytest.raises(SemvizError, match=r"boundaries \[4\] diverged; pass a smaller lr"):
-        fit_probes(runs, suffixes())
+        fit_probes(runs)
 
 
 @pytest.mark.parametrize("ks", [(4, 7), (0,), (7,)])
 def test_a_run_is_missing(ks):
     with pytest.raises(SemvizError, match=r"run of all blocks and one of fewer; pass Scope\.full"):
-        made_probes({k: 0.8 for k in ks})
+        made_probes(dict.fromkeys(ks, 0.8))
 
 
 @pytest.mark.xfail(strict=True, reason="fit_probes: a second run of all blocks passes for one of fewer")
 def test_two_seeds_of_full_finetuning_are_no_two_probes():
     runs = [made_run(above(0, 8), hits(0.9), seed=seed) for seed in (0, 1)]
     with pytest.raises(SemvizError, match="one of fewer"):
-        fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float))), suffixes())
+        fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float))))
 
 
 @pytest.mark.xfail(strict=True, reason="fit_probes: the first seed of all blocks is the whole, and frame() fails")
@@ -440,7 +487,7 @@ def test_probes_of_several_seeds_are_averaged():
     runs = [
         made_run(above(k, 8), hits(share), seed=seed) for k, pair in shares.items() for seed, share in enumerate(pair)
     ]
-    probes = fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float))), suffixes())
+    probes = fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float))))
     measured = probes.frame()["measured"].dropna().to_dict()
     assert measured == pytest.approx({0: 1, 4: 0.55 / 0.65, 7: 0.3 / 0.65})
 
@@ -449,13 +496,7 @@ def test_probes_of_several_seeds_are_averaged():
 def test_runs_that_do_not_know_where_they_began():
     runs = made_runs(*(made_run(above(k, 8), hits(0.9 - 0.05 * k)) for k in (0, 4, 7)))
     with pytest.raises(SemvizError, match="untrained"):
-        fit_probes(runs, suffixes())
-
-
-@pytest.mark.xfail(strict=True, reason="fit_probes: scopes of another depth stretch the law over it")
-def test_scopes_of_another_depth_are_refused():
-    with pytest.raises(SemvizError, match="blocks"):
-        fit_probes(made_probes({0: 0.9, 4: 0.8, 7: 0.5}).runs, suffixes(12))
+        fit_probes(runs)
 
 
 # On the tiny model
@@ -486,18 +527,19 @@ def test_probes_end_to_end(tiny, mood, tmp_path, monkeypatch):
         return real(*args, **options)
 
     monkeypatch.setattr("semviz.sweeps.finetune", watched)
-    swept = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
+    whole = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
     assert trained == [1]
-    assert [swept.runs[k].key for k in (0, 2, 3)] == [run.key for run in probes.runs]
-    assert [swept.runs[k].rows for k in (0, 2, 3)] == [run.rows for run in probes.runs]
+    assert [whole.runs[k].key for k in (0, 2, 3)] == [run.key for run in probes.runs]
+    assert [whole.runs[k].rows for k in (0, 2, 3)] == [run.rows for run in probes.runs]
     # And the other way round: a sweep leaves nothing to probe.
     trained.clear()
     assert sv.probe(tiny, mood, store=tmp_path, **QUICK).frame().equals(probes.frame())
     assert sv.probe(tiny, mood, boundaries=(0, 1), store=tmp_path, **QUICK).points["boundary"].tolist() == [0, 1]
     assert trained == []
-    ranks = swept.agreement(probes=probes).spearman()
+    assert whole.probes().frame().equals(probes.frame())
+    ranks = whole.agreement(probes=probes).spearman()
     assert ranks["source"].tolist() == ["probes"]
-    assert swept.regret(probes=probes).set_index("choice").loc["probes", "boundary"] == probes.boundary
+    assert whole.regret(probes=probes).set_index("choice").loc["probes", "boundary"] == probes.boundary
 
 
 def test_probes_with_rates_of_their_own_leave_nothing_to_a_later_sweep(tiny, mood, tmp_path, monkeypatch):
@@ -508,8 +550,9 @@ def test_probes_with_rates_of_their_own_leave_nothing_to_a_later_sweep(tiny, moo
     sv.sweep(tiny, mood, [Scope.last(tiny), Scope.full(tiny)], **options)
 
 
-def test_probes_of_next_tokens_are_shares_of_nats(tiny, stories):
-    probes = sv.probe(tiny, stories, boundaries=(0, 2), **{**QUICK, "epochs": 3})
+def test_probes_of_next_tokens_are_shares_of_nats(tiny):
+    stories = sv.Task.from_texts(["the dog saw the cat and ran"[: 12 + i % 16] for i in range(40)], name="one story")
+    probes = sv.probe(tiny, stories, boundaries=(0, 2), **QUICK)
     full, half = (np.mean(probes.runs.untrained_rows) - np.mean(run.validation_rows) for run in probes.runs)
     assert probes.runs.score == "loss"
     assert full > 0

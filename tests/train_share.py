@@ -85,9 +85,10 @@ def swept(store: Path, finetunes: list) -> list[dict]:
     real = sweeps.finetune
     sweeps.finetune = lambda *a, **k: (finetunes.append(1), real(*a, **k))[1]
     try:
-        runs = sv.sweep(
-            load(), labelled(), epochs=1, batch_size=BATCH, keep_weights=True, store=store, progress=False
-        )
+        model = load()
+        scopes = [sv.Scope.full(model), sv.Scope.last(model)]
+        given = {"epochs": 1, "batch_size": BATCH, "keep_weights": True, "progress": False}
+        runs = sv.sweep(model, labelled(), scopes, store=store, **given)
     finally:
         sweeps.finetune = real
     return [kept(run) for run in runs]
