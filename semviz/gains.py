@@ -18,7 +18,7 @@ import pandas as pd
 from semviz import formats
 from semviz.errors import ScopeError, SemvizError
 from semviz.facts import MetricFacts
-from semviz.laws import BENEFIT, Array, Law
+from semviz.laws import BENEFIT, EPSILON, Array, Law
 from semviz.parts import Parts
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Gain:
         """
         return {BENEFIT: self.benefit, **self.scales}
 
-    def recommend(self, *, epsilon: float = 0.05, weight: float | None = None, epochs: float = 3) -> Recommendation:
+    def recommend(self, *, epsilon: float = EPSILON, weight: float | None = None, epochs: float = 3) -> Recommendation:
         """A boundary from the profile alone.
 
         Where the law applies: the largest k whose predicted benefit keeps 1 − ε of full finetuning's, or the largest

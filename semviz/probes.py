@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from semviz import formats
 from semviz.costs import units
 from semviz.errors import SemvizError
-from semviz.recommendations import EPSILON, Array, Recommendation, check_terms, choose_boundary, reason
+from semviz.laws import EPSILON, Array
+from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason
 from semviz.resampling import RESAMPLES, interval
 from semviz.scopes import Scope
 from semviz.suffix_law import SuffixLaw, fit_suffix_law

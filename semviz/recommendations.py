@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from semviz import formats
 from semviz.errors import SemvizError
+from semviz.laws import EPSILON
 
 if TYPE_CHECKING:
     from semviz.models import LanguageModel
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from semviz.tasks import Task
 
 Array = NDArray[np.float64]
-EPSILON = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def check_terms(epsilon: float, weight: float | None) -> None:
         SemvizError: If ε lies outside [0, 1), or λ is negative.
     """
     if not 0 <= epsilon < 1:
-        raise SemvizError(f"epsilon={epsilon}; pass the share of the benefit that may be given up, such as 0.05.")
+        raise SemvizError(f"epsilon={epsilon}; pass the share of the benefit that may be given up, such as 0.02.")
     if weight is not None and not (np.isfinite(weight) and weight >= 0):
         raise SemvizError(f"weight={weight}; pass how much benefit full finetuning's cost is worth, such as 0.1.")
 
