@@ -85,7 +85,10 @@ def agree(runs: Runs, predictions: Mapping[str, Array], *, units: Mapping[str, s
     ks = sorted(groups)
     better = -1.0 if runs.score == "loss" else 1.0
     rng = np.random.default_rng(seed)
-    drawn = np.stack([_draws([np.asarray(run.rows) for run in groups[k]], rng) for k in ks], axis=1)
+    scores = [np.asarray([run.rows for run in groups[k]]) for k in ks]
+    if len({rows.shape[1] for rows in scores}) > 1:
+        raise SemvizError("The runs were scored on different test rows; run them in one sweep.")
+    drawn = _draws(scores, rng)
     gained = better * (drawn - runs.zero_shot)
     if gained[0, 0] <= 0:
         raise SemvizError("Full finetuning did not improve the model, so there is no benefit to share out.")
@@ -93,7 +96,13 @@ def agree(runs: Runs, predictions: Mapping[str, Array], *, units: Mapping[str, s
         benefits = np.where(gained[:, :1] > 0, gained / gained[:, :1], np.nan)
     low, high = interval(benefits[1:])
     rows, ranks = [], []
+    blocks = runs.runs[0].scope.n_blocks
     for source, curve in predictions.items():
+        if len(curve) != blocks + 1:
+            raise SemvizError(
+                f"{source} predicts {len(curve)} boundaries and the runs are of {blocks} blocks; pass evidence of the "
+                "same model."
+            )
         predicted = np.asarray(curve, dtype=float)[ks]
         for i, k in enumerate(ks):
             row = {"source": source, "boundary": k, "predicted": predicted[i], "measured": benefits[0, i]}
@@ -105,14 +114,16 @@ def agree(runs: Runs, predictions: Mapping[str, Array], *, units: Mapping[str, s
     return Agreement(runs.task, runs.model, pd.DataFrame(rows), pd.DataFrame(ranks))
 
 
-def _draws(rows: list[Array], rng: np.random.Generator) -> Array:
-    """The mean over seeds and rows, and resamples of it over both, shape (B + 1,)."""
-    scores = np.asarray(rows)
-    seeds, n = scores.shape
-    means = [scores.mean()]
+def _draws(scores: list[Array], rng: np.random.Generator) -> Array:
+    """Mean score of each boundary over seeds and rows, and resamples of it over both, shape (B + 1, boundaries).
+
+    All boundaries share the rows of a resample, since a row that is hard is hard for all of them.
+    """
+    n = scores[0].shape[1]
+    means = [[rows.mean() for rows in scores]]
     for _ in range(RESAMPLES):
-        chosen = scores[rng.integers(seeds, size=seeds)].mean(0)
-        means.append(chosen[rng.integers(n, size=n)].mean())
+        chosen = rng.integers(n, size=n)
+        means.append([rows[rng.integers(len(rows), size=len(rows))].mean(0)[chosen].mean() for rows in scores])
     return np.asarray(means)
 
 

@@ -36,7 +36,7 @@ class Anatomy:
         block_names: Dotted module names of blocks 1…L.
         tail: Modules between the last block and the head, in calling order.
         head: The output projection, weight of shape (V, d').
-        tuple_output: Whether blocks return a tuple or list whose first item is the state.
+        outputs: How many items blocks return, the state first; 0 where they return the state itself.
         entry_scale: Factor on a state before it enters the tail.
         scale: Factor on the head's output.
         softcap: Bound of the logits, `softcap · tanh(logits / softcap)`, or None.
@@ -48,7 +48,7 @@ class Anatomy:
     block_names: tuple[str, ...]
     tail: tuple[nn.Module, ...]
     head: nn.Module
-    tuple_output: bool
+    outputs: int
     entry_scale: float = 1.0
     scale: float = 1.0
     softcap: float | None = None
@@ -194,7 +194,7 @@ def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatom
         ids = probe_ids(min(len(head.weight), len(embeddings.weight)), execution_device(embeddings))
         seen = observe(given, model, names, head, ids)
         body = find_body(model, names, embeddings, seen)
-        return _proven(Anatomy(model, body, names, seen.tail, head, seen.tuple_output, seen.entry_scale), seen)
+        return _proven(Anatomy(model, body, names, seen.tail, head, seen.outputs, seen.entry_scale), seen)
 
 
 def _head(model: PreTrainedModel) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,37 +33,44 @@ def refusal(bench: Workbench, suffix: Suffix, part: Part) -> str:
     batch = bench.collator(part)(list(range(min(_ROWS, len(part)))))
     batch = {key: value.to(model.device) for key, value in batch.items()}
     suffix.to(model.device).eval()
-    entered: list[dict[str, Tensor]] = []
+    entered: list[_Inputs] = []
     first = part.cache.boundary if part.cache else 0
     own_block, kept_block = model.anatomy.blocks[first], suffix.trained[0]
+    with torch.no_grad(), _noting(own_block, entered), evaluating(model.model):
+        own = model.anatomy.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        ).logits[batch["labels"] != NO_TARGET]
+    said = ""
     try:
-        with torch.no_grad(), _inputs(own_block, entered), evaluating(model.model):
-            own = model.anatomy.model(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-            ).logits[batch["labels"] != NO_TARGET]
-        with torch.no_grad(), _inputs(kept_block, entered):
+        with torch.no_grad(), _noting(kept_block, entered):
             cached = suffix(**batch)["logits"]
     except Exception as error:  # whatever a model's own code does without its lower blocks
-        return f"The prefix was not cached: without its lower blocks the model fails ({_said(error)})."
-    gap = float((cached - own.float()).abs().max() / own.abs().max().clamp_min(1e-6))
-    if gap <= _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF):
-        return ""
-    said = f"The cached prefix changes the logits by {gap:.1g} of their size, so it was not used"
-    carried = [name for name, value in entered[0].items() if not _same(value, entered[1].get(name))]
-    if carried:
-        return f"{said}: block {first + 1} also takes {', '.join(carried)} from below, not one state alone."
-    return f"{said}."
+        said = f"without its lower blocks the model fails ({_first_line(error)})"
+    else:
+        gap = float((cached - own.float()).abs().max() / own.abs().max().clamp_min(1e-6))
+        if gap <= _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF):
+            return ""
+        said = f"it changes the logits by {gap:.1g} of their size"
+    if len(entered) == 2:
+        carried = [name for name, value in entered[0].items() if not _same(value, entered[1].get(name, []))]
+        if carried:
+            said = f"block {first + 1} also takes {', '.join(carried)} from below, not one state alone"
+    return f"The cached prefix was not used: {said}."
+
+
+_Inputs = dict[str, list[Tensor]]
 
 
 @contextmanager
-def _inputs(block: nn.Module, entered: list[dict[str, Tensor]]) -> Iterator[None]:
-    """Note the tensors that a block is called with, beside the state."""
+def _noting(block: nn.Module, entered: list[_Inputs]) -> Iterator[None]:
+    """Note the tensors that a block is called with, beside the state, by the names of its arguments."""
+    names = [p.name for p in signature(block.forward).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
 
     def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        beside = {f"argument {i}": value for i, value in enumerate(args[1:], start=2)}
-        beside |= {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        flat = {name: item for name, value in beside.items() for item in _tensors(value)[:1]}
-        entered.append(flat)
+        beside = dict(zip(names[1:], args[1:], strict=False)) | kwargs
+        beside.pop("hidden_states", None)
+        # Copies of the lists, since blocks may add to what they are given.
+        entered.append({name: _tensors(value) for name, value in beside.items()})
 
     handle = block.register_forward_pre_hook(note, with_kwargs=True)
     try:
@@ -72,14 +80,21 @@ def _inputs(block: nn.Module, entered: list[dict[str, Tensor]]) -> Iterator[None
 
 
 def _tensors(value: Any) -> list[Tensor]:
+    """All tensors in nested lists and dictionaries."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
     if isinstance(value, tuple | list):
         return [item for part in value for item in _tensors(part)]
     return [value] if isinstance(value, Tensor) else []
 
 
-def _same(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and one.shape == other.shape and torch.allclose(one.float(), other.float(), equal_nan=True)
+def _same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return len(one) == len(other) and all(
+        a.shape == b.shape and torch.allclose(a.float(), b.float(), equal_nan=True)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:120]}" if text else type(error).__name__

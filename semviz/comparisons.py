@@ -75,7 +75,8 @@ def compare(runs: Runs, reference: str) -> Comparison:
     """
     groups = runs.groups()
     names = {key: runs.name_of(group[0]) for key, group in groups.items()}
-    found = [key for key, name in names.items() if reference in (name, *name.split(" = "))]
+    # "half = last, lora" is half, lora and last, lora: the method belongs to each of the names.
+    found = [key for key, name in names.items() if reference in (name, *_parts(name, method=key[1]))]
     if not found:
         raise SemvizError(f"reference={reference!r} was not run; pass one of {list(names.values())}.")
     base = {run.seed: run for run in groups[found[0]]}
@@ -85,6 +86,8 @@ def compare(runs: Runs, reference: str) -> Comparison:
         if key == found[0]:
             continue
         pairs = [(run, base[run.seed]) for run in group if run.seed in base]
+        if any(len(run.rows) != len(other.rows) for run, other in pairs):
+            raise SemvizError(f"{names[key]} was scored on other rows than {names[found[0]]}; run both in one sweep.")
         if not pairs:
             raise SemvizError(f"{names[key]} and {names[found[0]]} share no seed; run both with the same seeds.")
         difference = np.asarray([_rows(run) - _rows(other) for run, other in pairs])
@@ -103,6 +106,12 @@ def compare(runs: Runs, reference: str) -> Comparison:
         )
     columns = ["name", "scope", "method", "difference", "low", "high", "verdict", "seeds"]
     return Comparison(runs.task, runs.model, runs.score, names[found[0]], pd.DataFrame(rows, columns=columns))
+
+
+def _parts(name: str, *, method: str) -> list[str]:
+    """The names that a scope goes by: `half` and `last` of `half = last`."""
+    ending = "" if method == "full" else f", {method}"
+    return [part + ending for part in name.removesuffix(ending).split(" = ")]
 
 
 def _rows(run: Run) -> np.ndarray:
@@ -137,7 +146,7 @@ def regrets(runs: Runs, boundaries: dict[str, int]) -> pd.DataFrame:
     plain = {"quarter": blocks // 4, "half": blocks // 2, "three quarters": 3 * blocks // 4}
     value = table["accuracy"] if runs.score == "accuracy" else -table["loss"]
     rows = []
-    for name, k in {**boundaries, **plain}.items():
+    for name, k in [*boundaries.items(), *plain.items()]:
         if k not in value.index:
             raise SemvizError(f"{name} chose boundary {k}, which was not run; pass Scope.suffixes(model) to sweep.")
         rows.append(

@@ -62,7 +62,7 @@ def units(
     above, own = float(each[k:].sum()), float(each[trained].sum())
     weights = 0.0 if method in ADAPTED else own
     forward = epochs * (above + head + (own if checkpointing else 0.0))
-    backward = epochs * (above + weights + head * (2 if scope.head else 1))
+    backward = epochs * (above + weights + head * (2 if scope.head and method not in ADAPTED else 1))
     return {
         "prefix": float(each[:k].sum()) * (1.0 if cached else epochs),
         "forward": forward,
@@ -211,11 +211,11 @@ class Costs:
         Raises:
             SemvizError: If no run trained all blocks.
         """
-        full = [run for run in runs if run.scope.blocks == self.scopes[0].blocks and run.method == "full"]
+        full = [run for run in runs if run.scope == self.scopes[0] and run.method == "full"]
         if not full:
             raise SemvizError("No run trained all blocks, so there is nothing to scale by; pass Scope.full(model) too.")
-        base = self.of(full[0].scope, epochs=full[0].epochs)
-        a_unit = float(np.mean([run.seconds for run in full])) / sum(base.units.values())
+        spent = sum(sum(self.of(run.scope, epochs=run.epochs).units.values()) for run in full)
+        a_unit = sum(run.seconds for run in full) / spent
         rows = []
         for run in runs:
             cost = self.of(run.scope, method=run.method, epochs=run.epochs, cached=run.cached)
@@ -237,9 +237,11 @@ class Costs:
 
     def _memory(self, scope: Scope, method: str, *, cached: bool, checkpointing: bool) -> dict[str, int]:
         trained = scope.trainable if method not in ADAPTED else 0
+        own = np.asarray(scope.blocks) - 1
         kept = self.block_bytes[scope.boundary :].sum()
         if checkpointing:
-            kept = self.block_bytes.max() + self.state_bytes * (scope.n_blocks - scope.boundary)
+            # A trained block keeps its input, and all else for as long as it is recomputed.
+            kept += self.block_bytes[own].max() + self.state_bytes * len(own) - self.block_bytes[own].sum()
         return {
             "weights": scope.parts.total * self.weight_bytes + trained * _FLOAT,
             "gradients": trained * _FLOAT,
@@ -279,15 +281,15 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
     """
     from semviz.encoding import encode
     from semviz.metering import meter
+    from semviz.reading import by_length
     from semviz.scopes import Scope
 
     if batch_size < 1:
         raise SemvizError(f"batch_size={batch_size}; pass at least 1.")
     encoded = encode(model, task, "train")
     flops, kept = meter(model, encoded)
-    lengths = np.sort(encoded.ids.lengths)[::-1][:batch_size]
+    longest = by_length(encoded)[:batch_size]
     targets = int(encoded.counted.flat.sum())
-    each_row = targets / len(encoded)
     itemsize = model.model.dtype.itemsize
     return Costs(
         scopes=tuple(Scope.suffixes(model)),
@@ -296,8 +298,8 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
         block_bytes=kept,
         tokens=encoded.tokens,
         targets=targets,
-        longest_batch=int(lengths[0]) * len(lengths),
-        batch_targets=round(each_row * len(lengths)),
+        longest_batch=int(encoded.ids.lengths[longest[0]]) * len(longest),
+        batch_targets=sum(int(encoded.counted[int(row)].sum()) for row in longest),
         vocabulary=model.anatomy.vocabulary,
         state_bytes=model.anatomy.width * itemsize,
         weight_bytes=itemsize,

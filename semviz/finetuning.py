@@ -88,7 +88,7 @@ def finetune(
         bench = Workbench(model, task, cache=cache, control=control, progress=progress)
     elif bench.model is not model or bench.task is not task:
         raise SemvizError("bench was made for another model or task; pass Workbench(model, task), or leave it out.")
-    job = _Job(bench, scope, control, progress)
+    job = _Job(bench, scope, control, cache, progress)
     guess = first_guess(model.anatomy.width, method) if lr == "auto" else lr
     rate: float | None = guess
     search, tried = 0.0, {}
@@ -205,12 +205,13 @@ class _Job:
     bench: Workbench
     scope: Scope
     control: Control
+    cache: bool
     progress: bool
 
     def run(self, recipe: Recipe) -> _Trial:
         """Build the suffix, prove its cache, train it, score it on validation rows."""
         bench, scope, control = self.bench, self.scope, self.control
-        part = bench.part("train", scope.boundary)
+        part = bench.part("train", scope.boundary if self.cache else 0)
         suffix = self._suffix(recipe, cached=part.cache is not None)
         if part.cache is not None:
             why = refusal(bench, suffix, part)

@@ -127,8 +127,8 @@ SCALES: dict[str, Callable[[Array, float], Array]] = {
     "surplus": depth_surplus,
 }
 PEAK = "virtual peak"
-# ε: what of the benefit may be given up for more frozen blocks. On seven pairs of model and task, 0.05 lost nearly twice
-# as much for little less cost (tests/bench/README.md).
+# ε: what of the benefit may be given up for more frozen blocks. On seven pairs of model and task, 0.05 lost nearly
+# twice as much for little less cost (tests/bench/README.md).
 EPSILON = 0.02
 BENEFIT = "benefit"  # predicted share of full finetuning's improvement
 

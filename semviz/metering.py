@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from semviz.copies import private_copy
 from semviz.modes import evaluating
@@ -20,6 +22,25 @@ if TYPE_CHECKING:
     from semviz.models import LanguageModel
 
 _ROWS = 4
+
+
+def _uncounted() -> dict[Any, Callable[..., int]]:
+    """Products that torch has no count for: fused attention on the CPU, and experts side by side."""
+
+    def attention(query: _Shape, key: _Shape, value: _Shape, *_: Any, **__: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+    def grouped(rows: _Shape, _weights: _Shape, *_: Any, out_shape: _Shape, **__: Any) -> int:
+        return 2 * math.prod(out_shape) * rows[-1]
+
+    wanted: dict[str, Callable[..., int]] = {
+        "_scaled_dot_product_flash_attention_for_cpu": attention,
+        "_grouped_mm": grouped,
+    }
+    return {getattr(torch.ops.aten, name): count for name, count in wanted.items() if hasattr(torch.ops.aten, name)}
+
+
+_Shape = torch.Size
 
 
 def meter(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -38,7 +59,7 @@ def meter(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], 
     network.requires_grad_(True)
     anatomy = moved(model, network).anatomy
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_uncounted())
     flops: list[int] = []
     kept: list[int] = []
     seen: set[int] = set()

@@ -63,12 +63,15 @@ class PrefixCache:
 def cache_key(model: LanguageModel, encoded: Encoded, boundary: int) -> str:
     """Sixteen hex digits of all that decides the states at a boundary."""
     digest = hashlib.blake2b(digest_size=8)
-    # The hash is read once; counts of changes in place tell of a model that was trained since.
-    edits = sum(p._version for p in model.model.parameters())
-    digest.update(f"{model.hash} {edits} {boundary} {model.model.dtype}".encode())
+    digest.update(f"{model.hash} {edits_of(model)} {boundary} {model.model.dtype}".encode())
     digest.update(encoded.ids.flat.tobytes())
     digest.update(encoded.ids.offsets.tobytes())
     return digest.hexdigest()
+
+
+def edits_of(model: LanguageModel) -> int:
+    """How often weights were changed in place: the model's hash is read once, and would not tell."""
+    return sum(p._version for p in model.model.parameters())
 
 
 def cache_bytes(model: LanguageModel, encoded: Encoded) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from semviz.models import LanguageModel
     from semviz.progress import Control
+    from semviz.run import Run
     from semviz.runs import Runs
     from semviz.tasks import Task
 
@@ -105,15 +106,17 @@ class Probes:
     @property
     def message(self) -> str:
         """What to do, and how far to trust it."""
+        if not self.helps:
+            return (
+                f"Full finetuning did not improve the model on {self.task}, so there is no benefit to share out: try "
+                "other learning rates, more epochs or more rows."
+            )
         k = self.boundary
         share = float(np.mean(self._choices(self.epsilon, None) == k))
         return (
             f"Train {self.scopes[k].label}: {self.recommendation.why}. The law predicts "
             f"{formats.percent(self.benefit[k])} ({formats.percent(self.low[k])} to {formats.percent(self.high[k])}) "
             f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary.{self._doubt}"
-            if self.helps
-            else f"Full finetuning did not improve the model on {self.task}, so there is no benefit to share out: "
-            "try other learning rates, more epochs or more rows."
         )
 
     def recommend(self, *, epsilon: float = EPSILON, weight: float | None = None) -> Recommendation:
@@ -216,6 +219,11 @@ def probe(
     """
     from semviz.sweeps import sweep
 
+    for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
+        if name in options:
+            raise SemvizError(f"{name}= is not for probes; pass {instead}.")
+    if model.n_blocks < 2:
+        raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
     wanted = tuple(probe_boundaries(model.n_blocks) if boundaries is None else sorted(set(boundaries)))
     if 0 not in wanted or len(wanted) < 2:
         raise SemvizError(
@@ -250,14 +258,19 @@ def fit_probes(runs: Runs, *, seed: int = 0) -> Probes:
     whole = runs.runs[0].scope
     blocks = whole.n_blocks
     suffixes = tuple(Scope(tuple(range(k + 1, blocks + 1)), blocks, whole.parts) for k in range(blocks))
-    chosen = sorted((r for r in runs if r.scope.is_suffix and r.method == "full"), key=lambda r: r.scope.boundary)
-    if len(chosen) < 2 or chosen[0].scope.boundary != 0:
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        if run.scope.is_suffix and run.method == "full":
+            found.setdefault(run.scope.boundary, []).append(run)
+    ks = sorted(found)
+    if len(ks) < 2 or ks[0] != 0:
         raise SemvizError("The suffix law needs a run of all blocks and one of fewer; pass Scope.full(model) too.")
-    failed = [run.scope.boundary for run in chosen if run.diverged]
+    failed = [k for k in ks if any(run.diverged for run in found[k])]
     if failed:
         raise SemvizError(f"The probes at boundaries {failed} diverged; pass a smaller lr.")
-    ks = [run.scope.boundary for run in chosen]
-    rows = np.asarray([run.validation_rows for run in chosen])
+    if not runs.untrained_rows:
+        raise SemvizError("The runs do not say how the untrained model scored (untrained_rows); make them with sweep.")
+    rows = np.asarray([np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks])
     start = np.asarray(runs.untrained_rows)
     rng = np.random.default_rng(seed)
     draws = np.stack([np.arange(len(start)), *rng.integers(len(start), size=(RESAMPLES, len(start)))])

@@ -30,7 +30,7 @@ class Observation:
         logits: What the model made of `handed`, float32, shape (B, T, V).
         tail: Outermost modules called after the last block and before the head.
         entry_scale: Factor between the last block and the tail.
-        tuple_output: Whether the last block returns a tuple or list whose first item is the state.
+        outputs: How many items the last block returns, the state first; 0 where it returns the state itself.
         tolerance: Relative error that the precision of the states and the head explains.
     """
 
@@ -40,7 +40,7 @@ class Observation:
     logits: Tensor
     tail: tuple[nn.Module, ...]
     entry_scale: float
-    tuple_output: bool
+    outputs: int
     tolerance: float
 
 
@@ -96,8 +96,8 @@ def observe(given: nn.Module, model: nn.Module, names: Sequence[str], head: nn.M
         if module is last:
             state = output_state(output)
             seen["handed"] = torch.cat([state[:-1], spaces[0][-1:].to(state)])
-            seen["tuple"] = state is not output
-            return (seen["handed"], *output[1:]) if seen["tuple"] else seen["handed"]
+            seen["outputs"] = 0 if state is output else len(output)
+            return (seen["handed"], *output[1:]) if seen["outputs"] else seen["handed"]
         if running and running[-1] is module:
             running.pop()
             if not isinstance(output, Tensor) or output.shape[:-1] != ids.shape:
@@ -134,7 +134,7 @@ def observe(given: nn.Module, model: nn.Module, names: Sequence[str], head: nn.M
         logits=logits.float(),
         tail=tuple(module for module, _ in tail),
         entry_scale=_factor(seen["handed"], tail[0][1]) if tail else 1.0,
-        tuple_output=seen["tuple"],
+        outputs=seen["outputs"],
         tolerance=3e-2 if {spaces[-1].dtype, head.weight.dtype} & _HALF else 1e-3,
     )
 

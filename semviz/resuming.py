@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class PassThrough(nn.Module):
     """Stands where a frozen block was: hands on its input, or the kept state."""
 
-    def __init__(self, block: nn.Module, *, tuple_output: bool) -> None:
+    def __init__(self, block: nn.Module, *, outputs: int) -> None:
         super().__init__()
         # Model code reads plain attributes of its blocks, such as the kind of attention.
         self.__dict__.update({k: v for k, v in vars(block).items() if not k.startswith("_") and k != "training"})
-        self.tuple_output = tuple_output
+        self.outputs = outputs
         self.states: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -35,7 +35,7 @@ class PassThrough(nn.Module):
         states = self.states
         if states is None:
             states = args[0] if args else kwargs["hidden_states"]
-        return (states, None) if self.tuple_output else states
+        return (states, *[None] * (self.outputs - 1)) if self.outputs else states
 
 
 def take_out(network: nn.Module, anatomy: Anatomy, boundary: int) -> PassThrough:
@@ -43,7 +43,7 @@ def take_out(network: nn.Module, anatomy: Anatomy, boundary: int) -> PassThrough
     for name in anatomy.block_names[:boundary]:
         parent, _, index = name.rpartition(".")
         blocks: Any = network.get_submodule(parent)
-        blocks[int(index)] = PassThrough(blocks[int(index)], tuple_output=anatomy.tuple_output)
+        blocks[int(index)] = PassThrough(blocks[int(index)], outputs=anatomy.outputs)
     entry = network.get_submodule(anatomy.block_names[boundary - 1])
     assert isinstance(entry, PassThrough)
     return entry

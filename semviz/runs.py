@@ -207,13 +207,12 @@ class Runs:
         from semviz.comparisons import regrets
 
         boundaries: dict[str, int] = {}
+        several = sum(hasattr(choice, "candidates") for choice in chosen.values()) > 1
         for name, choice in chosen.items():
-            if isinstance(choice, int):
-                boundaries[name] = choice
-            elif hasattr(choice, "candidates"):
-                boundaries |= choice.candidates
+            if hasattr(choice, "candidates"):
+                boundaries |= {f"{name}: {rule}" if several else rule: k for rule, k in choice.candidates.items()}
             else:
-                boundaries[name] = choice.boundary
+                boundaries[name] = int(choice.boundary if hasattr(choice, "boundary") else choice)
         return regrets(self, boundaries)
 
     def probes(self, boundaries: Iterable[int] | None = None) -> Probes:

@@ -168,7 +168,8 @@ class Scope:
         """The modules of a model that train under this scope.
 
         Raises:
-            ScopeError: If the scope was made for a model of another depth.
+            ScopeError: If the scope was made for a model of another depth, or a trained block shares weights with a
+                frozen one.
         """
         if model.n_blocks != self.n_blocks:
             raise ScopeError(
@@ -177,6 +178,13 @@ class Scope:
         anatomy = model.anatomy
         blocks = anatomy.blocks
         found = [blocks[b - 1] for b in self.blocks]
+        own = {id(p): b for b, block in zip(self.blocks, found, strict=True) for p in block.parameters()}
+        for number, block in enumerate(blocks, start=1):
+            shared = next((own[id(p)] for p in block.parameters() if id(p) in own), None)
+            if shared is not None and number not in self.blocks:
+                raise ScopeError(
+                    f"Block {number} is frozen and block {shared} trains, but they share weights; pass both or neither."
+                )
         return [*found, *(anatomy.tail if self.tail else ()), *([anatomy.head] if self.head else [])]
 
     def apply(self, model: LanguageModel) -> AbstractContextManager[nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +27,13 @@ class _Picked(nn.Module):
         super().__init__()
         self.head = head
         self.where: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer as the head itself, whose weight some models read."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("head"), name)
 
     def forward(self, frames: Tensor) -> Tensor:
         logits: Tensor = self.head(frames[self.where])
@@ -75,6 +82,13 @@ class Suffix(nn.Module):
         # A new module is in training mode: the frozen part must not be.
         self.train(False)
 
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What several processes must not write into each other: all that is the user's own."""
+        own = {id(p) for p in self.meant}
+        frozen = [name for name, p in self.named_parameters(remove_duplicate=False) if id(p) not in own]
+        return [*frozen, *(name for name, _ in self.named_buffers(remove_duplicate=False))]
+
     def train(self, mode: bool = True) -> Suffix:
         """Switch the trained blocks only: dropout in a frozen block would make its cache one draw of noise."""
         if mode != self.training or mode != self.trained.training:
@@ -113,10 +127,7 @@ class Suffix(nn.Module):
             num_items_in_batch: Targets in all batches of one step, where gradients of several are accumulated.
         """
         where = labels != NO_TARGET
-        with (
-            self._carrying(where, states),
-            torch.autocast(input_ids.device.type, dtype=self._half, enabled=self._half is not None),
-        ):
+        with self._carrying(where, states), self._precision(input_ids.device):
             logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         logits = logits.float()
         loss = nn.functional.cross_entropy(logits, labels[where], reduction="sum")
@@ -129,6 +140,10 @@ class Suffix(nn.Module):
             module = self.head.head if name == model.parts.names.head else self.network.get_submodule(name)
             found |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
         return found
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Compute in the model's half precision; a whole one leaves it to Trainer's own setting."""
+        return nullcontext() if self._half is None else torch.autocast(device.type, dtype=self._half)
 
     @contextmanager
     def _carrying(self, where: Tensor, states: Tensor | None) -> Iterator[None]:

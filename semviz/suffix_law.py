@@ -16,6 +16,9 @@ Array = NDArray[np.float64]
 # All shapes from a step at the first block (m₀ ≪ 1, p > 0) over a straight line to a step at the last (p ≪ −1).
 _M0 = np.geomspace(1e-3, 1e3, 121)
 _P = np.concatenate([-np.geomspace(0.02, 12, 41)[::-1], np.geomspace(0.02, 8, 61)])
+# Around the best law of the grid, finer and finer: how far, as powers of e, and how many values each way.
+_REACHES = (0.15, 0.1, 0.05, 0.02, 0.01)
+_AROUND = 7
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,20 @@ def fit_suffix_law(trained: Array, benefits: Array, n_blocks: int) -> tuple[Suff
     # |a − b|² without an array of (B, g, n).
     squares = (at_probes**2).sum(1)[None, :] - 2 * rows @ at_probes.T
     best = squares.argmin(1)
-    everywhere = law_curves(np.arange(n_blocks, -1, -1.0), n_blocks, m0[best], p[best])
-    error = float(np.sqrt(np.mean((at_probes[best[0]] - rows[0]) ** 2)))
-    law = SuffixLaw(float(m0[best[0]]), float(p[best[0]]), error)
-    return law, everywhere
+    m0, p = m0[best], p[best]
+    for reach in _REACHES:
+        m0, p = _refined(trained, rows, n_blocks, m0, p, reach)
+    everywhere = law_curves(np.arange(n_blocks, -1, -1.0), n_blocks, m0, p)
+    fitted = law_curves(trained, n_blocks, m0[:1], p[:1])[0]
+    return SuffixLaw(float(m0[0]), float(p[0]), float(np.sqrt(np.mean((fitted - rows[0]) ** 2)))), everywhere
+
+
+def _refined(trained: Array, rows: Array, n_blocks: int, m0: Array, p: Array, reach: float) -> tuple[Array, Array]:
+    """The best of the laws around one law a row, each parameter larger or smaller by up to e^reach."""
+    steps = np.exp(reach * np.linspace(-1, 1, _AROUND))
+    near_m0, near_p = (a.ravel() for a in np.meshgrid(steps, steps))
+    tried_m0, tried_p = m0[:, None] * near_m0, p[:, None] * near_p
+    curves = law_curves(trained, n_blocks, tried_m0.ravel(), tried_p.ravel()).reshape(*tried_m0.shape, -1)
+    best = ((curves - rows[:, None]) ** 2).sum(-1).argmin(1)
+    every = np.arange(len(rows))
+    return tried_m0[every, best], tried_p[every, best]

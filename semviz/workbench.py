@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from semviz.encoding import Encoded, encode
-from semviz.prefix import Collator, Part, PrefixCache, cache_bytes, cache_key, run_prefix
+from semviz.prefix import Collator, Part, PrefixCache, cache_bytes, edits_of, run_prefix
 from semviz.reading import pad_id
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Workbench:
         self._encoded = {name: _with_targets(encode(model, task, name)) for name in SPLITS}
         self._caches: dict[str, dict[int, PrefixCache]] = {name: {} for name in SPLITS}
         self._announced: tuple[int, ...] = ()
+        self._edits = edits_of(model)
 
     def announce(self, boundaries: Iterable[int]) -> None:
         """Say which boundaries will be asked for, so that one pass can fill them where memory allows."""
@@ -70,16 +71,20 @@ class Workbench:
         encoded = self._encoded[split]
         if boundary == 0 or not self._caching:
             return Part(encoded)
-        caches, key = self._caches[split], cache_key(self.model, encoded, boundary)
-        if boundary in caches and caches[boundary].key != key:
-            caches.clear()
-        if boundary not in caches:
+        edits = edits_of(self.model)
+        if edits != self._edits:
+            self._edits = edits
+            self._forget()
+        if boundary not in self._caches[split]:
             self._fill(split, boundary)
-        return Part(encoded, caches[boundary])
+        return Part(encoded, self._caches[split][boundary])
 
     def refuse(self, why: str) -> None:
         """Stop caching, since the model cannot be resumed from one state."""
         self.refused, self._caching = why, False
+        self._forget()
+
+    def _forget(self) -> None:
         for caches in self._caches.values():
             caches.clear()
 
@@ -93,13 +98,15 @@ class Workbench:
         above = [k for k in self._announced if k >= boundary]
         each = sum(cache_bytes(self.model, e) for e in self._encoded.values())
         fits = boundary in self._announced and each * len(self._announced) <= self.room
+        kept = [c for s, found in self._caches.items() if fits or s != split for c in found.values()]
+        held = sum(cache.nbytes for cache in kept if cache.folder is None)
         start = caches.get(max((k for k in caches if k < boundary), default=0))
         made = run_prefix(
             self.model,
             encoded,
             above if fits else [boundary],
             start=start,
-            room=self.room / len(SPLITS),
+            room=self.room - held,
             control=self.control,
             progress=self.progress,
         )

@@ -76,10 +76,9 @@ def test_other_scopes_and_methods_are_left_out():
         made_run(above(1, 6, head=True), [5.0] * 40),
     )
     curve = {"guess": np.arange(7.0)}
-    alone, together = (
-        agree(made_runs(*given, zero_shot=0.1), curve, units={}) for given in (tuple(runs), (*others, *runs))
-    )
-    assert together.frame().equals(alone.frame())
+    for given in ((*others, *runs), (*runs, *others)):
+        together = agree(made_runs(*given, zero_shot=0.1), curve, units={})
+        assert together.frame().equals(agree(runs, curve, units={}).frame())
 
 
 def test_every_source_has_its_rows_and_its_unit():
@@ -153,13 +152,14 @@ def test_sure_scores_leave_no_interval():
 
 
 def test_the_interval_mostly_holds_the_rho_of_endless_rows():
-    held = 0
-    for seed in range(25):
-        runs = measured(noise=0.4, rows=60, seeds=2, rng=np.random.default_rng(seed))
-        row = rho(runs, [6, 3, 5, 4, 2, 1, 0])
-        assert row.low <= row.rho <= row.high
-        held += row.low <= spearmanr(SCORES, [6, 3, 5, 4, 2, 1]).statistic <= row.high
-    assert held >= 20
+    curve, rounding, held = [6, 2, 3, 5, 4, 1, 0], 1e-9, 0
+    truth = spearmanr(SCORES, curve[:6]).statistic
+    assert 0.5 < truth < 0.8
+    for seed in range(16):
+        row = rho(measured(noise=0.5, rows=60, seeds=2, rng=np.random.default_rng(seed)), curve)
+        assert row.low - rounding <= row.rho <= row.high + rounding
+        held += row.low - rounding <= truth <= row.high + rounding
+    assert held >= 13
 
 
 def test_more_rows_narrow_the_interval():
@@ -190,7 +190,6 @@ def test_numbers_are_the_same_every_time():
     assert not first.frame().equals(other.frame())
 
 
-@pytest.mark.xfail(strict=True, reason="agree: every boundary resamples rows of its own, although all share them")
 def test_rows_that_are_hard_for_all_boundaries_do_not_blur_their_order():
     # A row costs nats more or less, and every boundary the same hundredth more than the one below it.
     hard = np.random.default_rng(4).gamma(2, 1, 100)
@@ -267,7 +266,6 @@ def test_full_finetuning_did_not_help(score, zero_shot):
 
 
 @pytest.mark.parametrize("blocks", [4, 9])
-@pytest.mark.xfail(strict=True, raises=(IndexError, pytest.fail.Exception), reason="agree: no check of the length")
 def test_predictions_for_another_depth_are_refused(blocks):
     with pytest.raises(SemvizError, match="blocks"):
         rho(measured(), np.arange(blocks + 1.0))

@@ -199,7 +199,6 @@ def test_small_models_have_one_scope_of_several_names():
     assert suffixes({0: 0.5}, blocks=1).table()["name"].tolist() == ["full = half = last"]
 
 
-@pytest.mark.xfail(strict=True, reason="compare: 'half = last, lora' is split into 'half' and 'last, lora'")
 def test_a_part_of_an_adapters_name_is_not_the_scope_itself():
     half = above(1, 2)
     runs = made_runs(
@@ -228,7 +227,6 @@ def test_texts_of_users_are_escaped():
     assert "<b>x" not in runs.compare()._repr_html_()
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="compare: runs on other rows end in numpy's broadcasting")
 def test_runs_on_other_rows_are_refused():
     with pytest.raises(SemvizError, match="rows"):
         made_runs(made_run(above(0), [1, 2, 3]), made_run(above(2), [1, 2])).compare()
@@ -359,20 +357,17 @@ def test_regret_in_words():
     assert said_regret(0.0123, is_loss=True) == "0.0123 nats"
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="regret: takes Python's integers only")
 def test_numpys_integers_are_boundaries_too():
     runs = suffixes({0: 0.25, 1: 0.5, 2: 0.75, 3: 0.375})
     assert runs.regret(mine=np.int64(3)).equals(runs.regret(mine=3))
 
 
-@pytest.mark.xfail(strict=True, reason="regret: the rules of a second gain replace those of the first")
 def test_two_gains_do_not_replace_each_other():
     runs = suffixes({0: 0.25, 1: 0.5, 2: 0.75, 3: 0.375})
     one, other = (SimpleNamespace(boundary=k, candidates={"law": k}) for k in (1, 3))
     assert len(runs.regret(lens=one, semantic=other)) == 3 + 2
 
 
-@pytest.mark.xfail(strict=True, reason="regret: a choice that is called like a plain baseline is replaced by it")
 def test_a_choice_of_ones_own_is_never_dropped():
     runs = suffixes({0: 0.25, 1: 0.5, 2: 0.75, 3: 0.375})
     assert 0 in runs.regret(half=0)["boundary"].tolist()

@@ -73,16 +73,9 @@ def own_logits(model, encoded):
 REFUSED = {"gemma4-shared-keys": "block 3 also takes shared_kv_states from below"}
 # Where the frozen block shares no weights with the trained ones.
 BOUNDARIES = {"zamba": 1, "zamba2": 1}
-NO_HEAD = pytest.mark.xfail(
-    strict=True, raises=(AttributeError, AssertionError), reason="the wrapped head has no weight and no bias to read"
-)
-NO_NAME = pytest.mark.xfail(strict=True, reason="the reason names an exception, not what the block takes from below")
-FAILING = dict.fromkeys(("bert", "big-bird", "falcon-mamba", "mamba", "mamba2", "xlstm"), NO_HEAD)
-FAILING["gemma4-shared-keys"] = NO_NAME
-FAILING["rwkv"] = pytest.mark.xfail(strict=True, reason="blocks return three items, and what stands in for them two")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=FAILING.get(n, ())) for n in (*FAMILIES, *VISION)])
+@pytest.mark.parametrize("name", [*FAMILIES, *VISION])
 def test_a_cached_suffix_of_any_family_says_what_the_model_says_or_is_refused_with_a_reason(name, ragged):
     model = loaded(family(name), layers=LAYERS.get(name))
     boundary = BOUNDARIES.get(name, (model.n_blocks + 1) // 2)
@@ -109,11 +102,6 @@ def test_a_refused_family_trains_without_a_cache_as_if_none_was_asked_for(name, 
     assert_same_weights(asked, plain)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AttributeError,
-    reason="the wrapped head has no weight, so nothing of Mamba trains, cached or not",
-)
 @pytest.mark.parametrize("name", ["mamba", "bert"])
 def test_families_that_read_their_own_head_train(name, ragged):
     model = loaded(family(name))
@@ -122,7 +110,6 @@ def test_families_that_read_their_own_head_train(name, ragged):
     assert_same_weights(*runs)
 
 
-@pytest.mark.xfail(strict=True, reason="the block below trains with it, unseen; what is loaded back is another model")
 def test_blocks_that_share_weights_with_frozen_ones_are_refused(ragged):
     model = loaded(family("zamba"))  # one transformer in blocks 2 and 4
     with pytest.raises(ScopeError, match=r"2.* share"):
@@ -240,17 +227,9 @@ def remembering(kind):
     return loaded(Network(tiny_llama().config).eval())
 
 
-NOT_NAMED = "what is handed on by position or in a dictionary is not named"
-
-
 @pytest.mark.parametrize(
     "kind",
-    [
-        Remembering,
-        pytest.param(RememberingByName, marks=pytest.mark.xfail(strict=True, reason=NOT_NAMED)),
-        HandingOn,
-        pytest.param(HandingOnByPosition, marks=pytest.mark.xfail(strict=True, reason=NOT_NAMED)),
-    ],
+    [Remembering, RememberingByName, HandingOn, HandingOnByPosition],
 )
 def test_a_model_that_hands_on_a_second_tensor_is_refused_by_the_tensors_name(kind, mood):
     why, *_ = proof(remembering(kind), mood, 2)
@@ -448,7 +427,6 @@ def test_boundaries_that_were_not_announced_are_made_one_by_one(tiny, equal_leng
     torch.testing.assert_close(bench.part("train", 3).cache.states, direct.states, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="a third of the room goes to each split, though the training split is largest")
 def test_what_fits_into_the_room_is_held_in_memory(tiny, stories):
     sizes = [cache_bytes(tiny, Workbench(tiny, stories, progress=False).part(s, 0).encoded) for s in SPLITS]
     bench = Workbench(tiny, stories, room=3 * sum(sizes), progress=False)
@@ -473,7 +451,6 @@ def test_states_are_made_anew_after_the_model_was_edited_in_place(tiny, bench):
     assert part.cache.key == fresh.key
 
 
-@pytest.mark.xfail(strict=True, reason="states of the model before the edit are advanced and labelled as the new ones")
 def test_states_are_not_made_from_those_of_the_model_before_an_edit(tiny, bench):
     bench.part("train", 1)
     edit(tiny)
@@ -517,7 +494,6 @@ def test_finetunes_that_share_a_bench_share_its_states(tiny, stories, bench, mon
     assert_same_weights(first, second)
 
 
-@pytest.mark.xfail(strict=True, reason="cache= is not looked at where a bench is given")
 def test_no_cache_means_no_cache_with_a_bench_too(tiny, stories, bench):
     run = sv.finetune(tiny, stories, sv.Scope.half(tiny), cache=False, bench=bench, **QUICK)
     assert not run.cached

@@ -11,6 +11,7 @@ from test_laws import made_trace
 import semviz as sv
 from semviz.costs import units
 from semviz.errors import SemvizError
+from semviz.laws import EPSILON
 from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason
 
 BENEFIT = np.array([1, 0.99, 0.96, 0.9, 0.5, 0.0])  # of five blocks
@@ -132,7 +133,7 @@ def test_a_profile_recommends_by_its_predicted_benefit():
         assert found.why == reason(epsilon, None)
         assert found.evidence == "profile"
         assert np.isnan([found.low, found.high]).all()
-    assert gain.recommend().boundary == gain.recommend(epsilon=0.05).boundary
+    assert gain.recommend().boundary == gain.recommend(epsilon=EPSILON).boundary
 
 
 def test_the_cost_of_a_profiles_recommendation_is_that_of_its_scope():
@@ -239,7 +240,7 @@ def test_probes_of_a_model_recommend(tiny, mood, tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"evidence": "stars"}, 'pass "profile" or "probes"'),
-        ({"epsilon": 1.0}, "such as 0.05"),
+        ({"epsilon": 1.0}, "pass the share of the benefit"),
         ({"weight": -1.0}, "such as 0.1"),
     ],
 )
@@ -250,7 +251,6 @@ def test_what_cannot_be_asked_is_refused_before_anything_runs(tiny, mood, monkey
         sv.recommend(tiny, mood, **options)
 
 
-@pytest.mark.xfail(strict=True, reason="probe: a model of one block is asked for another boundary, which it lacks")
 def test_a_model_of_one_block_has_no_boundary_to_choose(mood):
     model = sv.load_model((tiny_llama(blocks=1), word_tokenizer()))
     with pytest.raises(SemvizError, match="one block"):

@@ -14,8 +14,6 @@ from train_share import BATCH, RUNS, SGD, kept, labelled, load, ragged, trained
 
 from semviz.errors import SemvizError
 
-WRITTEN = "the processes write frozen weights into each other, so every cached prefix counts as out of date"
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
@@ -89,12 +87,10 @@ def test_the_users_model_keeps_its_weights(seen):
     assert all(each["same"] for each in seen)
 
 
-@pytest.mark.xfail(strict=True, reason=WRITTEN)
 def test_the_users_model_is_not_written_to(seen):
     assert not any(each["edited"] for each in seen)
 
 
-@pytest.mark.xfail(strict=True, reason=WRITTEN)
 def test_each_process_runs_a_frozen_block_once_over_each_split(seen):
     assert [each["blocks"] for each in seen] == [{1: 3, 2: 3, 3: 3}] * 2
 
@@ -160,7 +156,6 @@ def test_a_batch_that_cannot_be_cut_into_equal_parts_is_refused():
         trained(ragged(40), arguments={"gradient_accumulation_steps": 3})
 
 
-@pytest.mark.xfail(strict=True, reason="the suffix opens an autocast of its own, switched off, inside Trainer's")
 def test_training_in_half_precision_is_in_half_precision():
     whole = trained(ragged(40))
     half = trained(ragged(40), arguments={**SGD, "bf16": True})
