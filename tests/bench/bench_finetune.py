@@ -71,8 +71,8 @@ def cached_lines(name: str, model: sv.LanguageModel, task: sv.Task, repeat: int)
     options = {**QUICK, "lr": lr, "batch_size": size}
     scopes = {k: sv.Scope.above(model, k) for k in (0, blocks // 2, 3 * blocks // 4)}
     runs: dict[int, sv.Run] = {}
-    # In turns, so that a noisy moment hits all of them; the first turn warms up.
-    for _ in range(repeat):
+    # In turns, so that a noisy moment hits all of them; runs of minutes need no second turn.
+    for _ in range(repeat if model.parts.total < 1e8 else 1):
         for k, scope in scopes.items():
             run = sv.finetune(model, task, scope, **options)
             if k not in runs or run.seconds < runs[k].seconds:
