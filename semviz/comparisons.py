@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from semviz.run import Run
     from semviz.runs import Runs
+    from semviz.scopes import Scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def compare(runs: Runs, reference: str) -> Comparison:
     groups = runs.groups()
     names = {key: runs.name_of(group[0]) for key, group in groups.items()}
     # "half = last, lora" is half, lora and last, lora: the method belongs to each of the names.
-    found = [key for key, name in names.items() if reference in (name, *_parts(name, method=key[1]))]
+    found = [key for key, name in names.items() if reference in (name, *_parts(name, scope=key[0], method=key[1]))]
     if not found:
         raise SemvizError(f"reference={reference!r} was not run; pass one of {list(names.values())}.")
     base = {run.seed: run for run in groups[found[0]]}
@@ -108,10 +109,11 @@ def compare(runs: Runs, reference: str) -> Comparison:
     return Comparison(runs.task, runs.model, runs.score, names[found[0]], pd.DataFrame(rows, columns=columns))
 
 
-def _parts(name: str, *, method: str) -> list[str]:
-    """The names that a scope goes by: `half` and `last` of `half = last`."""
+def _parts(name: str, *, scope: Scope, method: str) -> list[str]:
+    """The names that a scope goes by: `half`, `last` and `k=1` of `half = last`."""
     ending = "" if method == "full" else f", {method}"
-    return [part + ending for part in name.removesuffix(ending).split(" = ")]
+    boundary = [f"k={scope.boundary}"] if scope.is_suffix else []
+    return [part + ending for part in (*name.removesuffix(ending).split(" = "), *boundary)]
 
 
 def _rows(run: Run) -> np.ndarray:
@@ -129,7 +131,8 @@ def regrets(runs: Runs, boundaries: dict[str, int]) -> pd.DataFrame:
 
     Args:
         runs: Runs of suffixes.
-        boundaries: Boundary by the name of what chose it; `quarter` (L/4), `half` and `three quarters` are added.
+        boundaries: Boundary by the name of what chose it; `quarter` (L/4), `half` and `three quarters` are added where
+            they were run.
 
     Returns:
         Columns choice, boundary, score, regret (best measured − measured here, in accuracy or in nats of loss; 0 is
@@ -144,6 +147,7 @@ def regrets(runs: Runs, boundaries: dict[str, int]) -> pd.DataFrame:
         raise SemvizError("No suffix was run with method='full'; pass Scope.suffixes(model) to sweep.")
     blocks = runs.runs[0].scope.n_blocks
     plain = {"quarter": blocks // 4, "half": blocks // 2, "three quarters": 3 * blocks // 4}
+    plain = {name: k for name, k in plain.items() if k in table.index}
     value = table["accuracy"] if runs.score == "accuracy" else -table["loss"]
     rows = []
     for name, k in [*boundaries.items(), *plain.items()]:

@@ -1,13 +1,7 @@
-"""What a scope costs: FLOPs, bytes by part, and expected seconds; shown beside what was measured, never instead of it.
-
-Our reading of the cost of freezing. The unit is the forward pass of an average block over one token. A trained block
-costs one unit forward and two backward, a frozen block above the lowest trained one costs one of these two (gradients
-pass through it), and a frozen prefix costs its forward pass only: each epoch, or once where its states are cached.
-"""
+"""What a scope costs: FLOPs, bytes by part and expected seconds, to be shown beside what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semviz import formats
+from semviz.cost_table import ADAPTED, METHODS, units
 from semviz.errors import SemvizError
 
 if TYPE_CHECKING:
@@ -24,50 +19,9 @@ if TYPE_CHECKING:
     from semviz.scopes import Scope
     from semviz.tasks import Task
 
-ADAPTED = ("lora", "ia3")
 _FLOAT = 4
 _MOMENTS = 2  # of AdamW
 _LOGITS = 3  # the logits, their softmax, its gradient
-
-
-def units(
-    scope: Scope,
-    *,
-    epochs: float,
-    cached: bool = True,
-    method: str = "full",
-    head: float = 0.0,
-    blocks: Sequence[float] | None = None,
-    checkpointing: bool = False,
-) -> dict[str, float]:
-    """Cost of a training run in units a token, by what it is spent on.
-
-    With all blocks alike, L of them, k frozen below and E epochs: full finetuning E·(3L + 2h), a frozen prefix
-    E·(L + 2(L−k) + 2h), a cached one k + E·(3(L−k) + 2h).
-
-    Args:
-        scope: What trains.
-        epochs: E, passes over the training rows.
-        cached: Whether the frozen prefix runs once.
-        method: `"lora"` and `"ia3"` need no gradients of the blocks' own weights.
-        head: h, cost of the head's forward pass in units; V/(12 d) where every position has a target.
-        blocks: Cost of each block's forward pass in units, shape (L,); all 1 by default.
-        checkpointing: Whether the trained blocks run forward once more in the backward pass.
-
-    Returns:
-        prefix, forward, backward.
-    """
-    each = np.ones(scope.n_blocks) if blocks is None else np.asarray(blocks, dtype=float)
-    k, trained = scope.boundary, np.asarray(scope.blocks) - 1
-    above, own = float(each[k:].sum()), float(each[trained].sum())
-    weights = 0.0 if method in ADAPTED else own
-    forward = epochs * (above + head + (own if checkpointing else 0.0))
-    backward = epochs * (above + weights + head * (2 if scope.head and method not in ADAPTED else 1))
-    return {
-        "prefix": float(each[:k].sum()) * (1.0 if cached else epochs),
-        "forward": forward,
-        "backward": backward,
-    }
 
 
 @dataclass(frozen=True)
@@ -163,12 +117,16 @@ class Costs:
             checkpointing: As in `finetune`.
 
         Raises:
-            SemvizError: If the scope is for a model of another depth.
+            SemvizError: If the scope is for a model of another depth, the method is unknown or epochs are not positive.
         """
         if scope.n_blocks != len(self.block_flops):
             raise SemvizError(
                 f"The scope is for {scope.n_blocks} blocks and the prices for {len(self.block_flops)}; make it anew."
             )
+        if method not in METHODS:
+            raise SemvizError(f"method={method!r} is unknown; pass one of {list(METHODS)}.")
+        if not (np.isfinite(epochs) and epochs > 0):
+            raise SemvizError(f"epochs={epochs}; pass a positive number.")
         mean = float(self.block_flops.mean())
         each = (self.block_flops / mean).tolist()
         spent = units(

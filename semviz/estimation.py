@@ -74,5 +74,6 @@ def estimate_gain(
         candidates={name: int(argmax_layer(values)) for name, values in scales.items()},
         scales={name: np.append(np.nan, values) for name, values in scales.items()},
         chosen_share=np.bincount(choices, minlength=len(deviation)) / len(drawn),
+        kind=str(trace.meta.get("kind", "classification")),
         parts=Parts.from_record(trace.meta["parts"]),
     )

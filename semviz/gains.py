@@ -44,6 +44,7 @@ class Gain:
         candidates: Boundary that each rule suggests.
         scales: What each rule looks for the maximum of, by boundary, shape (L+1,); NaN at k = 0.
         chosen_share: Share of bootstrap resamples in which the rule chooses boundary k, shape (L+1,).
+        kind: Kind of the task: `"classification"` or `"language modelling"`.
         parts: Names and unique parameters of the model's parts, as `LanguageModel.parts`.
     """
 
@@ -60,6 +61,7 @@ class Gain:
     candidates: dict[str, int]
     scales: dict[str, Array] = field(repr=False)
     chosen_share: Array
+    kind: str
     parts: Parts = field(repr=False)
 
     @property
@@ -137,13 +139,12 @@ class Gain:
         Raises:
             SemvizError: If ε or λ is out of range.
         """
-        from semviz.costs import units
+        from semviz.cost_table import relative_costs
         from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason
 
         check_terms(epsilon, weight)
         scopes = [self.scope(k) for k in range(self.n_blocks)]
-        cost = np.asarray([sum(units(scope, epochs=epochs).values()) for scope in scopes])
-        cost /= cost[0]
+        cost = relative_costs(scopes, epochs=epochs, everywhere=self.kind == "language modelling")
         if self.applies and np.isfinite(self.benefit).all():
             k = int(choose_boundary(self.benefit, cost, epsilon=epsilon, weight=weight))
             why, benefit = reason(epsilon, weight), float(self.benefit[k])

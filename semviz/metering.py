@@ -56,7 +56,8 @@ def meter(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], 
     batch = pad_batch(encoded, order[middle : middle + _ROWS], pad=pad_id(model), device=model.device)
     # A copy that shares all weights, so that the user's own keep their flags.
     network = private_copy(model)
-    network.requires_grad_(True)
+    for p in network.parameters():
+        p.requires_grad_(p.is_floating_point())  # quantized weights have none
     anatomy = moved(model, network).anatomy
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     counter = FlopCounterMode(display=False, custom_mapping=_uncounted())

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semviz import formats
-from semviz.costs import units
+from semviz.cost_table import relative_costs
 from semviz.errors import SemvizError
 from semviz.laws import EPSILON, Array
 from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason
@@ -137,9 +137,8 @@ class Probes:
 
     @cached_property
     def _cost(self) -> Array:
-        epochs = self.runs.runs[0].epochs
-        spent = np.asarray([sum(units(scope, epochs=epochs).values()) for scope in self.scopes])
-        return spent / spent[0]
+        is_next = self.runs.score == "loss"
+        return relative_costs(self.scopes, epochs=self.runs.runs[0].epochs, everywhere=is_next)
 
     def _choices(self, epsilon: float, weight: float | None) -> NDArray[np.int64]:
         return choose_boundary(self.drawn, self._cost, epsilon=epsilon, weight=weight)
@@ -268,8 +267,11 @@ def fit_probes(runs: Runs, *, seed: int = 0) -> Probes:
     failed = [k for k in ks if any(run.diverged for run in found[k])]
     if failed:
         raise SemvizError(f"The probes at boundaries {failed} diverged; pass a smaller lr.")
-    if not runs.untrained_rows:
-        raise SemvizError("The runs do not say how the untrained model scored (untrained_rows); make them with sweep.")
+    if {len(run.validation_rows) for k in ks for run in found[k]} != {len(runs.untrained_rows)}:
+        raise SemvizError(
+            "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
+            "sweep."
+        )
     rows = np.asarray([np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks])
     start = np.asarray(runs.untrained_rows)
     rng = np.random.default_rng(seed)

@@ -81,7 +81,8 @@ def choose_boundary(benefit: Array, cost: Array, *, epsilon: float, weight: floa
     """
     able = benefit[..., : len(cost)]
     if weight is not None:
-        return np.asarray(np.argmax(able - weight * cost, axis=-1))
+        # Of equals the one with the most frozen blocks.
+        return np.asarray(len(cost) - 1 - np.argmax((able - weight * cost)[..., ::-1], axis=-1))
     enough = able >= 1 - epsilon
     last = len(cost) - 1 - np.argmax(enough[..., ::-1], axis=-1)
     return np.where(enough.any(-1), last, 0)

@@ -212,7 +212,10 @@ class Runs:
             if hasattr(choice, "candidates"):
                 boundaries |= {f"{name}: {rule}" if several else rule: k for rule, k in choice.candidates.items()}
             else:
-                boundaries[name] = int(choice.boundary if hasattr(choice, "boundary") else choice)
+                k = getattr(choice, "boundary", choice)
+                if not hasattr(k, "__index__"):
+                    raise SemvizError(f"{name}={choice!r} is no boundary; pass a whole number, a Gain or Probes.")
+                boundaries[name] = int(k)
         return regrets(self, boundaries)
 
     def probes(self, boundaries: Iterable[int] | None = None) -> Probes:

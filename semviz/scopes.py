@@ -205,7 +205,7 @@ class Scope:
             >>> model = sv.load_model()
             >>> with sv.Scope.last(model).apply(model) as network:
             ...     sum(p.numel() for p in network.parameters() if p.requires_grad)
-            197120
+            198016
         """
         from semviz.applying import applied
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # All shapes from a step at the first block (m₀ ≪ 1, p > 0) over a straight line to a step at the last (p ≪ −1).
-_M0 = np.geomspace(1e-3, 1e3, 121)
-_P = np.concatenate([-np.geomspace(0.02, 12, 41)[::-1], np.geomspace(0.02, 8, 61)])
+_M0 = np.geomspace(1e-3, 1e3, 61)
+_P = np.concatenate([-np.geomspace(0.02, 12, 25)[::-1], np.geomspace(0.02, 8, 31)])
 # Around the best law of the grid, finer and finer: how far, as powers of e, and how many values each way.
-_REACHES = (0.15, 0.1, 0.05, 0.02, 0.01)
-_AROUND = 7
+_REACHES = (0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.01)
+_AROUND = 9
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def _refined(trained: Array, rows: Array, n_blocks: int, m0: Array, p: Array, re
     """The best of the laws around one law a row, each parameter larger or smaller by up to e^reach."""
     steps = np.exp(reach * np.linspace(-1, 1, _AROUND))
     near_m0, near_p = (a.ravel() for a in np.meshgrid(steps, steps))
-    tried_m0, tried_p = m0[:, None] * near_m0, p[:, None] * near_p
+    tried_m0 = np.clip(m0[:, None] * near_m0, _M0[0], _M0[-1])
+    tried_p = np.clip(p[:, None] * near_p, _P[0], _P[-1])
     curves = law_curves(trained, n_blocks, tried_m0.ravel(), tried_p.ravel()).reshape(*tried_m0.shape, -1)
     best = ((curves - rows[:, None]) ** 2).sum(-1).argmin(1)
     every = np.arange(len(rows))

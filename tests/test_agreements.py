@@ -162,6 +162,17 @@ def test_the_interval_mostly_holds_the_rho_of_endless_rows():
     assert held >= 13
 
 
+def test_the_interval_is_that_of_a_bootstrap_over_rows():
+    rng = np.random.default_rng(5)
+    scores = np.append(0.9, rng.uniform(0.2, 0.85, 9))
+    curve = np.append(scores, 0) + 0.2 * rng.standard_normal(11)
+    runs = measured(scores, noise=0.8, rows=80)
+    row, rows = rho(runs, curve), np.asarray([run.rows for run in runs])
+    drawn = [spearmanr(curve[:10], rows[:, rng.integers(80, size=80)].mean(1)).statistic for _ in range(1000)]
+    assert (row.low, row.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.05)
+    assert row.high - row.low > 0.2
+
+
 def test_more_rows_narrow_the_interval():
     few, many = (rho(measured(noise=0.5, rows=rows), [6, 3, 5, 4, 2, 1, 0]) for rows in (20, 2000))
     assert many.high - many.low < (few.high - few.low) / 2

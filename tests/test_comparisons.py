@@ -207,6 +207,15 @@ def test_a_part_of_an_adapters_name_is_not_the_scope_itself():
     assert by_name(runs.compare("half")).loc["full", "difference"] == 0.5
 
 
+@pytest.mark.parametrize("reference", ["half, lora", "last, lora", "half = last, lora"])
+def test_adapters_go_by_their_scopes_names_and_their_method(reference):
+    half = above(1, 2)
+    runs = made_runs(made_run(above(0, 2), [1]), made_run(half, [0.5]), made_run(half, [0.25], method="lora"))
+    found = runs.compare(reference)
+    assert found.reference == "half = last, lora"
+    assert by_name(found)["difference"].to_dict() == {"full": 0.75, "half = last": 0.25}
+
+
 def test_a_single_scope_leaves_an_empty_table():
     found = suffixes({0: 0.5}).compare()
     assert found.frame().empty
@@ -371,3 +380,9 @@ def test_two_gains_do_not_replace_each_other():
 def test_a_choice_of_ones_own_is_never_dropped():
     runs = suffixes({0: 0.25, 1: 0.5, 2: 0.75, 3: 0.375})
     assert 0 in runs.regret(half=0)["boundary"].tolist()
+
+
+@pytest.mark.parametrize("choice", [2.7, "half", None])
+def test_what_is_no_boundary_is_refused_in_words(choice):
+    with pytest.raises(SemvizError, match=r"mine=.*pass"):
+        suffixes({0: 0.25, 1: 0.5, 2: 0.75, 3: 0.375}).regret(mine=choice)

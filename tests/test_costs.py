@@ -17,7 +17,8 @@ from transformers import MixtralConfig, MixtralForCausalLM
 
 import semviz as sv
 from semviz.adapters import add_adapters
-from semviz.costs import Costs, estimate_costs, units
+from semviz.cost_table import units
+from semviz.costs import Costs, estimate_costs
 from semviz.encoding import encode
 from semviz.errors import ScopeError, SemvizError, TaskError
 from semviz.metering import meter
@@ -299,6 +300,12 @@ def test_metering_leaves_the_model_and_the_random_state_alone(make):
     assert all(p.grad is None for p in parameters if p is not anatomy.head.weight)
 
 
+def test_quantized_weights_are_metered_as_they_are(tiny, mood):
+    tiny.model.model.layers[0].packed = torch.nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False)
+    flops, _ = meter(tiny, encode(tiny, mood, "train"))
+    assert (flops >= BLOCK).all()
+
+
 def test_metering_under_no_grad_still_sees_activations(tiny, mood):
     with torch.no_grad():
         _, kept = meter(tiny, encode(tiny, mood, "train"))
@@ -559,6 +566,12 @@ def test_estimates_that_cannot_be_made(tiny):
         estimate_costs(tiny, long, batch_size=0)
     with pytest.raises(ScopeError):
         above(9)
+
+
+@pytest.mark.parametrize("options", [{"method": "Lora"}, {"epochs": 0}, {"epochs": -1}, {"epochs": float("nan")}])
+def test_runs_that_cannot_be_are_not_priced(prices, options):
+    with pytest.raises(SemvizError, match="pass"):
+        prices.of(prices.scopes[1], **options)
 
 
 # Beside what was measured

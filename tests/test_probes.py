@@ -502,6 +502,19 @@ def test_runs_that_do_not_know_where_they_began():
         fit_probes(runs)
 
 
+@pytest.mark.parametrize("rows", [50, 200])
+def test_probes_on_other_rows_than_the_untrained_model_are_refused(rows):
+    runs = [made_run(above(k, 8), hits(0.9 - 0.05 * k, 100)) for k in (0, 4, 7)]
+    with pytest.raises(SemvizError, match="rows"):
+        fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2, rows).astype(float))))
+
+
+def test_probes_on_other_rows_than_each_other_are_refused():
+    runs = [made_run(above(k, 8), hits(0.9 - 0.05 * k, 100 + k)) for k in (0, 4, 7)]
+    with pytest.raises(SemvizError, match="rows"):
+        fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2, 100).astype(float))))
+
+
 # On the tiny model
 
 

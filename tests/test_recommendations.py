@@ -9,7 +9,7 @@ from test_comparisons import above
 from test_laws import made_trace
 
 import semviz as sv
-from semviz.costs import units
+from semviz.cost_table import units
 from semviz.errors import SemvizError
 from semviz.laws import EPSILON
 from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason

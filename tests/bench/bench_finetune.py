@@ -22,7 +22,7 @@ from pairs import load
 from transformers import get_cosine_schedule_with_warmup
 
 import semviz as sv
-from semviz.costs import units
+from semviz.cost_table import units
 from semviz.progress import Control
 from semviz.suffix import Suffix
 from semviz.training import Recipe, fit

@@ -23,7 +23,7 @@ from pairs import PAIRS, load
 import semviz as sv
 from semviz import formats
 from semviz.comparisons import regrets, said_regret
-from semviz.costs import units
+from semviz.cost_table import units
 
 METRICS = ("semantic", "lens", "target", "virtual", "rank")
 METRIC = "semantic"  # the profile that the rules read
