@@ -7,12 +7,13 @@ import math
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
 _MOST = 5
-_LORA_FACTOR = 3.0  # adapters start at zero and want larger rates
+# Adapters start where they change nothing and want larger rates, the fewer parameters they have.
+_FACTORS = {"lora": 3.0, "ia3": 10.0}
 
 
 def first_guess(width: int, method: str) -> float:
     """A rate in the middle of the grid, from the model's width."""
-    return _RATE * _WIDTH / width * (_LORA_FACTOR if method == "lora" else 1)
+    return _RATE * _WIDTH / width * _FACTORS.get(method, 1.0)
 
 
 def next_rate(guess: float, tried: dict[float, float]) -> float | None:
