@@ -17,20 +17,23 @@ ROWS = 1000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", default="where")
+    parser.add_argument("--probed", default="question", help="task of the predicted and measured benefit")
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--store", default="runs/method")
     options = parser.parse_args()
     folder, model = Path(__file__).parent, sv.load_model()
-    task = sv.load_task(options.task).subset(train=ROWS)
-    trace = sv.trace(model, task)
-    gain = trace.gain()
-    runs = sv.sweep(model, task, seeds=range(options.seeds), gain=gain, store=Path(options.store) / options.task)
+
+    def swept(name: str, gain: sv.Gain | None = None) -> sv.Runs:
+        task = sv.load_task(name).subset(train=ROWS)
+        return sv.sweep(model, task, seeds=range(options.seeds), gain=gain, store=Path(options.store) / name)
+
+    trace = sv.trace(model, sv.load_task(options.task).subset(train=ROWS))
+    gain, probed = trace.gain(), swept(options.probed)
     pictures = {
         "tokens": trace.token_heatmap(sample=options.sample, boundary=gain.candidates["law"]),
-        "pareto": runs.pareto(),
-        "benefit": runs.probes().figure(runs),
-        "agreement": runs.agreement(probes=runs.probes()).figure(),
+        "pareto": swept(options.task, gain).pareto(),
+        "benefit": probed.probes().figure(probed),
     }
     for name, figure in pictures.items():
         figure.write_image(folder / f"{name}.png", width=WIDTH, scale=1.6)

@@ -113,6 +113,11 @@ class Probes:
             )
         k = self.boundary
         share = float(np.mean(self._choices(self.epsilon, None) == k))
+        if k == 0:
+            return (
+                f"Train all blocks: with any block frozen, less than {formats.percent(1 - self.epsilon)} of full "
+                f"finetuning's benefit is predicted; {formats.percent(share)} of resamples agree.{self._doubt}"
+            )
         return (
             f"Train {self.scopes[k].label}: {self.recommendation.why}. The law predicts "
             f"{formats.percent(self.benefit[k])} ({formats.percent(self.low[k])} to {formats.percent(self.high[k])}) "

@@ -245,12 +245,11 @@ def _enough(figure: go.Figure, probes: ProbesLike) -> None:
     figure.add_annotation(
         text=f"enough: {formats.percent(level)} (1 − ε)",
         xref="paper",
-        # Below the line and on its left, where the curve is above it.
-        x=0,
-        xanchor="left",
-        xshift=40,
+        # At its right end, where the curve has come down.
+        x=1,
+        xanchor="right",
         y=level,
-        yanchor="top",
+        yanchor="bottom",
         showarrow=False,
         font={"size": style.SIZE - 1, "color": style.LIGHT.muted},
     )
