@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from semviz import formats
 from semviz.errors import SemvizError
 from semviz.resampling import seeds_and_rows
 
@@ -163,8 +162,3 @@ def regrets(runs: Runs, boundaries: dict[str, int]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values("regret", kind="stable", ignore_index=True)
-
-
-def said_regret(regret: float, *, is_loss: bool) -> str:
-    """A regret in words: points of accuracy, or nats."""
-    return f"{formats.number(regret)} nats" if is_loss else f"{100 * regret:.1f} points"

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from small import made_parts
 
-from semviz.comparisons import said_regret
 from semviz.errors import SemvizError
 from semviz.resampling import seeds_and_rows
 from semviz.run import Run
@@ -359,11 +358,6 @@ def test_no_suffix_was_run():
     runs = made_runs(made_run(above(0), [1], method="lora"), made_run(Scope((2,), 4, made_parts(4)), [1]))
     with pytest.raises(SemvizError, match="No suffix was run"):
         runs.regret()
-
-
-def test_regret_in_words():
-    assert said_regret(0.0123, is_loss=False) == "1.2 points"
-    assert said_regret(0.0123, is_loss=True) == "0.0123 nats"
 
 
 def test_numpys_integers_are_boundaries_too():

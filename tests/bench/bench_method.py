@@ -22,7 +22,7 @@ from pairs import PAIRS, load
 
 import semviz as sv
 from semviz import formats
-from semviz.comparisons import regrets, said_regret
+from semviz.comparisons import regrets
 from semviz.cost_table import units
 
 METRICS = ("semantic", "lens", "target", "virtual", "rank")
@@ -105,7 +105,7 @@ class Study:
     def lines(self) -> list[str]:
         lines = []
         for row in self.choices.itertuples():
-            regret = said_regret(row.regret, is_loss=self.is_loss)
+            regret = f"{formats.number(row.regret)} nats" if self.is_loss else f"{100 * row.regret:.1f} points"
             score = f"{row.score:.3f}" if self.is_loss else f"{100 * row.score:.1f} %"
             lines.append(f"| {self.name} | {row.choice} | {row.boundary} | {score} | {regret} | {row.cost:.2f} |")
         return lines
