@@ -60,7 +60,8 @@ def finetune(
             need peft), `"lisa"` two of the blocks at a time, drawn anew every twentieth of the steps.
         lr: Learning rate, or `"auto"`: each scope gets its own, from a small grid, by the validation score.
         epochs: Passes over the training rows.
-        batch_size: Rows a step, over all devices and accumulated batches.
+        batch_size: Rows a step, over all devices and accumulated batches. With several processes the last batch of an
+            epoch is filled up with other rows.
         seed: Seed of data order, dropout, adapters and sampled blocks.
         cache: Run the frozen prefix once. The cache is proven on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.

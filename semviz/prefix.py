@@ -70,8 +70,8 @@ def cache_key(model: LanguageModel, encoded: Encoded, boundary: int) -> str:
 
 
 def edits_of(model: LanguageModel) -> int:
-    """How often weights were changed in place: the model's hash is read once, and would not tell."""
-    return sum(p._version for p in model.model.parameters())
+    """A number that changes with the weights, edited or replaced: the model's hash is read once, and would not tell."""
+    return hash(tuple((p.data_ptr(), p.dtype, p._version) for p in model.model.parameters()))
 
 
 def cache_bytes(model: LanguageModel, encoded: Encoded) -> int:

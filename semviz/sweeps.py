@@ -74,6 +74,8 @@ def sweep(
     for name, given in (("scopes", chosen), ("methods", methods), ("seeds", seeds)):
         if not given:
             raise SemvizError(f"{name} is empty; pass at least one.")
+    for scope in chosen:
+        scope.modules(model)  # refuses before the first run what would fail at a later one
     kept = Store(store) if store is not None else None
     control = control or Control()
     bench = Workbench(model, task, control=control, progress=progress)
@@ -115,7 +117,7 @@ def sweep(
 
 
 def _find(store: Store | None, key: str) -> Run | None:
-    """A finished run; of several processes the first one decides whether there is one, so that all train or none."""
-    if store is None or not processes.gather(store.has(key))[0]:
+    """A finished run, if every process sees it, so that all train or none."""
+    if store is None or not all(processes.gather(store.has(key))):
         return None
     return store.find(key)

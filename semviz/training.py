@@ -125,6 +125,8 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
         if name in _OURS:
             raise SemvizError(f"arguments={{{name!r}: …}} is decided elsewhere; pass {_OURS[name]}= instead.")
     given = dict(recipe.arguments)
+    if int(given.get("gradient_accumulation_steps", 1)) < 1:
+        raise SemvizError("gradient_accumulation_steps is below 1; pass at least 1.")
     parts = int(given.get("gradient_accumulation_steps", 1)) * processes.join()[1]
     if recipe.batch_size % parts:
         raise SemvizError(

@@ -451,6 +451,14 @@ def test_states_are_made_anew_after_the_model_was_edited_in_place(tiny, bench):
     assert part.cache.key == fresh.key
 
 
+def test_states_are_made_anew_after_the_models_precision_was_changed_in_place(tiny, bench):
+    old = bench.part("train", 2).cache
+    tiny.model.to(torch.bfloat16)
+    part = bench.part("train", 2)
+    assert part.cache.states.dtype == torch.bfloat16
+    assert part.cache.key == cache_key(tiny, part.encoded, 2) != old.key
+
+
 def test_states_are_not_made_from_those_of_the_model_before_an_edit(tiny, bench):
     bench.part("train", 1)
     edit(tiny)
