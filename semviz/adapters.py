@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from semviz.scopes import Scope
     from semviz.suffix import Suffix
 
-ADAPTERS = ("lora", "ia3")
 _RANK = 8
 
 

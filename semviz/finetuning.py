@@ -13,8 +13,9 @@ from typing import Any, Literal
 import torch
 
 from semviz import processes
-from semviz.adapters import ADAPTERS, add_adapters, merged_weights
+from semviz.adapters import add_adapters, merged_weights
 from semviz.cache_proof import refusal
+from semviz.cost_table import ADAPTED, METHODS
 from semviz.errors import SemvizError
 from semviz.evaluation import Scores, evaluate
 from semviz.models import LanguageModel
@@ -28,8 +29,6 @@ from semviz.tasks import Task
 from semviz.training import Recipe, Trained, fit
 from semviz.version import __version__
 from semviz.workbench import Workbench
-
-METHODS = ("full", "lora", "ia3", "lisa")
 
 
 def finetune(
@@ -219,7 +218,7 @@ class _Job:
             if why:
                 bench.refuse(why)
                 part, suffix = bench.part("train", scope.boundary), self._suffix(recipe, cached=False)
-        if recipe.method in ADAPTERS:
+        if recipe.method in ADAPTED:
             add_adapters(suffix, recipe.method, seed=recipe.seed)
         label = f"Finetuning {scope.label}, lr {recipe.lr:.2g}, seed {recipe.seed}"
         trained = fit(suffix, bench, part, recipe, label=label, control=control, progress=self.progress)
@@ -233,11 +232,11 @@ class _Job:
         return self.bench.part(split, self.scope.boundary if suffix.cached else 0)
 
     def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
-        return Suffix(self.bench.model, self.scope, cached=cached, own_weights=recipe.method not in ADAPTERS)
+        return Suffix(self.bench.model, self.scope, cached=cached, own_weights=recipe.method not in ADAPTED)
 
 
 def _weights(suffix: Suffix, model: LanguageModel, scope: Scope, method: str) -> dict[str, torch.Tensor]:
-    return merged_weights(suffix, model, scope) if method in ADAPTERS else suffix.weights(model, scope)
+    return merged_weights(suffix, model, scope) if method in ADAPTED else suffix.weights(model, scope)
 
 
 def _check(model: LanguageModel, recipe: Recipe, lr: float | str) -> None:

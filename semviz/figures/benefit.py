@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 from semviz import formats, tokens
 from semviz.errors import SemvizError
 from semviz.figures import style
-from semviz.figures.curves import band, line_at, rounded, ticks
-from semviz.figures.inputs import Floats, ProbesLike, RunsLike
+from semviz.figures.curves import band, line_at, rounded, ticks, whiskers
+from semviz.figures.inputs import ProbesLike, RunsLike
 from semviz.figures.scores import WEIGHTS
 
 _BODY = 380
@@ -142,7 +142,7 @@ def _probes(figure: go.Figure, probes: ProbesLike) -> None:
     figure.add_scatter(
         x=[int(k) for k in frame["boundary"]],
         y=rounded(value),
-        error_y=_whiskers(value, low, high, colour=style.LIGHT.law),
+        error_y=whiskers(value, low, high, colour=style.LIGHT.law),
         customdata=[
             [formats.percent(float(v)), *_ends(float(a), float(b))] for v, a, b in zip(value, low, high, strict=True)
         ],
@@ -163,7 +163,7 @@ def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
     figure.add_scatter(
         x=[m.boundary for m in measured],
         y=rounded(value),
-        error_y=_whiskers(value, low, high, colour=style.LIGHT.whisker),
+        error_y=whiskers(value, low, high, colour=style.LIGHT.whisker),
         customdata=[
             [
                 formats.percent(m.benefit),
@@ -179,19 +179,6 @@ def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
         "<br>95 %: %{customdata[1]}<extra></extra>",
         name="measured runs",
     )
-
-
-def _whiskers(value: Floats, low: Floats, high: Floats, *, colour: str) -> dict[str, object]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": rounded(np.maximum(high - value, 0)),
-        "arrayminus": rounded(np.maximum(value - low, 0)),
-        "color": colour,
-        "thickness": 1.3,
-        "width": 4,
-        "visible": bool(np.isfinite(low).any() and np.isfinite(high).any()),
-    }
 
 
 def _ends(low: float, high: float) -> list[str]:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from semviz import tokens
 from semviz.errors import SemvizError
 from semviz.figures import style
-from semviz.figures.curves import rounded
+from semviz.figures.curves import rounded, whiskers
 from semviz.figures.inputs import ComparisonLike
 
 MAX_ROWS = 40
@@ -133,16 +133,7 @@ def _markers(figure: go.Figure, rows: list[_Row], verdict: str, *, is_loss: bool
     figure.add_scatter(
         x=rounded(value),
         y=places,
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": rounded(np.maximum(high - value, 0)),
-            "arrayminus": rounded(np.maximum(value - low, 0)),
-            "color": colour,
-            "thickness": 1.8,
-            "width": 4,
-            "visible": bool(np.isfinite(low).any() and np.isfinite(high).any()),
-        },
+        error_x=whiskers(value, low, high, colour=colour, thickness=1.8),
         mode="markers",
         marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2 if "open" in symbol else 0}},
         customdata=[_hover(rows[i], is_loss=is_loss) for i in places],

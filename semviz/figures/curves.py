@@ -99,3 +99,17 @@ def line_at(figure: go.Figure, boundary: int, number: int = 0) -> None:
         line={"width": 2, "color": style.LIGHT.boundary},
         name="boundary",
     )
+
+
+def whiskers(value: Floats, low: Floats, high: Floats, *, colour: str, thickness: float = 1.3) -> dict[str, object]:
+    """Return the error bars of intervals around values; hidden where there is no interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rounded(np.maximum(high - value, 0)),
+        "arrayminus": rounded(np.maximum(value - low, 0)),
+        "color": colour,
+        "thickness": thickness,
+        "width": 4,
+        "visible": bool(np.isfinite(low).any() and np.isfinite(high).any()),
+    }

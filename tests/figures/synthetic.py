@@ -300,3 +300,18 @@ def texts(figure: Any) -> list[str]:
 
     walk(json.loads(figure.to_json()))
     return found
+
+
+def named(figure: Any, name: str) -> list[Any]:
+    """The traces of this name."""
+    return [t for t in figure.data if t.name == name]
+
+
+def shapes(figure: Any, name: str) -> list[Any]:
+    """The shapes of this name."""
+    return [s for s in figure.layout.shapes if s.name == name]
+
+
+def notes(figure: Any) -> str:
+    """What stands under the title."""
+    return figure.layout.title.subtitle.text.replace("<br>", " ")

@@ -30,26 +30,13 @@ from semviz.figures.twins import gain_twin, pareto_twin, profile_twin, samples_t
 from semviz.laws import fit_law
 from semviz.traces import Trace
 
-
-def _named(figure, name):
-    return [t for t in figure.data if t.name == name]
-
-
-def _shapes(figure, name):
-    return [s for s in figure.layout.shapes if s.name == name]
-
-
-def _notes(figure):
-    return figure.layout.title.subtitle.text.replace("<br>", " ")
-
-
 # Profile
 
 
 def test_profile_has_a_panel_with_its_unit_for_each_metric(trace):
     figure = profile(trace, boundary=3)
     for number, key in enumerate(trace.metrics):
-        (line,), (area,) = _named(figure, key), _named(figure, f"{key} band")
+        (line,), (area,) = synthetic.named(figure, key), synthetic.named(figure, f"{key} band")
         assert list(line.x) == list(range(9))
         np.testing.assert_allclose(line.y, trace.profile_frame(key)["mean"], rtol=1e-4)
         assert len(area.y) == 18
@@ -58,7 +45,7 @@ def test_profile_has_a_panel_with_its_unit_for_each_metric(trace):
         assert axis.matches == ("x" if number else None), "one shared axis of spaces"
     assert figure.layout.yaxis.title.text == "nats"
     assert figure.layout.yaxis3.title.text == "1 − cos"
-    assert len(_shapes(figure, "boundary")) == 5
+    assert len(synthetic.shapes(figure, "boundary")) == 5
 
 
 def test_profile_of_chosen_metrics(trace):
@@ -82,8 +69,8 @@ def test_profile_leaves_nan_out_of_the_band(trace):
 
     fields = {name: getattr(trace, name) for name in Trace.__dataclass_fields__}
     figure = profile(Holey(**fields), metrics=["lens"])
-    assert len(_named(figure, "lens band")[0].y) == 16
-    assert _named(figure, "lens")[0].y[3] is None
+    assert len(synthetic.named(figure, "lens band")[0].y) == 16
+    assert synthetic.named(figure, "lens")[0].y[3] is None
 
 
 def test_the_laws_line_is_drawn_where_it_applies(trace):
@@ -93,7 +80,7 @@ def test_the_laws_line_is_drawn_where_it_applies(trace):
     made = replace(trace, values=values)
     figure = profile(made)
     assert [t.name for t in figure.data if t.name.startswith("law")] == ["law of semantic"]
-    (line,) = _named(figure, "law of semantic")
+    (line,) = synthetic.named(figure, "law of semantic")
     law = fit_law(made.profile_frame("semantic")["mean"].to_numpy(dtype=float))
     assert line.y[0] is None
     np.testing.assert_allclose(line.y[1:], law.line[1:], rtol=1e-4)
@@ -104,15 +91,15 @@ def test_the_laws_line_is_drawn_where_it_applies(trace):
     assert said in texts
     assert "no law: flat" in texts
     assert "no law: ν = 0.57" in texts
-    assert "SALF-style, our reading" in _notes(figure)
-    assert "No law" in _notes(figure)
-    assert "No law" not in _notes(profile(trace))
-    assert "Dashed" not in _notes(profile(trace, metrics=["virtual"]))
+    assert "SALF-style, our reading" in synthetic.notes(figure)
+    assert "No law" in synthetic.notes(figure)
+    assert "No law" not in synthetic.notes(profile(trace))
+    assert "Dashed" not in synthetic.notes(profile(trace, metrics=["virtual"]))
 
 
 def test_gain_and_profile_draw_the_same_law(trace):
     made = trace.gain("lens")
-    (line,) = _named(profile(trace, metrics=["lens"]), "law of lens")
+    (line,) = synthetic.named(profile(trace, metrics=["lens"]), "law of lens")
     np.testing.assert_allclose(line.y[1:], made.fitted[1:], rtol=1e-4)
 
 
@@ -124,7 +111,7 @@ def test_a_far_space_0_is_left_off_the_axis_and_said():
     figure = profile(far)
     assert figure.layout.yaxis.range[1] < 15
     assert "↑ 60" in [a.text for a in figure.layout.annotations]
-    assert "An arrow gives the value of space 0" in _notes(figure)
+    assert "An arrow gives the value of space 0" in synthetic.notes(figure)
     gained = synthetic.make_gain()
     for name in ("deviation", "deviation_low", "deviation_high"):
         getattr(gained, name)[0] = 60.0
@@ -139,8 +126,8 @@ def test_a_far_space_0_is_left_off_the_axis_and_said():
 def test_gain_bars_stand_between_the_spaces():
     made = synthetic.make_gain(boundary=4)
     figure = gain(made)
-    (bars,) = _named(figure, "gain")
-    (negative,) = _named(figure, "negative gain: moves away from the target")
+    (bars,) = synthetic.named(figure, "gain")
+    (negative,) = synthetic.named(figure, "negative gain: moves away from the target")
     assert list(bars.x) == [1.5, 2.5, 3.5, 4.5, 5.5, 7.5]
     assert list(negative.x) == [6.5]
     assert negative.marker.pattern.shape == "/"
@@ -152,15 +139,15 @@ def test_gain_bars_stand_between_the_spaces():
 
 def test_gain_marks_boundary_frozen_side_and_the_skipped_layer():
     figure = gain(synthetic.make_gain(boundary=4))
-    assert [s.x0 for s in _shapes(figure, "boundary")] == [4, 4], "one line in each row"
-    assert {s.yref for s in _shapes(figure, "boundary")} == {"y domain", "y2 domain"}
-    assert {s.x1 for s in _shapes(figure, "frozen")} == {4}
+    assert [s.x0 for s in synthetic.shapes(figure, "boundary")] == [4, 4], "one line in each row"
+    assert {s.yref for s in synthetic.shapes(figure, "boundary")} == {"y domain", "y2 domain"}
+    assert {s.x1 for s in synthetic.shapes(figure, "frozen")} == {4}
     texts = [a.text for a in figure.layout.annotations]
     assert "<b>frozen</b>" in texts
     assert "<b>trained</b>" in texts
     assert "skipped" in texts
-    assert "Layer 1 is skipped" in _notes(figure)
-    assert "blocks 1–4 are frozen, blocks 5–8 are trained; 83 % of the resamples" in _notes(figure)
+    assert "Layer 1 is skipped" in synthetic.notes(figure)
+    assert "blocks 1–4 are frozen, blocks 5–8 are trained; 83 % of the resamples" in synthetic.notes(figure)
 
 
 @pytest.mark.parametrize(
@@ -169,16 +156,16 @@ def test_gain_marks_boundary_frozen_side_and_the_skipped_layer():
      (0, ": blocks 1–8 are trained"), (8, "blocks 1–8 are frozen;")],
 )  # fmt: skip
 def test_gain_says_which_side_is_frozen(boundary, words):
-    assert words in _notes(gain(synthetic.make_gain(boundary=boundary)))
+    assert words in synthetic.notes(gain(synthetic.make_gain(boundary=boundary)))
 
 
 def test_gain_says_where_the_law_does_not_apply():
     figure = gain(synthetic.make_gain(law=False))
-    assert not _named(figure, "fitted law")
-    assert "The law does not apply here (ν = 0.42)" in _notes(figure)
+    assert not synthetic.named(figure, "fitted law")
+    assert "The law does not apply here (ν = 0.42)" in synthetic.notes(figure)
     flat = replace(synthetic.make_gain(law=False), flat=True)
-    assert "The law does not apply here (the profile is flat)" in _notes(gain(flat))
-    assert _named(gain(synthetic.make_gain()), "fitted law")[0].y[0] is None
+    assert "The law does not apply here (the profile is flat)" in synthetic.notes(gain(flat))
+    assert synthetic.named(gain(synthetic.make_gain()), "fitted law")[0].y[0] is None
 
 
 def test_gain_keeps_the_profile_readable_beside_wild_predictions():
@@ -187,19 +174,19 @@ def test_gain_keeps_the_profile_readable_beside_wild_predictions():
     predicted[0], predicted[1] = 1e6, np.inf
     figure = gain(replace(made, predicted=predicted))
     assert figure.layout.yaxis.range[1] < 2 * made.deviation.max()
-    assert "not drawn" in _notes(figure)
+    assert "not drawn" in synthetic.notes(figure)
     assert "Infinity" not in figure.to_json()
 
 
 def test_small_gains_keep_their_digits():
     made = synthetic.make_gain()
     figure = gain(replace(made, gains=made.gains / 1000))
-    assert max(_named(figure, "gain")[0].y) == pytest.approx(np.nanmax(made.gains) / 1000, rel=1e-4)
+    assert max(synthetic.named(figure, "gain")[0].y) == pytest.approx(np.nanmax(made.gains) / 1000, rel=1e-4)
 
 
 def test_gain_of_two_blocks():
     figure = gain(synthetic.make_gain(blocks=2, boundary=1, negative=False))
-    assert list(_named(figure, "gain")[0].x) == [1.5]
+    assert list(synthetic.named(figure, "gain")[0].x) == [1.5]
 
 
 # Pareto
@@ -209,7 +196,7 @@ def test_pareto_has_a_marker_with_interval_for_each_scope():
     runs = synthetic.make_runs()
     figure = pareto(runs)
     for row in runs.table().to_dict("records"):
-        (marker,) = _named(figure, row["name"])
+        (marker,) = synthetic.named(figure, row["name"])
         assert marker.x == (row["trainable"],)
         assert marker.y == (round(row["accuracy"], 5),)
         assert marker.error_y.array == (round(row["high"] - row["accuracy"], 5),)
@@ -226,22 +213,22 @@ def test_front_is_what_nothing_smaller_beats():
     assert names == ["last", "k=6", "k=5", "half = recommended", "k=3"]
     loss = points_of(synthetic.make_runs(score="loss"))
     assert [p.name for p in front(loss, is_loss=True)] == names
-    line = _named(pareto(synthetic.make_runs()), "Pareto front")[0]
+    line = synthetic.named(pareto(synthetic.make_runs()), "Pareto front")[0]
     assert line.line.shape == "hv"
     assert line.x[-1] == 1_710_000, "the best score holds to the right end"
 
 
 def test_a_far_score_before_finetuning_breaks_the_axis_and_a_near_one_does_not():
     broken = pareto(synthetic.make_runs(zero_shot=0.23))
-    (line,) = _shapes(broken, "before finetuning")
+    (line,) = synthetic.shapes(broken, "before finetuning")
     assert line.yref == "y2"
     assert line.y0 == 0.23
     assert line.line.dash == "dash"
-    assert "axis is broken" in _notes(broken)
+    assert "axis is broken" in synthetic.notes(broken)
     near = pareto(synthetic.make_runs(zero_shot=0.7))
-    assert _shapes(near, "before finetuning")[0].yref == "y"
+    assert synthetic.shapes(near, "before finetuning")[0].yref == "y"
     assert near.layout.yaxis.range[0] < 0.7
-    assert not _shapes(pareto(synthetic.make_runs(zero_shot=None)), "before finetuning")
+    assert not synthetic.shapes(pareto(synthetic.make_runs(zero_shot=None)), "before finetuning")
     above = pareto(synthetic.make_runs(score="loss", zero_shot=9.0))
     assert above.layout.yaxis2.domain[1] == 1, "a loss falls: the strip is on top"
 
@@ -253,8 +240,8 @@ def test_several_methods_get_hollow_symbols_and_a_logarithmic_axis():
     )
     figure = pareto(replace(runs, frame=pd.concat([runs.frame, light])))
     assert figure.layout.xaxis.type == "log"
-    assert _named(figure, "full, lora")[0].marker.symbol == "square-open"
-    assert _named(figure, "full")[0].marker.symbol == "square"
+    assert synthetic.named(figure, "full, lora")[0].marker.symbol == "square-open"
+    assert synthetic.named(figure, "full")[0].marker.symbol == "square"
     drawn = next(a for a in figure.layout.annotations if a.text == "<b>full, lora</b>")
     assert drawn.x == pytest.approx(np.log10(17_100))
 
@@ -262,7 +249,7 @@ def test_several_methods_get_hollow_symbols_and_a_logarithmic_axis():
 def test_pareto_of_one_run_and_of_none():
     runs = synthetic.make_runs(zero_shot=None)
     one = pareto(replace(runs, frame=runs.frame.iloc[[4]].assign(low=np.nan, high=np.nan)))
-    (marker,) = _named(one, "half = recommended")
+    (marker,) = synthetic.named(one, "half = recommended")
     assert marker.error_y.visible is False
     with pytest.raises(SemvizError, match="no finished run"):
         pareto(replace(runs, frame=runs.frame.iloc[:0]))

@@ -201,18 +201,6 @@ def draw_all(**texts: str) -> list[Any]:
     ]
 
 
-def _named(figure, name):
-    return [t for t in figure.data if t.name == name]
-
-
-def _shapes(figure, name):
-    return [s for s in figure.layout.shapes if s.name == name]
-
-
-def _notes(figure):
-    return figure.layout.title.subtitle.text.replace("<br>", " ")
-
-
 def _words(figure):
     return [a.text for a in figure.layout.annotations]
 
@@ -223,7 +211,7 @@ def _words(figure):
 def test_a_cell_of_the_range_heatmap_is_lowest_by_highest_block():
     runs = make_ranges()
     figure = range_heatmap(runs)
-    (cells,) = _named(figure, "score")
+    (cells,) = synthetic.named(figure, "score")
     for row in runs.frame.to_dict("records"):
         assert cells.z[row["first"] - 1][row["last"] - 1] == pytest.approx(row["accuracy"], rel=1e-4)
     assert all(cells.z[a][b] is None for a in range(8) for b in range(a)), "start above end cannot be"
@@ -232,12 +220,12 @@ def test_a_cell_of_the_range_heatmap_is_lowest_by_highest_block():
     assert figure.layout.xaxis.title.text == "highest trained block"
     assert figure.layout.yaxis.title.text == "lowest trained block"
     assert (cells.zmin, cells.zmax) == (runs.frame["accuracy"].min(), runs.frame["accuracy"].max())
-    assert not _named(figure, "not run")
+    assert not synthetic.named(figure, "not run")
     assert cells.colorbar.title.text == "accuracy"
 
 
 def test_a_range_says_its_interval_parameters_and_seconds():
-    (cells,) = _named(range_heatmap(make_ranges()), "score")
+    (cells,) = synthetic.named(range_heatmap(make_ranges()), "score")
     hover = cells.customdata[4][7]
     assert hover[:6] == ["blocks 5–8 of 8", "74.1 %", "72.1 % to 76.1 %", "0.8 M", "46 %", "20 s"]
     assert hover[6] == " (3 runs each)"
@@ -245,32 +233,32 @@ def test_a_range_says_its_interval_parameters_and_seconds():
 
 def test_the_best_range_is_framed_and_said():
     figure = range_heatmap(make_ranges())
-    assert {(s.x0, s.x1, s.y0, s.y1) for s in _shapes(figure, "best")} == {(7.5, 8.5, 1.5, 2.5)}
-    assert "Framed: the best, blocks 2–8 of 8, 78.7 %. Before finetuning: 23.0 %." in _notes(figure)
-    (scores,) = _named(figure, "scores")
+    assert {(s.x0, s.x1, s.y0, s.y1) for s in synthetic.shapes(figure, "best")} == {(7.5, 8.5, 1.5, 2.5)}
+    assert "Framed: the best, blocks 2–8 of 8, 78.7 %. Before finetuning: 23.0 %." in synthetic.notes(figure)
+    (scores,) = synthetic.named(figure, "scores")
     assert [t for t in scores.text if "<b>" in t] == ["<b>78.7</b>"]
     frame = make_ranges().frame
     best = frame["low"][frame["accuracy"].idxmax()]
     others = int((frame["high"] >= best).sum()) - 1
-    assert f"intervals of {others} of the 35 other ranges overlap" in _notes(figure)
+    assert f"intervals of {others} of the 35 other ranges overlap" in synthetic.notes(figure)
 
 
 def test_of_equal_scores_the_smaller_range_is_the_best():
     runs = make_ranges(blocks=3)
     figure = range_heatmap(replace(runs, frame=runs.frame.assign(accuracy=0.7)))
-    assert _shapes(figure, "best")[0].x0 == _shapes(figure, "best")[0].y0, "a single block"
-    (cells,) = _named(figure, "score")
+    assert synthetic.shapes(figure, "best")[0].x0 == synthetic.shapes(figure, "best")[0].y0, "a single block"
+    (cells,) = synthetic.named(figure, "score")
     assert cells.zmin < 0.7 < cells.zmax
 
 
 def test_a_low_loss_is_bright_and_best():
     runs = make_ranges(score="loss", zero_shot=2.9)
     figure = range_heatmap(runs)
-    (cells,), (scores,) = _named(figure, "score"), _named(figure, "scores")
+    (cells,), (scores,) = synthetic.named(figure, "score"), synthetic.named(figure, "scores")
     assert cells.reversescale is True
     assert cells.z[0][7] == pytest.approx(runs.frame.query("first == 1 and last == 8")["loss"].item(), rel=1e-4)
-    assert _shapes(figure, "best")[0].y0 == 1.5
-    assert "2.213 nats" in _notes(figure)
+    assert synthetic.shapes(figure, "best")[0].y0 == 1.5
+    assert "2.213 nats" in synthetic.notes(figure)
     assert "(nats" in cells.colorbar.title.text
     letters = dict(zip(scores.text, scores.textfont.color, strict=True))
     assert letters["<b>2.21</b>"].startswith("rgba(0,0,0"), "black on yellow"
@@ -282,34 +270,34 @@ def test_ranges_that_were_not_run_are_grey_and_counted():
     frame = runs.frame[~((runs.frame["first"] == 3) & (runs.frame["last"] == 5))]
     frame = frame.assign(accuracy=frame["accuracy"].where(frame["last"] != 4))
     figure = range_heatmap(replace(runs, frame=frame))
-    (gone,), (cells,) = _named(figure, "not run"), _named(figure, "score")
+    (gone,), (cells,) = synthetic.named(figure, "not run"), synthetic.named(figure, "score")
     found = {(a + 1, b + 1) for a, row in enumerate(gone.z) for b, cell in enumerate(row) if cell}
     assert found == {(3, 5), (1, 4), (2, 4), (3, 4), (4, 4)}
     assert all(cells.z[a - 1][b - 1] is None for a, b in found)
     assert gone.customdata[2][4] == "blocks 3–5"
     assert gone.customdata[3][3] == "block 4"
-    assert "(5 of 36)" in _notes(figure)
-    (marks,) = _named(figure, "not run marks")
+    assert "(5 of 36)" in synthetic.notes(figure)
+    (marks,) = synthetic.named(figure, "not run marks")
     assert set(zip(marks.y, marks.x, strict=True)) == found
 
 
 def test_scores_are_written_only_where_they_fit():
-    assert len(_named(range_heatmap(make_ranges()), "scores")[0].text) == 36
-    assert not _named(range_heatmap(make_ranges(blocks=28)), "scores")
+    assert len(synthetic.named(range_heatmap(make_ranges()), "scores")[0].text) == 36
+    assert not synthetic.named(range_heatmap(make_ranges(blocks=28)), "scores")
 
 
 def test_one_range_without_an_interval():
     runs = make_ranges(zero_shot=None)
     frame = runs.frame.iloc[[1]].assign(low=np.nan, high=np.nan, seconds=np.nan, runs=1)
     figure = range_heatmap(replace(runs, frame=frame), n_blocks=3)
-    (cells,) = _named(figure, "score")
+    (cells,) = synthetic.named(figure, "score")
     assert cells.customdata[0][1][2] == "no interval"
     assert cells.customdata[0][1][5:] == ["–", ""]
-    assert "overlap" not in _notes(figure)
-    assert "Before" not in _notes(figure)
+    assert "overlap" not in synthetic.notes(figure)
+    assert "Before" not in synthetic.notes(figure)
     assert np.shape(cells.z) == (3, 3)
-    assert "(5 of 6)" in _notes(figure)
-    assert np.shape(_named(range_heatmap(replace(runs, frame=frame)), "score")[0].z) == (2, 2)
+    assert "(5 of 6)" in synthetic.notes(figure)
+    assert np.shape(synthetic.named(range_heatmap(replace(runs, frame=frame)), "score")[0].z) == (2, 2)
 
 
 def test_scopes_with_gaps_and_other_methods_are_no_cells():
@@ -318,10 +306,10 @@ def test_scopes_with_gaps_and_other_methods_are_no_cells():
     other = runs.frame.iloc[[0]].assign(method="lora", accuracy=0.98)
     both = replace(runs, frame=pd.concat([gap, other, runs.frame, runs.frame.iloc[[0]].assign(accuracy=0.97)]))
     figure = range_heatmap(both)
-    assert _named(figure, "score")[0].zmax < 0.9
-    assert "same blocks with another norm or head (1)" in _notes(figure)
+    assert synthetic.named(figure, "score")[0].zmax < 0.9
+    assert "same blocks with another norm or head (1)" in synthetic.notes(figure)
     lora = range_heatmap(both, method="lora")
-    assert _named(lora, "score")[0].z[0][0] == 0.98
+    assert synthetic.named(lora, "score")[0].z[0][0] == 0.98
     assert "(lora)" in lora.layout.title.text
     with pytest.raises(SemvizError, match=r"'dora'.*'full', 'lora'"):
         range_heatmap(both, method="dora")
@@ -338,19 +326,21 @@ def test_scopes_with_gaps_and_other_methods_are_no_cells():
 def test_benefit_curve_has_line_band_probes_level_and_boundary():
     probes = make_probes()
     figure = benefit_curve(probes)
-    (line,), (area,), (marks,) = (_named(figure, n) for n in ("predicted (band: 95 %)", "95 % band", "probe runs"))
+    (line,), (area,), (marks,) = (
+        synthetic.named(figure, n) for n in ("predicted (band: 95 %)", "95 % band", "probe runs")
+    )
     np.testing.assert_allclose(line.y, probes.benefit, atol=1e-4)
     assert list(line.x) == list(range(9))
     assert len(area.y) == 18
     assert list(marks.x) == [0, 4, 7]
     np.testing.assert_allclose(marks.error_y.arrayminus, 0.06, atol=1e-4)
     np.testing.assert_allclose(marks.error_y.array, 0.05, atol=1e-4)
-    assert [s.y0 for s in _shapes(figure, "enough")] == [0.95]
-    assert [(s.x0, s.x1) for s in _shapes(figure, "boundary")] == [(4, 4)]
+    assert [s.y0 for s in synthetic.shapes(figure, "enough")] == [0.95]
+    assert [(s.x0, s.x1) for s in synthetic.shapes(figure, "boundary")] == [(4, 4)]
     assert {"<b>recommended: 4</b>", "enough: 95 % (1 − ε)"} <= set(_words(figure))
-    assert probes.message in _notes(figure)
+    assert probes.message in synthetic.notes(figure)
     assert "100 %" in figure.layout.yaxis.ticktext
-    assert not _named(figure, "measured runs")
+    assert not synthetic.named(figure, "measured runs")
     assert "measured" not in figure.layout.title.text
 
 
@@ -359,7 +349,7 @@ def test_measured_suffixes_stand_beside_the_prediction():
     lora = runs.frame.assign(method="lora", benefit=9.0)
     gaps = runs.frame.iloc[[0]].assign(first=pd.NA, last=pd.NA, suffix=False, benefit=8.0)
     figure = benefit_curve(make_probes(), replace(runs, frame=pd.concat([lora, gaps, runs.frame])))
-    (marks,) = _named(figure, "measured runs")
+    (marks,) = synthetic.named(figure, "measured runs")
     suffixes = runs.frame[runs.frame["last"] == 8]
     assert list(marks.x) == list(range(8)), "ranges that end below the last block are no suffixes"
     np.testing.assert_allclose(marks.y, suffixes["benefit"], rtol=1e-4)
@@ -368,15 +358,15 @@ def test_measured_suffixes_stand_beside_the_prediction():
     assert marks.customdata[7][2] == "k=7"
     assert marks.customdata[7][3] == "3 runs"
     assert "measured" in figure.layout.title.text
-    assert "of the score alone" in _notes(figure)
-    assert "Probes are measured on validation rows, runs on test rows." in _notes(figure)
+    assert "of the score alone" in synthetic.notes(figure)
+    assert "Probes are measured on validation rows, runs on test rows." in synthetic.notes(figure)
 
 
 def test_intervals_of_a_loss_are_not_turned_around():
     runs = make_ranges(score="loss", zero_shot=2.9)
     full = runs.frame.query("first == 1 and last == 8")["loss"].item()
     runs = replace(runs, frame=runs.frame.assign(benefit=(2.9 - runs.frame["loss"]) / (2.9 - full)))
-    (marks,) = _named(benefit_curve(make_probes(), runs), "measured runs")
+    (marks,) = synthetic.named(benefit_curve(make_probes(), runs), "measured runs")
     np.testing.assert_allclose(marks.error_y.array, 0.02 / (2.9 - full), rtol=1e-3)
     np.testing.assert_allclose(marks.error_y.arrayminus, 0.02 / (2.9 - full), rtol=1e-3)
 
@@ -384,12 +374,12 @@ def test_intervals_of_a_loss_are_not_turned_around():
 def test_runs_without_full_finetuning_or_start_score_have_no_measured_benefit_or_interval():
     runs = make_ranges()
     part = replace(runs, frame=runs.frame[runs.frame["first"] > 1].assign(benefit=np.nan))
-    assert not _named(benefit_curve(make_probes(), part), "measured runs")
+    assert not synthetic.named(benefit_curve(make_probes(), part), "measured runs")
     blind = benefit_curve(make_probes(), replace(runs, zero_shot=None))
-    (marks,) = _named(blind, "measured runs")
+    (marks,) = synthetic.named(blind, "measured runs")
     assert marks.error_y.visible is False
     assert marks.customdata[0][1] == "no interval"
-    assert "of the score alone" not in _notes(blind)
+    assert "of the score alone" not in synthetic.notes(blind)
 
 
 def test_runs_of_something_else_are_refused():
@@ -406,15 +396,15 @@ def test_wild_benefits_do_not_flatten_the_curve():
     points = made.points.assign(benefit=[1.0, 40.0, np.nan], low=[np.nan] * 3, high=[np.nan] * 3)
     figure = benefit_curve(replace(made, high=high, points=points))
     assert figure.layout.yaxis.range[1] < 2
-    assert "Off the axis: 1 value, 1 end of an interval" in _notes(figure)
-    assert "Off the axis" not in _notes(benefit_curve(made))
-    (marks,) = _named(figure, "probe runs")
+    assert "Off the axis: 1 value, 1 end of an interval" in synthetic.notes(figure)
+    assert "Off the axis" not in synthetic.notes(benefit_curve(made))
+    (marks,) = synthetic.named(figure, "probe runs")
     assert marks.y[2] is None
     assert marks.error_y.visible is False
     empty = np.full(9, np.nan)
     bare = benefit_curve(replace(made, benefit=empty, low=empty, high=empty))
     assert "NaN" not in bare.to_json()
-    assert not _shapes(bare, "boundary"), "where nothing is predicted, nothing is recommended"
+    assert not synthetic.shapes(bare, "boundary"), "where nothing is predicted, nothing is recommended"
 
 
 # Agreement
@@ -425,7 +415,7 @@ def test_agreement_has_a_panel_with_heading_and_unit_for_each_source():
     figure = agreement(made)
     for number, (source, unit) in enumerate(SOURCES.items()):
         rows = made.table[made.table["source"] == source]
-        (points,) = _named(figure, source)
+        (points,) = synthetic.named(figure, source)
         np.testing.assert_allclose(points.x, rows["predicted"], rtol=1e-4)
         np.testing.assert_allclose(points.y, rows["measured"], rtol=1e-4)
         assert points.xaxis == f"x{number + 1 if number else ''}"
@@ -442,13 +432,13 @@ def test_agreement_has_a_panel_with_heading_and_unit_for_each_source():
 
 def test_the_diagonal_is_drawn_only_where_units_agree():
     figure = agreement(make_agreement())
-    diagonals = _named(figure, "diagonal")
+    diagonals = synthetic.named(figure, "diagonal")
     assert {t.xaxis for t in diagonals} == {"x", "x5"}, "law and probes predict a benefit"
     assert all(tuple(t.x) == tuple(t.y) for t in diagonals)
-    assert "Dashed" in _notes(figure)
+    assert "Dashed" in synthetic.notes(figure)
     without = agreement(make_agreement(sources={"drop": "gain"}))
-    assert not _named(without, "diagonal")
-    assert "Dashed" not in _notes(without)
+    assert not synthetic.named(without, "diagonal")
+    assert "Dashed" not in synthetic.notes(without)
 
 
 def test_an_undefined_correlation_and_missing_points_are_said():
@@ -462,13 +452,13 @@ def test_an_undefined_correlation_and_missing_points_are_said():
     assert "ρ = 0.50" in words
     assert words.count("ρ undefined") == 2
     assert "no value" in words
-    assert "9 points without" in _notes(figure)
-    assert len(_named(figure, "law")[0].x) == 7
+    assert "9 points without" in synthetic.notes(figure)
+    assert len(synthetic.named(figure, "law")[0].x) == 7
     assert "NaN" not in figure.to_json()
 
 
 def test_of_many_boundaries_some_are_named_and_all_are_in_the_hover():
-    (points,) = _named(agreement(make_agreement(blocks=28, sources={"law": "benefit"})), "law")
+    (points,) = synthetic.named(agreement(make_agreement(blocks=28, sources={"law": "benefit"})), "law")
     assert 2 <= sum(bool(text) for text in points.text) < 8
     assert points.text[0] == "0"
     assert [row[0] for row in points.customdata] == list(range(28))
@@ -477,7 +467,7 @@ def test_of_many_boundaries_some_are_named_and_all_are_in_the_hover():
 def test_agreement_of_one_point_and_of_none():
     made = make_agreement(sources={"probes": "benefit"})
     one = agreement(replace(made, table=made.table.iloc[[3]].assign(low=np.nan, high=np.nan)))
-    (points,) = _named(one, "probes")
+    (points,) = synthetic.named(one, "probes")
     assert points.error_y.visible is False
     assert points.customdata[0][3] == "– to –"
     assert "source by source" not in one.layout.title.text
@@ -494,7 +484,7 @@ def test_differences_of_accuracy_are_points_with_verdicts_in_words_colour_and_sy
     looks = {}
     for verdict in ("better", "worse", "undecided"):
         rows = made.table[made.table["verdict"] == verdict]
-        (marks,) = _named(figure, verdict)
+        (marks,) = synthetic.named(figure, verdict)
         np.testing.assert_allclose(marks.x, 100 * rows["difference"], rtol=1e-4)
         assert list(marks.y) == list(rows.index)
         np.testing.assert_allclose(marks.error_x.array, 100 * (rows["high"] - rows["difference"]), rtol=1e-4)
@@ -509,14 +499,14 @@ def test_differences_of_accuracy_are_points_with_verdicts_in_words_colour_and_sy
     assert list(figure.layout.yaxis.ticktext)[:2] == ["half = recommended", "k=2"]
     assert figure.layout.yaxis.range == (5.5, -0.5), "first row on top"
     assert figure.layout.xaxis.title.text == "difference of accuracy (points)"
-    assert [(s.x0, s.x1) for s in _shapes(figure, "reference")] == [(0, 0)]
+    assert [(s.x0, s.x1) for s in synthetic.shapes(figure, "reference")] == [(0, 0)]
     assert "full" in figure.layout.title.text
 
 
 def test_a_lower_loss_is_better_and_left():
     made = make_comparison(score="loss")
     figure = comparison(made)
-    (marks,) = _named(figure, "better")
+    (marks,) = synthetic.named(figure, "better")
     assert list(marks.x) == [-0.021], "nats, not points"
     assert {"← better", "worse →", "−0.021 <b>better</b>"} <= set(_words(figure))
     assert "(nats)" in figure.layout.xaxis.title.text
@@ -526,14 +516,14 @@ def test_a_lower_loss_is_better_and_left():
 def test_comparison_of_one_row_without_an_interval_and_of_none():
     made = make_comparison()
     one = comparison(replace(made, table=made.table.iloc[:1].assign(low=np.nan, high=np.nan, seeds=1)))
-    (marks,) = _named(one, "better")
+    (marks,) = synthetic.named(one, "better")
     assert marks.error_x.visible is False
     assert marks.customdata[0][4:] == ["no interval", "1 seed"]
     low, high = one.layout.xaxis.range
     assert low < 0 < 2.1 < high
     gone = comparison(replace(made, table=made.table.iloc[:1].assign(difference=np.nan, verdict="undecided")))
     assert "no value" in _words(gone)
-    assert not _named(gone, "undecided")
+    assert not synthetic.named(gone, "undecided")
     with pytest.raises(SemvizError, match="at least two"):
         comparison(replace(made, table=made.table.iloc[:0]))
     with pytest.raises(SemvizError, match="'maybe' is not a verdict"):
@@ -544,7 +534,7 @@ def test_a_long_comparison_is_cut_and_says_so():
     made = make_comparison()
     figure = comparison(replace(made, table=pd.concat([made.table] * 9)))
     assert len(figure.layout.yaxis.tickvals) == 40
-    assert "The first 40 of 54 scopes" in _notes(figure)
+    assert "The first 40 of 54 scopes" in synthetic.notes(figure)
 
 
 # Learning curves
@@ -558,7 +548,7 @@ def test_losses_are_drawn_as_they_were_logged():
         assert list(line.x) == list(run.curve["step"])
         np.testing.assert_allclose(line.y, run.curve["loss"], rtol=1e-4)
         assert run.scope.label in line.name
-    assert "not smoothed" in _notes(figure)
+    assert "not smoothed" in synthetic.notes(figure)
     assert "blocks 5–8 of 8, seed 1" in _words(figure)
     assert figure.layout.yaxis.title.text == "training loss (nats)"
 
@@ -575,20 +565,20 @@ def test_seeds_share_a_colour_and_differ_in_dashes():
 def test_at_most_twelve_lines_are_drawn():
     figure = learning_curves(run for run in make_learning(14))
     assert len(figure.data) == 12
-    assert "The first 12 of 14 runs are drawn." in _notes(figure)
+    assert "The first 12 of 14 runs are drawn." in synthetic.notes(figure)
 
 
 def test_labels_name_only_what_differs():
     run = make_run()
     assert _words(learning_curves(run)) == ["blocks 5–8 of 8"]
-    assert "Method full, learning rate 0.0003, seed 0." in _notes(learning_curves(run))
+    assert "Method full, learning rate 0.0003, seed 0." in synthetic.notes(learning_curves(run))
     assert _words(learning_curves([run, replace(run, lr=1e-3)])) == [
         "blocks 5–8 of 8, rate 0.0003",
         "blocks 5–8 of 8, rate 0.001",
     ]
     other = replace(run, lr=1e-3, scope=FakeScope("block 8 of 8"), method="lora")
     assert _words(learning_curves([run, other])) == ["blocks 5–8 of 8, full", "block 8 of 8, lora"]
-    assert "2 tasks" in _notes(learning_curves([run, replace(run, task="where")]))
+    assert "2 tasks" in synthetic.notes(learning_curves([run, replace(run, task="where")]))
 
 
 def test_a_diverged_run_flattens_no_other():
@@ -602,9 +592,9 @@ def test_a_diverged_run_flattens_no_other():
     assert top < 5
     assert figure.data[1].y[49] is None
     assert "blocks 5–8 of 8, seed 1: diverged" in _words(figure)
-    assert "off the axis" in _notes(figure)
-    assert all(max(s.y0, s.y1) <= top for s in _shapes(figure, "thread"))
-    assert "off the axis" not in _notes(learning_curves([good, bad]))
+    assert "off the axis" in synthetic.notes(figure)
+    assert all(max(s.y0, s.y1) <= top for s in synthetic.shapes(figure, "thread"))
+    assert "off the axis" not in synthetic.notes(learning_curves([good, bad]))
 
 
 def test_losses_over_decades_get_a_logarithmic_axis():
@@ -615,7 +605,7 @@ def test_losses_over_decades_get_a_logarithmic_axis():
     assert "logarithmic" in figure.layout.yaxis.title.text
     np.testing.assert_allclose(figure.layout.yaxis.range, np.log10([0.004, 4]), atol=0.2)
     assert "0.01" in figure.layout.yaxis.ticktext
-    (label,), (thread,) = figure.layout.annotations, _shapes(figure, "thread")
+    (label,), (thread,) = figure.layout.annotations, synthetic.shapes(figure, "thread")
     assert label.y == pytest.approx(np.log10(thread.y1))
     assert thread.y0 == pytest.approx(0.004)
     zero = learning_curves(replace(run, curve=run.curve.assign(loss=np.r_[losses[:49], 0.0])))
@@ -628,7 +618,7 @@ def test_long_runs_are_thinned_and_keep_their_end():
     figure = learning_curves(run)
     assert len(figure.data[0].x) <= 400
     assert figure.data[0].x[-1] == 5000
-    assert "one point in 13" in _notes(figure)
+    assert "one point in 13" in synthetic.notes(figure)
 
 
 def test_runs_of_one_point_of_none_and_of_nothing_but_nan():
@@ -692,7 +682,7 @@ def test_every_picture_has_height_titles_and_plain_lists():
         assert layout.title.text
         assert layout.xaxis.title.text
         assert layout.yaxis.title.text or layout.yaxis.ticktext
-        assert "demo on mood" in _notes(figure)
+        assert "demo on mood" in synthetic.notes(figure)
         stored = figure.to_json()
         assert "bdata" not in stored
         assert len(layout.template.to_plotly_json()["layout"]) < 15
