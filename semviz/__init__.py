@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from semviz.differences import TraceDifference as TraceDifference
     from semviz.errors import Cancelled as Cancelled
     from semviz.errors import SemvizError as SemvizError
+    from semviz.explorer import Explorer as Explorer
     from semviz.finetuning import finetune as finetune
     from semviz.gains import Gain as Gain
     from semviz.metrics import METRICS as METRICS
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from semviz.run import load_run as load_run
     from semviz.runs import Runs as Runs
     from semviz.scopes import Scope as Scope
+    from semviz.study import Study as Study
     from semviz.sweeps import sweep as sweep
     from semviz.tasks import Task as Task
     from semviz.tasks import load_task as load_task
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Cancelled": "errors",
     "Control": "progress",
+    "Explorer": "explorer",
     "Gain": "gains",
     "LanguageModel": "models",
     "METRICS": "metrics",
@@ -54,6 +57,7 @@ _HOMES = {
     "Runs": "runs",
     "Scope": "scopes",
     "SemvizError": "errors",
+    "Study": "study",
     "Task": "tasks",
     "Trace": "traces",
     "TraceDifference": "differences",

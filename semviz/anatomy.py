@@ -7,6 +7,7 @@ the *tail* (what the model itself runs between its last block and its head) and 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -147,16 +148,20 @@ class Anatomy:
         """Call `on_space(ℓ, h_ℓ)` for every space of every forward pass inside the `with` block.
 
         States arrive as the model computes them, shape (batch, tokens, d), on the block's own device, and are not
-        kept. The hooks come off on leaving, also after an exception.
+        kept. The hooks come off on leaving, also after an exception. Passes of other threads are not reported: a
+        model may be asked something in a notebook while a background job reads it.
         """
+        reader = threading.get_ident()
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            on_space(0, input_state(args, kwargs))
+            if threading.get_ident() == reader:
+                on_space(0, input_state(args, kwargs))
 
         def after(space: int) -> Callable[..., None]:
             def hook(_: nn.Module, _args: Any, output: Any) -> None:
                 # Nothing is returned, since torch would take it for the block's new output.
-                on_space(space, output_state(output))
+                if threading.get_ident() == reader:
+                    on_space(space, output_state(output))
 
             return hook
 

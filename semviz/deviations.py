@@ -128,7 +128,7 @@ class Deviations:
         self,
         *,
         metric: str | None = None,
-        order: Literal["label", "deviation", "cluster", "index"] | None = None,
+        order: Literal["label", "correct", "deviation", "cluster", "index"] | None = None,
         boundary: int | None = None,
         limit: int = 200,
     ) -> Figure:

@@ -220,7 +220,7 @@ class _Job:
                 part, suffix = bench.part("train", scope.boundary), self._suffix(recipe, cached=False)
         if recipe.method in ADAPTED:
             add_adapters(suffix, recipe.method, seed=recipe.seed)
-        label = f"Finetuning {scope.label}, lr {recipe.lr:.2g}, seed {recipe.seed}"
+        label = f"Finetuning {scope.label}"
         trained = fit(suffix, bench, part, recipe, label=label, control=control, progress=self.progress)
         scores = None
         if not trained.stopped:

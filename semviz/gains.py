@@ -193,6 +193,17 @@ class Gain:
         reached = np.flatnonzero(self._normalised >= theta)
         return int(min(reached[0] + 1, self.n_blocks - 1)) if len(reached) else 0
 
+    def theta_of(self, boundary: int) -> float:
+        """The freeze threshold that freezes this many blocks: the normalised gain reached by then, in [0, 1].
+
+        Not every boundary has one of its own: `threshold` of the result may be smaller, never larger.
+
+        Raises:
+            ScopeError: If the boundary lies outside 0…L−1.
+        """
+        self._check_boundary(boundary)
+        return float(self._normalised[boundary - 1]) if boundary else 0.0
+
     def scope(self, boundary: int | None = None) -> Scope:
         """The scope above the suggested boundary, or above the one passed.
 
@@ -202,9 +213,12 @@ class Gain:
         from semviz.scopes import Scope
 
         k = self.boundary if boundary is None else boundary
-        if not 0 <= k < self.n_blocks:
-            raise ScopeError(f"boundary={k}; pass 0 to {self.n_blocks - 1}.")
+        self._check_boundary(k)
         return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, self.parts)
+
+    def _check_boundary(self, boundary: int) -> None:
+        if not 0 <= boundary < self.n_blocks:
+            raise ScopeError(f"boundary={boundary}; pass 0 to {self.n_blocks - 1}.")
 
     def frame(self) -> pd.DataFrame:
         """One row a layer: deviation before and after it, gain with interval, share of resamples that choose it."""
@@ -222,11 +236,11 @@ class Gain:
             }
         )
 
-    def figure(self) -> Figure:
-        """Draw the profile with the law's line above the gain of each layer, cut by the boundary."""
+    def figure(self, *, boundary: int | None = None) -> Figure:
+        """Draw the profile with the law's line above the gain of each layer, cut by this or the suggested boundary."""
         from semviz.figures import gain
 
-        return gain(self)
+        return gain(self, boundary=boundary)
 
     def __repr__(self) -> str:
         """One line: boundary, rule, metric, fit, the other rules' boundaries."""

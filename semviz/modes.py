@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 from torch import nn
+
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_GUARD = threading.Lock()
 
 
 @contextmanager
@@ -13,15 +18,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model in evaluation mode inside the `with` block, and every submodule back in its own mode after it.
 
     `model.train(was_training)` alone would also switch submodules that the user has set apart, such as a frozen
-    part that is kept in evaluation mode while the rest trains.
+    part that is kept in evaluation mode while the rest trains. Threads take turns: the second would put back the mode
+    that the first has set.
     """
-    training = model.training
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        # Through train() first, since classes may do more there than set the flag.
-        model.train(training)
-        for module, mode in modes:
-            module.training = mode
+    with _turn(model):
+        training = model.training
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            model.eval()
+            yield
+        finally:
+            # Through train() first, since classes may do more there than set the flag.
+            model.train(training)
+            for module, mode in modes:
+                module.training = mode
+
+
+def _turn(model: nn.Module) -> threading.RLock:
+    with _GUARD:
+        return _TURNS.setdefault(model, threading.RLock())

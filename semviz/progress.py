@@ -27,13 +27,17 @@ class Progress:
     Attributes:
         stage: What is being done, in words.
         done, total: Steps of this stage.
-        loss: Training loss of the last step, nats; None outside training.
+        loss: Training loss as it was last logged, nats; None outside training.
+        accuracy: Share of the targets of the training batches since the log before that were ranked first.
+        lr: Peak learning rate of the training run; None outside training.
     """
 
     stage: str
     done: int
     total: int
     loss: float | None = None
+    accuracy: float | None = None
+    lr: float | None = None
 
 
 class Control:

@@ -6,7 +6,7 @@ import math
 
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
-_MOST = 5
+FEWEST, _MOST = 3, 5
 # Adapters start where they change nothing and want larger rates, the fewer parameters they have.
 _FACTORS = {"lora": 3.0, "ia3": 10.0}
 

@@ -66,13 +66,15 @@ def write_report(
         raise SemvizError(f"path={str(target)!r} is a folder. Pass the name of a file in it, such as 'report.html'.")
     if not target.parent.is_dir():
         raise SemvizError(f"path={str(target)!r}: the folder {str(target.parent)!r} does not exist. Make it first.")
-    page = _page(trace, gain, runs, probes, title or f"{runs.model} on {runs.task}")
+    page = report_page(trace=trace, gain=gain, runs=runs, probes=probes, title=title)
     # A lone surrogate in a user's text has no UTF-8; it is written as its code point.
     return replace_file(target, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _page(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | None, title: str) -> str:
-    """Fill the template."""
+def report_page(
+    *, trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | None = None, title: str | None = None
+) -> str:
+    """Make the page that `write_report` writes; arguments as there."""
     import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -87,7 +89,7 @@ def _page(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | Non
     sections = sections_of(trace, gain, runs, probes)
     figures = ",".join(f"{_quote(s.key)}:{_json(s.figure)}" for s in sections)
     return template.render(
-        title=title,
+        title=title or f"{runs.model} on {runs.task}",
         model=runs.model,
         task=runs.task,
         date=datetime.now().astimezone(),

@@ -54,7 +54,8 @@ class Run:
         tokens_per_second: Training tokens over training time.
         peak_bytes: Peak memory during training: of the GPU, or the process's growth on the CPU.
         cached: Whether the prefix was cached.
-        curve: Training loss by step, columns step and loss.
+        curve: Training by step, as it was logged: columns step, loss (nats) and accuracy (share of the targets of the
+            training batches since the row before that were ranked first, each before its step).
         note: What went otherwise than asked; empty if nothing.
         environment: Versions and device.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
@@ -105,7 +106,7 @@ class Run:
         return self.accuracy if self.score == "accuracy" else self.loss
 
     def frame(self) -> pd.DataFrame:
-        """The training loss curve: columns step and loss."""
+        """The training curve: columns step, loss and accuracy."""
         return self.curve.copy()
 
     def figure(self) -> Figure:
@@ -150,7 +151,7 @@ class Run:
         made = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("weights", "origin")}
         made["scope"] = dataclasses.asdict(self.scope)
         made["rates"] = {repr(rate): value for rate, value in self.rates.items()}
-        made["curve"] = {column: self.curve[column].tolist() for column in ("step", "loss")}
+        made["curve"] = {column: self.curve[column].tolist() for column in self.curve}
         return made
 
     @classmethod

@@ -170,11 +170,11 @@ class Runs:
         label = " = ".join(known) or (f"k={scope.boundary}" if scope.is_suffix else scope.label)
         return label if run.method == "full" else f"{label}, {run.method}"
 
-    def pareto(self) -> Figure:
-        """Draw the score against trainable parameters, with intervals and the Pareto front."""
+    def pareto(self, *, trainable: int | None = None) -> Figure:
+        """Draw the score against trainable parameters, with intervals and the Pareto front; `trainable` is marked."""
         from semviz.figures import pareto
 
-        return pareto(self)
+        return pareto(self, trainable=trainable)
 
     def range_heatmap(self, *, method: str = "full") -> Figure:
         """Draw the score of every contiguous range of blocks that was run, lowest against highest trained block."""

@@ -84,6 +84,11 @@ class Store:
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise SemvizError(f"{path} is no run file ({error!r}); delete it or pass another store.") from error
 
+    def keys(self) -> list[str]:
+        """Keys of the finished runs, the oldest first."""
+        paths = [path for path in self.folder.glob("*.json") if not path.name.startswith(".")]
+        return [path.stem for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 

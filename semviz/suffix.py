@@ -51,6 +51,7 @@ class Suffix(nn.Module):
         trained: Its trained blocks.
         cached: Whether the state at the boundary is taken from the batch.
         meant: The parameters that are meant to train, each once: the scope's own, or the adapters in its blocks.
+        hits, seen: Targets ranked first, and all targets, in the training batches since `take_accuracy`.
     """
 
     accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
@@ -79,6 +80,8 @@ class Suffix(nn.Module):
         self.head = _Picked(self.network.get_submodule(model.parts.names.head))
         setattr(self.network.get_submodule(parent), leaf, self.head)
         self._half = model.model.dtype if model.model.dtype in HALF else None
+        self.hits: Tensor | int = 0
+        self.seen = 0
         # A new module is in training mode: the frozen part must not be.
         self.train(False)
 
@@ -130,8 +133,19 @@ class Suffix(nn.Module):
         with self._carrying(where, states), self._precision(input_ids.device):
             logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         logits = logits.float()
-        loss = nn.functional.cross_entropy(logits, labels[where], reduction="sum")
+        targets = labels[where]
+        loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        if self.training:
+            # Left on the device: asking for the number would make a GPU wait in every step.
+            self.hits = self.hits + (logits.detach().argmax(-1) == targets).sum()
+            self.seen += len(targets)
         return {"loss": loss / (len(logits) if num_items_in_batch is None else num_items_in_batch), "logits": logits}
+
+    def take_accuracy(self) -> float:
+        """Share of the targets of recent training batches that were ranked first, each before its step; NaN if none."""
+        share = float(self.hits) / self.seen if self.seen else float("nan")
+        self.hits, self.seen = 0, 0
+        return share
 
     def weights(self, model: LanguageModel, scope: Scope) -> dict[str, Tensor]:
         """The scope's tensors as they are now, by their name in the model, on the CPU."""

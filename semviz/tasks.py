@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.errors import TaskError
@@ -75,7 +76,7 @@ class Task:
         """What a finetune on this task is judged by."""
         return "accuracy" if self.labels else "loss"
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Twelve hex digits that change with any text, label or option."""
         splits = [[name, split.texts, split.labels] for name, split in sorted(self.splits.items())]

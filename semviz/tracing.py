@@ -29,6 +29,7 @@ from semviz.version import __version__
 
 if TYPE_CHECKING:
     from semviz.models import LanguageModel
+    from semviz.progress import Control
 
 _WORTH_SAYING = 2**28  # bytes that a trace holds, above which the estimate is shown before it starts
 
@@ -46,6 +47,7 @@ def trace(
     detail: int = 16,
     calibration: Calibration | None = None,
     distributed: bool = False,
+    control: Control | None = None,
     progress: bool = True,
 ) -> Trace:
     """Trace how hidden states travel towards their targets, in one forward pass over a task's split.
@@ -68,12 +70,14 @@ def trace(
             own; by default from the model's general text, once a model. Pass the same one to compare two traces.
         distributed: Under `accelerate launch`, let each process read its share of the samples; every process must
             call `trace`, and each gets the whole trace.
+        control: To watch the pass from another thread, and to cancel it within one batch.
         progress: Show progress bars.
 
     Returns:
         A `Trace`.
 
     Raises:
+        Cancelled: If asked to stop.
         SemvizError: If an argument is unknown, the task does not fit the model, or the trace would not fit into
             memory; the message says what to pass.
     """
@@ -91,7 +95,8 @@ def trace(
     _announce(plan, table, progress)
     reducer = Reducer(plan, table)
     rows = processes.share(by_length(encoded)) if distributed else None
-    stream(model, encoded, reducer.start, label=f"Tracing {task.name}", rows=rows, progress=progress)
+    label = f"Tracing {task.name}"
+    stream(model, encoded, reducer.start, label=label, rows=rows, control=control, progress=progress)
     if distributed:
         reducer.merge(processes.gather(reducer.taken()))
     positions, vocabulary = _describe(model, task, encoded, reducer, numbers)

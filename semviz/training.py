@@ -67,7 +67,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run was like: steps, seconds, tokens, peak bytes, loss curve, and why it stopped early, if so."""
+    """What a training run was like: steps, seconds, tokens, peak bytes, curve, and why it stopped early, if so."""
 
     steps: int
     seconds: float
@@ -90,7 +90,7 @@ def fit(
     """
     device = bench.model.device
     steps = max(1, math.ceil(len(part) / recipe.batch_size * recipe.epochs))
-    watch = Watch(suffix, label, device, control=control, progress=progress)
+    watch = Watch(suffix, label, recipe.lr, device, control=control, progress=progress)
     sampling = [BlockSampling(suffix, steps, seed=recipe.seed)] if recipe.method == "lisa" else []
     if recipe.checkpointing:
         suffix.checkpoint()
@@ -115,7 +115,7 @@ def fit(
         done = trainer.state.global_step
     control.check()
     tokens = round(part.encoded.tokens * done * recipe.batch_size / max(1, len(part)))
-    curve = pd.DataFrame(watch.curve, columns=["step", "loss"])
+    curve = pd.DataFrame(watch.curve, columns=["step", "loss", "accuracy"])
     return Trained(done, seconds, tokens, watch.peak, curve, watch.stopped)
 
 

@@ -27,10 +27,12 @@ _LISA_PERIODS = 20
 class Watch(TrainerCallback):
     """Keeps the loss curve, moves the bar, measures memory, and ends a run that is cancelled or has diverged."""
 
-    def __init__(self, suffix: Suffix, label: str, device: torch.device, *, control: Control, progress: bool) -> None:
-        self.suffix, self.label, self.device, self.control = suffix, label, device, control
+    def __init__(
+        self, suffix: Suffix, label: str, lr: float, device: torch.device, *, control: Control, progress: bool
+    ) -> None:
+        self.suffix, self.label, self.lr, self.device, self.control = suffix, label, lr, device, control
         self.progress = progress
-        self.curve: list[tuple[int, float]] = []
+        self.curve: list[tuple[int, float, float]] = []
         self.stopped = ""
         self.process = psutil.Process()
         self.before = self.process.memory_info().rss
@@ -43,7 +45,8 @@ class Watch(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Check what would be trained, and open the bar."""
         self._check_optimizer(given.get("optimizer"))
-        self._bar = progress_bar(state.max_steps, self.label, unit="steps", show=self.progress)
+        said = f"{self.label}, lr {self.lr:.2g}, seed {args.seed}"
+        self._bar = progress_bar(state.max_steps, said, unit="steps", show=self.progress)
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop between accumulated batches."""
@@ -53,19 +56,19 @@ class Watch(TrainerCallback):
         """Move on, or stop."""
         self._bar.update()
         self.peak = max(self.peak, self.process.memory_info().rss - self.before)
-        last = self.curve[-1][1] if self.curve else None
+        loss, accuracy = self.curve[-1][1:] if self.curve else (None, None)
         # Raised here, a cancel would leave Trainer in the middle of a step; so it ends its loop first.
         if self.control.cancelled:
             control.should_training_stop = True
         else:
-            self.control.tell(Progress(self.label, state.global_step, state.max_steps, last))
+            self.control.tell(Progress(self.label, state.global_step, state.max_steps, loss, accuracy, self.lr))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Keep the loss, and stop a run that has diverged."""
         loss = (logs or {}).get("loss")
         if loss is None:
             return
-        self.curve.append((state.global_step, float(loss)))
+        self.curve.append((state.global_step, float(loss), self.suffix.take_accuracy()))
         self._recent.append(float(loss))
         self._bar.set_postfix_str(f"loss {float(loss):.3f}")
         if not math.isfinite(float(loss)):

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from semviz import formats, tokens
 from semviz.errors import SemvizError
-from semviz.figures import style
-from semviz.figures.curves import band, line_at, rounded, ticks, whiskers
-from semviz.figures.inputs import ProbesLike, RunsLike
+from semviz.figures import boundaries, style
+from semviz.figures.curves import band, rounded, ticks, whiskers
+from semviz.figures.inputs import ProbesLike, RunsLike, check_boundary
 from semviz.figures.scores import WEIGHTS
 
 _BODY = 380
@@ -33,21 +33,23 @@ class _Measured:
     seeds: int
 
 
-def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None) -> go.Figure:
+def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary: int | None = None) -> go.Figure:
     """Draw the predicted benefit of every boundary with its 95 % band, the probes, and what was measured.
 
     Args:
         probes: What `semviz.probe` returned.
         runs: Runs of the same model on the same task; the measured benefit of every suffix is drawn beside the
             prediction. Only runs that train the weights themselves (method ``"full"``) are.
+        boundary: Number of frozen blocks to mark with a line; None marks the recommended one.
 
     Returns:
         A plain Plotly figure; x counts frozen blocks from 0 (full finetuning) to L (none), y is the share of full
-        finetuning's improvement. The vertical line is the recommended boundary.
+        finetuning's improvement. The vertical line is the boundary, the star and its dotted line the recommended one.
 
     Raises:
-        SemvizError: The runs are of another model or task.
+        SemvizError: The runs are of another model or task, or the boundary does not exist.
     """
+    boundary = check_boundary(probes.n_blocks, boundary)
     measured = [] if runs is None else _measured(probes, runs)
     figure = go.Figure()
     _prediction(figure, probes)
@@ -57,6 +59,9 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None) -> go.Figure
     _enough(figure, probes)
     if math.isfinite(probes.benefit[probes.boundary]):
         _recommended(figure, probes)
+        boundary = probes.boundary if boundary is None else boundary
+    if boundary is not None:
+        boundaries.through_space(figure, boundary)
     shown = ticks(probes.n_blocks)
     figure.update_layout(
         xaxis={
@@ -69,6 +74,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None) -> go.Figure
             **share_ticks(span),
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper"},
+        meta={boundaries.BLOCKS: probes.n_blocks},
     )  # fmt: skip
     return style.finish(
         figure,
@@ -244,10 +250,10 @@ def _enough(figure: go.Figure, probes: ProbesLike) -> None:
 
 def _recommended(figure: go.Figure, probes: ProbesLike) -> None:
     """Draw the recommended boundary, with its words on the side where the curve is higher."""
-    line_at(figure, probes.boundary)
+    boundaries.recommended(figure, probes.boundary)
     on_left = probes.boundary > probes.n_blocks / 2
     figure.add_annotation(
-        text=f"<b>recommended: {probes.boundary}</b>",
+        text=f"<b>★ recommended: {probes.boundary}</b>",
         x=probes.boundary,
         xanchor="right" if on_left else "left",
         xshift=-6 if on_left else 6,
@@ -256,5 +262,6 @@ def _recommended(figure: go.Figure, probes: ProbesLike) -> None:
         yanchor="bottom",
         yshift=4,
         showarrow=False,
-        font={"size": style.SIZE - 1, "color": style.LIGHT.boundary},
+        font={"size": style.SIZE - 1, "color": style.LIGHT.recommended},
+        name=boundaries.RECOMMENDED,
     )

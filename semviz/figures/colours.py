@@ -22,7 +22,13 @@ _WORD_GAP = 5
 
 
 def colour_range(trace: Deviations, metric: str) -> tuple[float, float]:
-    """Return the colour range of a metric in every picture of a trace (see the module's text)."""
+    """Return the colour range of a metric in every picture of a trace (see the module's text).
+
+    A trace whose `meta["ranges"]` names a range for the metric has taken it over from another one, to be compared with.
+    """
+    given = trace.meta.get("ranges", {}).get(metric)
+    if given is not None:
+        return (float(given[0]), float(given[1]))
     facts = trace.facts[metric]
     values = np.asarray(trace.values[metric], dtype=float)
     if facts.is_change:

@@ -1,4 +1,4 @@
-"""What pictures of curves over spaces share: ranges, ticks, bands, the boundary line."""
+"""What pictures of curves over spaces share: ranges, ticks, bands, whiskers."""
 
 from __future__ import annotations
 
@@ -84,21 +84,6 @@ def rounded(values: Floats) -> list[float | None]:
 def axis(base: str, number: int) -> str:
     """Name Plotly's axis of a panel: x, x2, x3 and so on."""
     return base if number == 0 else f"{base}{number + 1}"
-
-
-def line_at(figure: go.Figure, boundary: int, number: int = 0) -> None:
-    """Draw the boundary through space k of a panel."""
-    figure.add_shape(
-        type="line",
-        xref=axis("x", number),
-        yref=axis("y", number) + " domain",
-        x0=boundary,
-        x1=boundary,
-        y0=0,
-        y1=1,
-        line={"width": 2, "color": style.LIGHT.boundary},
-        name="boundary",
-    )
 
 
 def whiskers(value: Floats, low: Floats, high: Floats, *, colour: str, thickness: float = 1.3) -> dict[str, object]:

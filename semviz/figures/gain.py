@@ -11,28 +11,37 @@ import plotly.graph_objects as go
 
 from semviz import formats
 from semviz.facts import MetricFacts
-from semviz.figures import style
-from semviz.figures.curves import band, off_axis, reach, rounded, ticks
-from semviz.figures.inputs import GainLike, with_unit
+from semviz.figures import boundaries, style
+from semviz.figures.curves import band, off_axis, reach, rounded, ticks, whiskers
+from semviz.figures.inputs import GainLike, check_boundary, with_unit
 
 _BODY = 470
+_NEGATIVE = "negative gain"
+_HATCH = {"size": 7, "solidity": 0.7}
 _UPPER, _LOWER = [0.48, 1.0], [0.0, 0.33]
 
 
-def gain(gain: GainLike) -> go.Figure:
-    """Draw the profile, the gains of the layers and the recommended boundary.
+def gain(gain: GainLike, *, boundary: int | None = None) -> go.Figure:
+    """Draw the profile, the gains of the layers, the boundary and the recommended one.
 
     Args:
         gain: What `Trace.gain` returned.
+        boundary: Number of frozen blocks to mark; None takes the recommended one.
 
     Returns:
-        A plain Plotly figure of two rows that share the x axis; the frozen side is grey.
+        A plain Plotly figure of two rows that share the x axis; the frozen side is grey. A star stands above the
+        recommended boundary.
+
+    Raises:
+        SemvizError: The boundary does not exist.
     """
+    boundary = check_boundary(gain.n_blocks, gain.boundary if boundary is None else boundary)
+    assert boundary is not None
     facts = gain.facts
     figure = go.Figure()
-    _boundary(figure, gain)
+    _boundary(figure, gain, boundary)
     _deviations(figure, gain, facts)
-    _bars(figure, gain)
+    _bars(figure, gain, boundary)
     _axes(figure, gain, facts)
     return style.finish(
         figure,
@@ -42,7 +51,7 @@ def gain(gain: GainLike) -> go.Figure:
         left=84,
         right=24,
         bottom=54,
-        above=34,
+        above=62,
     )
 
 
@@ -58,7 +67,7 @@ def _deviations(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
         mode="lines+markers",
         line={"color": style.LIGHT.line, "width": 2.4},
         marker={"size": 7 if gain.n_blocks <= 24 else 4, "color": style.LIGHT.line},
-        name="measured deviation (band: 95 %)",
+        name="measured (band: 95 %)",
         hovertemplate=f"space %{{x}}: <b>%{{y:.3f}}</b> {unit}<br>chosen as the boundary in %{{customdata[0]}} of the "
         "resamples<extra></extra>",
     )
@@ -78,57 +87,67 @@ def _deviations(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
             mode="lines+markers",
             line={"color": style.LIGHT.predicted, "width": 1.8, "dash": "dot"},
             marker={"symbol": "diamond", "size": 7 if gain.n_blocks <= 24 else 4, "color": style.LIGHT.predicted},
-            name="predicted after training the blocks above",
+            name="predicted after training",
             hovertemplate=f"boundary %{{x}}: <b>%{{y:.3f}}</b> {unit} predicted after training<extra></extra>",
         )
 
 
-def _bars(figure: go.Figure, gain: GainLike) -> None:
-    """Add the lower row: one bar per layer, negative gains in another colour and with a pattern."""
-    parts = (
-        ("gain", gain.gains >= 0, style.LIGHT.line, "", False),
-        ("negative gain: moves away from the target", gain.gains < 0, style.LIGHT.negative, "/", True),
-    )
-    for name, chosen, colour, pattern, in_legend in parts:
+def bars_of(gain: GainLike, boundary: int, *, sideways: bool = False) -> list[go.Bar]:
+    """Return one bar a layer, grey where it is frozen; negative gains are hatched and in another colour.
+
+    Args:
+        gain: The gains.
+        boundary: Number of frozen blocks.
+        sideways: False puts the bar of layer l upright between the spaces l - 1 and l; True lays it in row l.
+    """
+    found = []
+    parts = (("gain", gain.gains >= 0, style.LIGHT.line, ""), (_NEGATIVE, gain.gains < 0, style.LIGHT.negative, "/"))
+    along, up = ("y", "x") if sideways else ("x", "y")
+    for name, chosen, colour, shape in parts:
         layers = np.flatnonzero(chosen)
-        if not layers.size:
-            continue
         values, low, high = (a[layers] for a in (gain.gains, gain.gains_low, gain.gains_high))
-        figure.add_bar(
-            x=[float(i) + 0.5 for i in layers],
-            y=rounded(values),
+        colours, meta = boundaries.bar_colours(colour, [int(i) + 1 for i in layers], boundary)
+        bar = go.Bar(
             customdata=[
                 [int(i) + 1, formats.number(float(a)), formats.number(float(b))]
                 for i, a, b in zip(layers, low, high, strict=True)
             ],
             width=0.64,
-            marker={
-                "color": colour,
-                "line": {"width": 0},
-                "pattern": {
-                    "shape": pattern,
-                    "size": 7,
-                    "solidity": 0.3,
-                    "fgcolor": style.LIGHT.paper,
-                    "fillmode": "overlay",
-                },
-            },
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": rounded(np.maximum(high - values, 0)),
-                "arrayminus": rounded(np.maximum(values - low, 0)),
-                "color": style.LIGHT.law,
-                "thickness": 1.2,
-                "width": 3,
-            },
+            marker={"color": colours, "line": {"width": 0}, "pattern": {"shape": shape, **_HATCH}},
+            meta=meta,
             name=name,
-            showlegend=in_legend,
-            xaxis="x2",
-            yaxis="y2",
-            hovertemplate="layer %{customdata[0]}: gain <b>%{y:.3g}</b><br>95 %: %{customdata[1]} to %{customdata[2]}"
-            "<extra></extra>",
+            orientation="h" if sideways else "v",
+            showlegend=False,
+            hovertemplate=f"layer %{{customdata[0]}}: gain <b>%{{{up}:.3g}}</b><br>95 %: %{{customdata[1]}} to "
+            "%{customdata[2]}<extra></extra>",
         )
+        bar[along] = [float(i) + (1 if sideways else 0.5) for i in layers]
+        bar[up] = rounded(values)
+        bar[f"error_{up}"] = {**whiskers(values, low, high, colour=style.LIGHT.law, thickness=1.2), "width": 3}
+        found += [bar] if layers.size else []
+    return found
+
+
+def scale_of(gain: GainLike) -> str:
+    """Return the title of an axis of gains, escaped."""
+    unit = gain.facts.unit if abs(gain.beta + 1) < 1e-9 else f"law scale, β = {formats.number(gain.beta, digits=2)}"
+    return style.literal(f"gain ({unit})")
+
+
+def _bars(figure: go.Figure, gain: GainLike, boundary: int) -> None:
+    """Add the lower row."""
+    for bar in bars_of(gain, boundary):
+        figure.add_trace(bar.update(xaxis="x2", yaxis="y2"))
+        if bar.name == _NEGATIVE:
+            # A legend shows the colour of a trace's first bar, which may be frozen.
+            figure.add_bar(
+                x=[None],
+                y=[None],
+                marker={"color": style.LIGHT.negative, "line": {"width": 0}, "pattern": {"shape": "/", **_HATCH}},
+                name=f"{_NEGATIVE}: moves away",
+                xaxis="x2",
+                yaxis="y2",
+            )
     for layer in np.flatnonzero(~np.isfinite(gain.gains)):
         figure.add_annotation(
             text="skipped",
@@ -144,39 +163,14 @@ def _bars(figure: go.Figure, gain: GainLike) -> None:
         )
 
 
-def _boundary(figure: go.Figure, gain: GainLike) -> None:
-    """Grey the frozen side and draw the boundary across both rows."""
-    k = gain.boundary
-    for row in ("", "2"):
-        place = {"xref": f"x{row}", "yref": f"y{row} domain", "y0": 0, "y1": 1}
-        figure.add_shape(
-            type="rect", x0=-0.4, x1=k, fillcolor=style.LIGHT.frozen, line={"width": 0}, layer="below", name="frozen",
-            **place,
-        )  # fmt: skip
-        figure.add_shape(
-            type="line",
-            x0=k,
-            x1=k,
-            line={"width": 2, "color": style.LIGHT.boundary},
-            name="boundary",
-            **place,
-        )
-    sides = (("frozen", "right", -7, k > 0), ("trained", "left", 7, k < gain.n_blocks))
-    for word, anchor, shift, drawn in sides:
-        if drawn:
-            figure.add_annotation(
-                text=f"<b>{word}</b>",
-                xref="x",
-                yref="paper",
-                x=k,
-                y=_LOWER[1],
-                yanchor="bottom",
-                yshift=1,
-                xanchor=anchor,
-                xshift=shift,
-                showarrow=False,
-                font={"size": style.SIZE, "color": style.LIGHT.boundary},
-            )
+def _boundary(figure: go.Figure, gain: GainLike, boundary: int) -> None:
+    """Grey the frozen side and draw the boundary, and the recommended one, across both rows."""
+    for number in (0, 1):
+        boundaries.veil(figure, boundary, number)
+        boundaries.recommended(figure, gain.boundary, number)
+        boundaries.through_space(figure, boundary, number)
+    boundaries.star(figure, gain.boundary)
+    boundaries.sides(figure, boundary, gain.n_blocks, height=_LOWER[1])
 
 
 def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
@@ -187,7 +181,6 @@ def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
         figure.add_annotation(off_axis(hidden, limits, row=""))
     blocks = [k for k in shown if k > 0]
     span = [-0.4, gain.n_blocks + 0.4]
-    unit = facts.unit if abs(gain.beta + 1) < 1e-9 else f"law scale, β = {formats.number(gain.beta, digits=2)}"
     figure.update_layout(
         xaxis={
             "domain": [0, 1], "anchor": "y", "range": span, "tickmode": "array", "tickvals": shown,
@@ -203,11 +196,12 @@ def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
             "range": limits,
         },
         yaxis2={
-            "domain": _LOWER, "anchor": "x2", "title": {"text": style.literal(f"gain ({unit})")}, "ticks": "",
+            "domain": _LOWER, "anchor": "x2", "title": {"text": scale_of(gain)}, "ticks": "",
             "nticks": 5, "zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2,
         },
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper"},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.035, "yanchor": "bottom", "xref": "paper"},
         bargap=0.3,
+        meta={boundaries.BLOCKS: gain.n_blocks},
     )  # fmt: skip
 
 
@@ -227,8 +221,8 @@ def _notes(gain: GainLike) -> list[str]:
     """Say what was chosen, how surely, and where the law does not apply."""
     k, last = gain.boundary, gain.n_blocks
     share = formats.percent(float(gain.chosen_share[k]))
-    sides = [f"{_blocks(1, k)} frozen"] * (k > 0) + [f"{_blocks(k + 1, last)} trained"] * (k < last)
-    notes = [f"Boundary {k} (rule “{style.name(gain.rule)}”): {', '.join(sides)}; {share} of the resamples choose it."]
+    rule = f"★ Recommended: boundary {k} (rule “{style.name(gain.rule)}”)"
+    notes = [f"{rule}: {which(k, last)}; {share} of the resamples choose it."]
     if np.isfinite(gain.fitted).any():
         law = f"Law: β = {formats.number(gain.beta, digits=2)}, R² = {formats.number(gain.r2, digits=2)}."
     else:
@@ -244,6 +238,12 @@ def _notes(gain: GainLike) -> list[str]:
     return [*notes, law]
 
 
-def _blocks(first: int, last: int) -> str:
+def which(boundary: int, n_blocks: int) -> str:
+    """Say which blocks a boundary freezes and which it trains."""
+    frozen, trained = _are(1, boundary), _are(boundary + 1, n_blocks)
+    return ", ".join([f"{frozen} frozen"] * (boundary > 0) + [f"{trained} trained"] * (boundary < n_blocks))
+
+
+def _are(first: int, last: int) -> str:
     """Name a range of blocks with its verb."""
     return f"block {first} is" if first == last else f"blocks {first}–{last} are"

@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz import formats
-from semviz.figures import style
-from semviz.figures.curves import band, line_at, off_axis, reach, rounded, ticks
+from semviz.figures import boundaries, style
+from semviz.figures.curves import band, off_axis, reach, rounded, ticks
 from semviz.figures.inputs import Floats, check_boundary, with_unit
 from semviz.groups import Groups
 
@@ -56,7 +56,7 @@ def group_profile(groups: Groups, *, metric: str | None = None, boundary: int | 
     ends = np.array([profiles[name]["mean"].iloc[-1] for name in drawn], dtype=float)
     _labels(figure, labels, ends, span, blocks)
     if boundary is not None:
-        line_at(figure, boundary)
+        boundaries.through_space(figure, boundary)
     shown = ticks(blocks, room=20)
     figure.update_layout(
         xaxis={
@@ -64,6 +64,7 @@ def group_profile(groups: Groups, *, metric: str | None = None, boundary: int | 
             "ticktext": [str(k) for k in shown], "title": {"text": "space"}, "showgrid": False,
         },
         yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": style.literal(with_unit(facts))}},
+        meta={boundaries.BLOCKS: blocks},
     )  # fmt: skip
     if hidden is not None:
         figure.add_annotation(_off_axis(profiles, span))
@@ -167,7 +168,7 @@ def _off_axis(profiles: dict[str, pd.DataFrame], span: list[float]) -> dict[str,
 
 
 def _notes(others: list[str], boundary: int | None, *, is_cut: bool) -> list[str]:
-    cut = "" if boundary is None else f" Vertical line: boundary {boundary}, frozen to its left."
+    cut = "" if boundary is None else f" {boundaries.READING}"
     names = ", ".join(style.name(name, width=_NAME_WIDTH) for name in others[:6])
     more = f" and {len(others) - 6} more" if len(others) > 6 else ""
     total = len(others) + MAX_GROUPS

@@ -1,4 +1,4 @@
-"""What the token and the sample heatmap share: cells, hovers, rows, marks and the boundary line.
+"""What the token and the sample heatmap share: cells, hovers, rows and marks.
 
 Cells outside the colour range get the colour of its end and a small triangle (a row that is mostly outside gets one at
 its name). Cells without a value are grey with a cross.
@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from semviz import formats, tokens
 from semviz.deviations import Deviations
-from semviz.figures import style
+from semviz.figures import boundaries, style
 from semviz.figures.colours import add_directions, colour_bar, colour_range, marks_of, scale_of
 from semviz.figures.inputs import Floats, difference_of
 
@@ -58,8 +58,24 @@ class Cells:
     missing: str
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a heatmap is drawn.
+
+    Attributes:
+        width: Width of its plot area in pixels, which decides what fits; the real one follows the page.
+        body: Height of its plot area in pixels; None chooses it by the number of rows.
+    """
+
+    width: int = NOMINAL_WIDTH
+    body: int | None = None
+
+
+ALONE = Place()
+
+
 def draw(
-    trace: Deviations, metric: str, cells: Cells, *, boundary: int | None
+    trace: Deviations, metric: str, cells: Cells, *, boundary: int | None, place: Place = ALONE
 ) -> tuple[go.Figure, int, int, list[str]]:
     """Draw cells, rows, colour bar, marks and the boundary.
 
@@ -69,8 +85,8 @@ def draw(
     facts = trace.facts[metric]
     low, high = colour_range(trace, metric)
     rows, columns = cells.values.shape
-    body = int(min(max(30 * rows, 170), 560))
-    pixel = NOMINAL_WIDTH / columns
+    body = int(min(max(30 * rows, 170), 560)) if place.body is None else place.body
+    pixel = place.width / columns
     gap = 1.5 if pixel >= 12 and body / rows >= 12 else 0
     gone = ~np.isfinite(cells.values)
     # Half a step of the printed precision: what reads as "equal to the end" is not called clipped.
@@ -113,7 +129,7 @@ def draw(
     figure.update_yaxes(showgrid=False, ticks="", showline=False)
     figure.update_xaxes(range=[-0.5, columns - 0.5], showgrid=False, showline=False)
     if boundary is not None:
-        _line(figure, boundary, rows - 1)
+        boundaries.across_rows(figure, boundary, rows - 1)
     return figure, body, room + 66, notes
 
 
@@ -256,26 +272,3 @@ def _marks(figure: go.Figure, where: Floats, *, symbol: str, size: float, colour
         showlegend=False,
         name=name,
     )
-
-
-def _line(figure: go.Figure, boundary: int, n_blocks: int) -> None:
-    """Draw the boundary between row k, the last frozen output, and row k + 1, the first trained one."""
-    y = boundary + 0.5
-    for width, colour in ((5, style.LIGHT.halo), (2.5, style.LIGHT.boundary)):
-        figure.add_shape(
-            type="line", xref="paper", x0=0, x1=1, y0=y, y1=y, line={"width": width, "color": colour}, name="boundary"
-        )
-    words = [("↑ trained", 9, boundary < n_blocks), ("↓ frozen", -9, boundary > 0)]
-    for word, shift, drawn in words:
-        if drawn:
-            figure.add_annotation(
-                text=word,
-                xref="paper",
-                x=1,
-                xanchor="left",
-                xshift=5,
-                y=y,
-                yshift=shift,
-                showarrow=False,
-                font={"size": style.SIZE - 1, "color": style.LIGHT.boundary},
-            )

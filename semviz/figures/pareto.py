@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from semviz import formats, tokens
 from semviz.errors import SemvizError
-from semviz.figures import labels, style
+from semviz.figures import boundaries, labels, style
 from semviz.figures.inputs import RunsLike
 from semviz.figures.scores import (
     Axes,
@@ -38,18 +38,19 @@ _LOOKS = (
 _OTHER = ("other", "circle", style.LIGHT.other, 10)
 
 
-def pareto(runs: RunsLike) -> go.Figure:
+def pareto(runs: RunsLike, *, trainable: float | None = None) -> go.Figure:
     """Draw the score of every scope against its trainable parameters.
 
     Args:
         runs: What `semviz.sweep` returned.
+        trainable: Number of trainable parameters to mark with a dotted line: those of a scope one thinks about.
 
     Returns:
         A plain Plotly figure: one marker per scope and method with its 95 % interval, the Pareto front as a step line,
         the score before finetuning as a dashed line. Where that score is far from all others, the axis is broken.
 
     Raises:
-        SemvizError: There is no run to draw.
+        SemvizError: There is no run to draw, or ``trainable`` is no number of parameters.
     """
     points = points_of(runs)
     if not points:
@@ -58,18 +59,12 @@ def pareto(runs: RunsLike) -> go.Figure:
     before = runs.zero_shot if runs.zero_shot is not None and math.isfinite(runs.zero_shot) else None
     broken = before is not None and is_far(points, before)
     shared = None if broken else before
-    height = _MAIN * _BODY if broken else _BODY
-    axes = axes_of(points, extra=shared, is_loss=is_loss, width=_WIDTH, height=height)
-    figure = go.Figure()
-    _front(figure, points, axes)
-    for point in points:
-        _marker(figure, point, axes)
-    _names(figure, points, axes, shared)
-    _axes(figure, axes)
-    if before is not None:
-        if broken:
-            _break(figure, before, axes)
-        _before(figure, before, axes, row="y2" if broken else "y")
+    figure, axes = chart(points, shared, is_loss=is_loss, width=_WIDTH, height=_MAIN * _BODY if broken else _BODY)
+    if before is not None and broken:
+        _break(figure, before, axes)
+        _before(figure, before, axes, row="y2")
+    if trainable is not None:
+        boundaries.this_scope(figure, trainable, logarithmic=axes.logarithmic)
     seeds = max(p.seeds for p in points)
     return style.finish(
         figure,
@@ -84,8 +79,28 @@ def pareto(runs: RunsLike) -> go.Figure:
         left=72,
         right=28,
         bottom=56,
-        above=8,
+        above=8 if trainable is None else 18,
     )
+
+
+def chart(
+    points: list[Point], before: float | None, *, is_loss: bool, width: float, height: float
+) -> tuple[go.Figure, Axes]:
+    """Draw the points with their names, the front, and the score before finetuning if it is given.
+
+    Returns:
+        The figure without a title and its axes.
+    """
+    axes = axes_of(points, extra=before, is_loss=is_loss, width=width, height=height)
+    figure = go.Figure()
+    _front(figure, points, axes)
+    for point in points:
+        _marker(figure, point, axes)
+    _names(figure, points, axes, before)
+    _axes(figure, axes)
+    if before is not None:
+        _before(figure, before, axes, row="y")
+    return figure, axes
 
 
 def _axes(figure: go.Figure, axes: Axes) -> None:

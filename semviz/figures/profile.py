@@ -11,8 +11,8 @@ from semviz import formats
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts
-from semviz.figures import style
-from semviz.figures.curves import axis, band, line_at, off_axis, reach, rounded, ticks
+from semviz.figures import boundaries, style
+from semviz.figures.curves import axis, band, off_axis, reach, rounded, ticks
 from semviz.figures.inputs import check_boundary, difference_of, models_of
 from semviz.laws import Law, fit_law
 
@@ -56,7 +56,8 @@ def profile(trace: Deviations, *, metrics: Sequence[str] | None = None, boundary
         is_lowest = number + columns >= len(keys)
         figure.update_layout({axis("xaxis", number): {"title": {"text": "space"}} if is_lowest else {}})
         if boundary is not None:
-            line_at(figure, boundary, number)
+            boundaries.through_space(figure, boundary, number)
+    figure.update_layout(meta={boundaries.BLOCKS: trace.n_blocks})
     return style.finish(
         figure,
         title=_title(trace, len(keys) > 1),
@@ -84,7 +85,7 @@ def _notes(figure: go.Figure, trace: Deviations, keys: list[str], boundary: int 
     else:
         reading = "Below 0: nearer to the target than before. Bands: 95 % bootstrap over paired samples."
     shapes = "Compare shapes: units differ." if len(keys) > 1 else ""
-    cut = "" if boundary is None else f"Vertical line: boundary {boundary}, frozen to its left."
+    cut = "" if boundary is None else boundaries.READING
     law = ""
     if lawful:
         law = "Dashed: the law’s line (SALF-style, our reading)."

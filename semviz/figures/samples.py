@@ -11,16 +11,17 @@ import regex
 from semviz import tokens
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
-from semviz.figures import heatmap, style
+from semviz.figures import boundaries, heatmap, style
 from semviz.figures.inputs import Floats, check_boundary, check_count, difference_of, models_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Order = Literal["label", "deviation", "cluster", "index"]
-_ORDERS: tuple[Order, ...] = ("label", "deviation", "cluster", "index")
+Order = Literal["label", "correct", "deviation", "cluster", "index"]
+_ORDERS: tuple[Order, ...] = ("label", "correct", "deviation", "cluster", "index")
 _SORTED = {"deviation": ", sorted by deviation", "cluster": ", similar ones side by side"}
-_CHOICES = "'label', 'deviation', 'cluster' or 'index'"
+_CHOICES = "'label', 'correct', 'deviation', 'cluster' or 'index'"
+_WRONG, _RIGHT = "wrong", "right"
 
 
 def sample_heatmap(
@@ -40,6 +41,7 @@ def sample_heatmap(
         trace: What `semviz.trace` returned, or a difference of two traces.
         metric: Key of a traced metric; None takes the trace's default.
         order: Order of the columns: "label" groups samples of one label, each group from small to large mean deviation;
+            "correct" puts those that the model gets wrong before those that it gets right, each part sorted so too;
             "deviation" sorts all samples so; "cluster" puts samples of similar profiles (spaces 1…L) side by side;
             "index" keeps the order of the data. None takes "label" where the samples have labels, else "deviation".
         boundary: Number of frozen blocks to mark with a line, or None.
@@ -51,12 +53,24 @@ def sample_heatmap(
     Raises:
         SemvizError: The metric, order, boundary or limit makes no sense for this trace.
     """
+    return draw_samples(trace, metric=metric, order=order, boundary=boundary, limit=limit)
+
+
+def draw_samples(
+    trace: Deviations,
+    *,
+    metric: str | None,
+    order: Order | None,
+    boundary: int | None,
+    limit: int,
+    place: heatmap.Place = heatmap.ALONE,
+) -> go.Figure:
+    """Draw `sample_heatmap` for a place that may be smaller than a picture of its own."""
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
     limit = check_count("limit", limit)
     table, values = per_sample(trace, metric)
-    labelled = bool(table["label"].notna().any())
-    order = _check_order(order, labelled)
+    order = _check_order(order, trace, table)
     columns = _sorted(table, values, order)
     total = len(columns)
     columns, hidden = _thin(columns, limit, trace.n_blocks + 1, order)
@@ -65,19 +79,22 @@ def sample_heatmap(
     table, values = table.iloc[columns], values[columns]
     missing = "this sample has no position with a target"
     cells = heatmap.Cells(values.T, _heads(table), _lines(trace, metric, table, columns), missing)
-    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary)
-    if order == "label":
-        bottom, crowded = _group_axis(figure, table)
+    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary, place=place)
+    if order in ("label", "correct"):
+        bottom, crowded = _group_axis(figure, _groups(table, order), order, place)
     else:
         bottom, crowded = _plain_axis(figure, table, order), ""
     several = "A sample is the mean of its positions." if (table["count"] > 1).any() else ""
-    figure.update_layout(meta={"samples": [int(sample) for sample in table["sample"]]})
+    samples = [int(sample) for sample in table["sample"]]
+    figure.update_layout(meta={"samples": samples, boundaries.BLOCKS: trace.n_blocks})
     facts, difference = trace.facts[metric], difference_of(trace)
     versus, how, note = "space by space", "from small to large deviation", ""
     if difference is not None:
         versus, how, note = models_of(difference), "from nearer to farther", difference.note
     sorting = {
         "label": f"Columns are grouped by label, each group {how}.",
+        "correct": f"Samples that the model {'' if difference is None else 'after '}gets wrong, then those that it gets"
+        f" right, each part {how}.",
         "deviation": f"Columns run {how}.",
         "cluster": "Samples with similar profiles stand side by side (Ward's clustering on the spaces above 0).",
         "index": "",
@@ -118,12 +135,19 @@ def per_sample(trace: Deviations, metric: str) -> tuple[pd.DataFrame, Floats]:
     return kept.iloc[first].assign(count=count), means
 
 
-def _check_order(order: str | None, labelled: bool) -> Order:
+def _check_order(order: str | None, trace: Deviations, table: pd.DataFrame) -> Order:
+    labelled = bool(table["label"].notna().any())
     if order is None:
         return "label" if labelled else "deviation"
     if order == "label" and not labelled:
         raise SemvizError(
             "order='label' needs labels, and this task has none. Pass order='deviation', 'cluster' or 'index'."
+        )
+    is_text = trace.meta.get("kind") == "language modelling" or bool((table["count"] > 1).any())
+    if order == "correct" and (is_text or table["correct"].isna().all()):
+        raise SemvizError(
+            "order='correct' needs one answer a sample that is right or wrong, as classification tasks have. Pass "
+            "order='deviation', 'cluster' or 'index'."
         )
     for known in _ORDERS:
         if order == known:
@@ -141,9 +165,17 @@ def _sorted(table: pd.DataFrame, values: Floats, order: Order) -> Floats:
     level[~known.any(1)] = np.inf
     if order == "deviation":
         return np.argsort(level, kind="stable")
-    names = table["label"].astype(str).to_numpy()
-    rank = {label: i for i, label in enumerate(sorted(set(names), key=natural))}
+    names = _groups(table, order)
+    known_names = (_WRONG, _RIGHT) if order == "correct" else sorted(set(names), key=natural)
+    rank = {label: i for i, label in enumerate(known_names)}
     return np.lexsort((level, [rank[label] for label in names]))
+
+
+def _groups(table: pd.DataFrame, order: Order) -> Floats:
+    """Name the group of each sample: its label, or whether the model gets it right."""
+    if order == "label":
+        return table["label"].astype(str).to_numpy()
+    return np.where(table["correct"].fillna(False).to_numpy(dtype=bool), _RIGHT, _WRONG)
 
 
 def similar(profiles: Floats) -> Floats:
@@ -213,18 +245,19 @@ def _lines(trace: Deviations, metric: str, table: pd.DataFrame, columns: Floats)
     return [*lines, *heatmap.token_lines(trace, table["row"].to_numpy())]
 
 
-def _group_axis(figure: go.Figure, table: pd.DataFrame) -> tuple[int, str]:
+def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap.Place) -> tuple[int, str]:
     """Name the groups below the columns and part them; return the bottom margin and what the notes must say."""
-    labels = table["label"].astype(str).to_numpy()
     starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
     ends = np.r_[starts[1:], len(labels)]
-    pixel = heatmap.NOMINAL_WIDTH / len(labels)
+    pixel = place.width / len(labels)
     names = [style.name(labels[s], width=18) for s in starts]
     wide = [(e - s) * pixel for s, e in zip(starts, ends, strict=True)]
     turned = any(7 * len(text) + 8 > width for text, width in zip(names, wide, strict=True))
     shown = [i for i, width in enumerate(wide) if not turned or width >= 15]
     figure.update_xaxes(
-        title_text=f"samples, by label ({len(starts)} labels)",
+        title_text=f"samples, by label ({len(starts)} labels)"
+        if order == "label"
+        else "samples, by what the model says",
         tickmode="array",
         tickvals=[float(starts[i] + ends[i] - 1) / 2 for i in shown],
         ticktext=[f"{tokens.html(names[i])}{' ' if turned else '<br>'}({ends[i] - starts[i]})" for i in shown],

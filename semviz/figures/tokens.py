@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from semviz import tokens
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
-from semviz.figures import heatmap, style
+from semviz.figures import boundaries, heatmap, style
 from semviz.figures.inputs import check_boundary, difference_of, models_of
 
 if TYPE_CHECKING:
@@ -47,11 +47,33 @@ def token_heatmap(
     Raises:
         SemvizError: The sample, metric, boundary or start does not exist in this trace.
     """
+    return draw_tokens(trace, sample=sample, metric=metric, boundary=boundary, start=start)
+
+
+def draw_tokens(
+    trace: Deviations,
+    *,
+    sample: int | None,
+    metric: str | None,
+    boundary: int | None,
+    start: int | None,
+    place: heatmap.Place = heatmap.ALONE,
+    most: int = MAX_TOKENS,
+    whole: bool = True,
+) -> go.Figure:
+    """Draw `token_heatmap` for a place that may be smaller than a picture of its own.
+
+    Args:
+        trace, sample, metric, boundary, start: As in `token_heatmap`.
+        place: Its size.
+        most: Tokens that are drawn at once.
+        whole: Whether a sample of which only the answer position was traced is refused.
+    """
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
     sample = first_sample(trace) if sample is None else sample
-    index, rows = rows_of(trace, sample)
-    index, rows, hidden = _window(trace, index, rows, start)
+    index, rows = rows_of(trace, sample, whole=whole)
+    index, rows, hidden = _window(trace, index, rows, start, most)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
     lines, earlier = heatmap.token_lines(trace, index), None
     difference = difference_of(trace)
@@ -60,9 +82,9 @@ def token_heatmap(
         before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
         lines = [heatmap.change_line(difference.after.facts[metric].title, before, after), *lines]
     cells = heatmap.Cells(values, _heads(rows), lines, "no target here")
-    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary)
+    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary, place=place)
     shown = [tokens.show(text, width=_LABEL_WIDTH) for text in rows["token"]]
-    angle, bottom = _angle(shown)
+    angle, bottom = _angle(shown, place.width)
     figure.update_xaxes(
         title_text="token",
         tickmode="array",
@@ -73,7 +95,13 @@ def token_heatmap(
         ticks="",
     )
     _frame_answers(figure, rows, trace.n_blocks)
-    figure.update_layout(meta={"sample": int(sample), "positions": [int(p) for p in rows["position"]]})
+    figure.update_layout(
+        meta={
+            "sample": int(sample),
+            "positions": [int(p) for p in rows["position"]],
+            boundaries.BLOCKS: trace.n_blocks,
+        }
+    )
     versus = "" if difference is None else f", {models_of(difference)}"
     return style.finish(
         figure,
@@ -96,8 +124,12 @@ def first_sample(trace: Deviations) -> int:
     return int(trace.positions["sample"].iloc[0])
 
 
-def rows_of(trace: Deviations, sample: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return the rows of a sample in token order, with their numbers in the trace's arrays."""
+def rows_of(trace: Deviations, sample: int, *, whole: bool = True) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the rows of a sample in token order, with their numbers in the trace's arrays.
+
+    Raises:
+        SemvizError: The sample was not traced, or ``whole`` and it was at its answer position only.
+    """
     positions = trace.positions
     known = np.unique(positions["sample"].to_numpy())
     index = np.flatnonzero(positions["sample"].to_numpy() == sample)
@@ -105,7 +137,7 @@ def rows_of(trace: Deviations, sample: int) -> tuple[np.ndarray, pd.DataFrame]:
         span = f"from {known[0]} to {known[-1]}" if known.size else "(this trace is empty)"
         raise SemvizError(f"sample={sample!r} was not traced. Pass a sample {span}.")
     rows = positions.iloc[index]
-    if set(rows["role"]) == {"answer"} and sample not in trace.detailed:
+    if whole and set(rows["role"]) == {"answer"} and sample not in trace.detailed:
         choices = f"one of the samples {trace.detailed[0]} to {trace.detailed[-1]}" if trace.detailed else "none so far"
         raise SemvizError(
             f"sample {sample} was traced at its answer position only; pass a sample that has all its tokens "
@@ -116,11 +148,11 @@ def rows_of(trace: Deviations, sample: int) -> tuple[np.ndarray, pd.DataFrame]:
 
 
 def _window(
-    trace: Deviations, index: np.ndarray, rows: pd.DataFrame, start: int | None
+    trace: Deviations, index: np.ndarray, rows: pd.DataFrame, start: int | None, most: int
 ) -> tuple[np.ndarray, pd.DataFrame, str]:
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)
-    width = max(min(MAX_TOKENS, heatmap.MAX_CELLS // (trace.n_blocks + 1)), 1)
+    width = max(min(most, heatmap.MAX_CELLS // (trace.n_blocks + 1)), 1)
     if start is not None and (isinstance(start, bool) or not 0 <= start < total):
         raise SemvizError(f"start={start!r} is no token of this sample. Pass an int from 0 to {total - 1}.")
     if total <= width and start is None:
@@ -150,10 +182,10 @@ def _styled(text: str, role: str) -> str:
     return f"<b>{safe}</b>" if role == "answer" else f"<i>{safe}</i>" if role == "special" else safe
 
 
-def _angle(shown: list[str]) -> tuple[int, int]:
+def _angle(shown: list[str], width: int) -> tuple[int, int]:
     """Turn the labels where they would not fit side by side; return the angle and the room they need."""
     longest = max((len(text) for text in shown), default=1) * 7.4 + 6
-    column = heatmap.NOMINAL_WIDTH / max(len(shown), 1)
+    column = width / max(len(shown), 1)
     if longest <= column * 0.8:
         return 0, 26
     return (-45, int(longest * 0.71) + 18) if column >= 16 else (-90, int(longest) + 10)

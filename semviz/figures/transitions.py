@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from semviz import formats, tokens
 from semviz.deviations import Deviations
-from semviz.figures import heatmap, labels, style
+from semviz.figures import boundaries, heatmap, labels, style
 from semviz.figures.curves import rounded, ticks
 from semviz.figures.inputs import check_boundary
 from semviz.figures.plane import Route, route_of, window
@@ -53,7 +53,7 @@ def transition_map(
     _virtual(figure, route)
     _factual(figure, trace, route, boundary)
     _target(figure)
-    _numbers(figure, route, scale, (across, up), boundary)
+    _numbers(figure, route, scale, (across, up))
     along = style.literal(f"cosine with the semantic basis of {_quoted(route.target)}")
     figure.update_layout(
         xaxis={"range": across, "title": {"text": along}, "nticks": 9, "zeroline": False},
@@ -63,7 +63,7 @@ def transition_map(
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "itemclick": False,
                 "itemdoubleclick": False},
-        meta={"sample": route.sample, "position": route.position},
+        meta={"sample": route.sample, "position": route.position, boundaries.BLOCKS: trace.n_blocks},
     )  # fmt: skip
     return style.finish(
         figure,
@@ -149,22 +149,20 @@ def _virtual(figure: go.Figure, route: Route) -> None:
 def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int | None) -> None:
     """Draw the factual transition: a line, thin where the blocks are frozen, and a marker a space."""
     last = trace.n_blocks
-    cut = 0 if boundary is None else boundary
-    for name, start, stop, width, colour in (
-        ("through frozen blocks", 0, cut, _FROZEN, style.LIGHT.muted),
-        ("factual transition", cut, last, _TRAINED, style.LIGHT.law),
-    ):
-        part = route.factual[start : stop + 1]
-        if stop > start:
-            figure.add_scatter(
-                x=rounded(part[:, 0]),
-                y=rounded(part[:, 1]),
-                mode="lines",
-                line={"color": colour, "width": width},
-                hoverinfo="skip",
-                showlegend=stop == last,
-                name=name,
-            )
+    parts = [(boundaries.PATH, boundary or 0, _TRAINED, style.LIGHT.law)]
+    if boundary is not None:
+        # Below the trained part, which hides it, so that only one of them moves with the boundary.
+        parts.insert(0, ("through frozen blocks", 0, _FROZEN, style.LIGHT.muted))
+    for name, start, width, colour in parts:
+        figure.add_scatter(
+            x=rounded(route.factual[start:, 0]),
+            y=rounded(route.factual[start:, 1]),
+            mode="lines",
+            line={"color": colour, "width": width},
+            hoverinfo="skip",
+            showlegend=name == boundaries.PATH,
+            name=name,
+        )
     bar = {
         "title": {"text": "space", "side": "right", "font": {"size": style.SIZE - 1, "color": style.LIGHT.ink}},
         "tickfont": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
@@ -187,18 +185,24 @@ def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int |
         },
         hovertemplate=template,
         showlegend=False,
-        name="factual states",
+        name=boundaries.STATES,
     )
     if boundary is not None:
         x, y = route.factual[boundary]
+        words: dict[str, object] = {"mode": "markers"}
+        if last > _NUMBERED:
+            words = {
+                "mode": "markers+text", "text": [boundaries.ring_text(boundary)], "textposition": "top center",
+                "textfont": {"size": style.SIZE, "color": style.LIGHT.boundary},
+            }  # fmt: skip
         figure.add_scatter(
             x=rounded(np.array([x])),
             y=rounded(np.array([y])),
-            mode="markers",
+            **words,
             marker={"symbol": "circle-open", "size": 21, "line": {"width": 2.4}, "color": style.LIGHT.boundary},
             hoverinfo="skip",
             showlegend=False,
-            name="boundary",
+            name=boundaries.LINE,
         )
 
 
@@ -231,17 +235,11 @@ def _target(figure: go.Figure) -> None:
     )  # fmt: skip
 
 
-def _numbers(
-    figure: go.Figure, route: Route, scale: float, view: tuple[list[float], list[float]], boundary: int | None
-) -> None:
+def _numbers(figure: go.Figure, route: Route, scale: float, view: tuple[list[float], list[float]]) -> None:
     """Number the spaces and name the target, beside their markers."""
     (left, right), (bottom, top) = view
     last = len(route.factual) - 1
-    shown = (
-        list(range(last + 1))
-        if last <= _NUMBERED
-        else sorted({*ticks(last, room=10), *([boundary] if boundary else [])})
-    )
+    shown = list(range(last + 1)) if last <= _NUMBERED else ticks(last, room=10)
     target = f"target {tokens.show(route.target, width=18)}"
     spots = [(1.0, 0.0), *(tuple(map(float, route.factual[k])) for k in shown)]
     texts = [target, *(str(k) for k in shown)]
@@ -280,7 +278,7 @@ def _notes(route: Route, boundary: int | None) -> list[str]:
     shown = route.shown
     cut = ""
     if boundary is not None:
-        cut = f" The ring marks boundary {boundary}: the thin part of the path runs through frozen blocks."
+        cut = " The ring marks the boundary: the thin part of the path, before it, runs through frozen blocks."
     return [
         "Numbers are spaces; dotted threads join the same space on both ways. The virtual transition goes straight to "
         f"the target.{cut}",

@@ -45,11 +45,10 @@ def test_boundary_is_a_line_between_rows(trace):
     for figure in (token_heatmap(trace, boundary=4), sample_heatmap(trace, boundary=4)):
         lines = [s for s in figure.layout.shapes if s.name == "boundary"]
         assert {(s.y0, s.y1) for s in lines} == {(4.5, 4.5)}
-        words = [a.text for a in figure.layout.annotations]
-        assert "↑ trained" in words
-        assert "↓ frozen" in words
+        words = {a.text for a in figure.layout.annotations if a.visible}
+        assert {"↑ trained", "↓ frozen"} <= words
     for k, gone in ((0, "↓ frozen"), (8, "↑ trained")):
-        assert gone not in [a.text for a in token_heatmap(trace, boundary=k).layout.annotations]
+        assert gone not in [a.text for a in token_heatmap(trace, boundary=k).layout.annotations if a.visible]
 
 
 def test_missing_cells_are_drawn_marked_and_said(trace):
@@ -156,7 +155,7 @@ def test_large_inputs_stay_small():
 def test_one_of_everything():
     one = synthetic.make_trace(samples=1, tokens=2, blocks=1, detail=1)
     assert np.shape(_cells(token_heatmap(one)).z) == (2, 2)
-    for order in ("label", "deviation", "index"):
+    for order in ("label", "correct", "deviation", "index"):
         assert np.shape(_cells(sample_heatmap(one, order=order)).z) == (2, 1)
 
 
@@ -172,7 +171,7 @@ def test_wrong_sample_metric_and_boundary_say_what_to_pass(trace):
     for wrong in (-1, 9, 2.5, True):
         with pytest.raises(SemvizError, match="from 0"):
             token_heatmap(trace, boundary=wrong)
-    with pytest.raises(SemvizError, match="Pass 'label', 'deviation', 'cluster' or 'index'"):
+    with pytest.raises(SemvizError, match="Pass 'label', 'correct', 'deviation', 'cluster' or 'index'"):
         sample_heatmap(trace, order="size")
     for wrong in (0, 1.5):
         with pytest.raises(SemvizError, match="limit"):
@@ -208,6 +207,31 @@ def test_samples_are_grouped_and_sorted(trace):
     assert (np.diff(level) >= -1e-6).all()
     order = _cells(sample_heatmap(trace, order="index")).customdata[0]
     assert [cell[0].split(" ")[1] for cell in order[:3]] == ["0", "1", "2"]
+
+
+def test_samples_that_the_model_gets_wrong_come_first(trace):
+    figure = sample_heatmap(trace, order="correct")
+    answers = trace.positions[trace.positions["role"] == "answer"].set_index("sample")["correct"]
+    right = [bool(answers[sample]) for sample in figure.layout.meta["samples"]]
+    count = right.count(False)
+    assert right == [False] * count + [True] * (200 - count)
+    assert list(figure.layout.xaxis.ticktext) == [f"wrong<br>({count})", f"right<br>({200 - count})"]
+    assert [s.x0 for s in figure.layout.shapes if s.name == "label"] == [count - 0.5]
+    level = np.array(_cells(figure).z, dtype=float)[1:].mean(0)
+    assert (np.diff(level[:count]) >= -1e-6).all()
+    assert (np.diff(level[count:]) >= -1e-6).all()
+    assert "gets wrong, then those that it gets right" in figure.layout.title.subtitle.text.replace("<br>", " ")
+
+
+def test_all_right_is_one_group(trace):
+    positions = trace.positions.assign(correct=trace.positions["correct"].fillna(True) | True)
+    figure = sample_heatmap(replace(trace, positions=positions), order="correct")
+    assert list(figure.layout.xaxis.ticktext) == ["right<br>(200)"]
+
+
+def test_language_modelling_has_no_right_and_wrong_samples(text_trace):
+    with pytest.raises(SemvizError, match=r"needs one answer a sample .* order='deviation', 'cluster' or 'index'"):
+        sample_heatmap(text_trace, order="correct")
 
 
 def test_labels_sort_as_people_sort():
@@ -267,8 +291,8 @@ def test_clustering_comes_after_thinning_and_leaves_gaps_last(trace):
 
 
 def test_a_click_finds_its_sample_and_position(trace):
-    for order in ("label", "deviation", "cluster", "index"):
+    for order in ("label", "correct", "deviation", "cluster", "index"):
         figure = sample_heatmap(trace, order=order)
         heads = [cell[0] for cell in _cells(figure).customdata[0]]
         assert [int(head.split(" ")[1]) for head in heads] == figure.layout.meta["samples"]
-    assert token_heatmap(trace, sample=2).layout.meta == {"sample": 2, "positions": list(range(26))}
+    assert token_heatmap(trace, sample=2).layout.meta == {"sample": 2, "positions": list(range(26)), "blocks": 8}

@@ -127,7 +127,7 @@ def test_gain_bars_stand_between_the_spaces():
     made = synthetic.make_gain(boundary=4)
     figure = gain(made)
     (bars,) = synthetic.named(figure, "gain")
-    (negative,) = synthetic.named(figure, "negative gain: moves away from the target")
+    (negative,) = synthetic.named(figure, "negative gain")
     assert list(bars.x) == [1.5, 2.5, 3.5, 4.5, 5.5, 7.5]
     assert list(negative.x) == [6.5]
     assert negative.marker.pattern.shape == "/"

@@ -337,7 +337,7 @@ def test_benefit_curve_has_line_band_probes_level_and_boundary():
     np.testing.assert_allclose(marks.error_y.array, 0.05, atol=1e-4)
     assert [s.y0 for s in synthetic.shapes(figure, "enough")] == [0.95]
     assert [(s.x0, s.x1) for s in synthetic.shapes(figure, "boundary")] == [(4, 4)]
-    assert {"<b>recommended: 4</b>", "enough: 95 % (1 − ε)"} <= set(_words(figure))
+    assert {"<b>★ recommended: 4</b>", "enough: 95 % (1 − ε)"} <= set(_words(figure))
     assert probes.message in synthetic.notes(figure)
     assert "100 %" in figure.layout.yaxis.ticktext
     assert not synthetic.named(figure, "measured runs")

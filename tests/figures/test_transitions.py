@@ -105,7 +105,7 @@ def test_notes_say_how_much_the_plane_holds(trace):
 
 
 def test_the_answer_or_the_last_position_with_a_target_is_taken(trace, text_trace):
-    assert transition_map(trace).layout.meta == {"sample": 0, "position": 25}
+    assert transition_map(trace).layout.meta == {"sample": 0, "position": 25, "blocks": 8}
     assert "(sample 0, token 25)" in transition_map(trace).layout.title.text
     rows = text_trace.positions.query("sample == 3 and target_id >= 0")
     assert transition_map(text_trace, sample=3).layout.meta["position"] == rows["position"].max()
@@ -119,13 +119,15 @@ def test_a_boundary_is_ringed_and_the_frozen_part_is_thin(trace):
     assert (ring.x[0], ring.y[0]) == (states.x[4], states.y[4])
     assert ring.marker.color == style.LIGHT.boundary
     (frozen,), (trained,) = _named(figure, "through frozen blocks"), _named(figure, "factual transition")
-    assert frozen.x == states.x[:5]
+    assert frozen.x == states.x, "the trained part covers its end"
     assert trained.x == states.x[4:]
+    assert [t.name for t in figure.data].index(frozen.name) < [t.name for t in figure.data].index(trained.name)
     assert frozen.line.width < trained.line.width
-    assert "boundary 4" in _notes(figure)
+    assert "The ring marks the boundary" in _notes(figure)
     assert not _named(transition_map(trace), "boundary")
-    assert not _named(transition_map(trace, boundary=8), "factual transition")
-    assert not _named(transition_map(trace, boundary=0), "through frozen blocks")
+    assert not _named(transition_map(trace), "through frozen blocks")
+    (rest,) = _named(transition_map(trace, boundary=8), "factual transition")
+    assert rest.x == states.x[8:], "one point, which draws nothing"
     with pytest.raises(SemvizError, match="from 0"):
         transition_map(trace, boundary=9)
 
@@ -163,7 +165,9 @@ def test_hostile_texts_are_only_text(hostile):
 def test_deep_models_number_some_spaces_and_get_a_bar():
     figure = transition_map(synthetic.make_trace(samples=1, detail=1, blocks=48), boundary=31)
     numbers = [int(a.text) for a in figure.layout.annotations if a.text.isdigit()]
-    assert {0, 31, 48} <= set(numbers)
+    assert {0, 48} <= set(numbers)
+    assert 31 not in numbers, "the ring has its number"
+    assert _named(figure, "boundary")[0].text == ("<b>31</b>",)
     assert len(numbers) < 14
     (states,) = _named(figure, "factual states")
     assert states.marker.colorbar.title.text == "space"

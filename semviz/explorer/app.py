@@ -1,0 +1,212 @@
+"""`Explorer`: the whole study as one widget, with a slider and a Finetune button."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from semviz.choices import Change
+from semviz.explorer import lifecycle, marks, narration
+from semviz.explorer.data import Data
+from semviz.explorer.keeping import Keeping
+from semviz.explorer.look import Look
+from semviz.explorer.page import Page
+from semviz.explorer.scoping import Gains, Scoping
+from semviz.explorer.tuning import Tuning
+from semviz.explorer.wiring import Wiring
+from semviz.study import Study
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from semviz.jobs import Job
+    from semviz.models import LanguageModel
+    from semviz.tasks import Task
+    from semviz.traces import Trace
+
+_TABS = ("Trace", "Gain", "Finetune", "Runs")
+
+
+class Explorer:
+    """A model and a task as a widget: trace, gain, threshold, finetunes and their runs.
+
+    It only views a `Study`, which does the work and can be driven without it. Its controls are attributes, so a script
+    or a test can do what a person does: `app.boundary.value = 4; app.run.click(); app.job.wait()`.
+
+    Attributes:
+        study: The study.
+        widget: The ipywidgets box that is shown.
+        data, scoping, look, gains, tuning, keeping: The parts, with their controls.
+        tabs: The tab widget.
+        status: The status line.
+
+    Example:
+        >>> import semviz as sv
+        >>> task = sv.load_task("mood").subset(train=64, test=32)
+        >>> app = sv.Explorer(sv.load_model(), task, progress=False)
+        >>> app.boundary.value = 4
+        >>> app.study.scope.label
+        'blocks 5–8 of 8'
+        >>> app.close()
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel | None = None,
+        task: Task | str = "mood",
+        *,
+        trace: Trace | None = None,
+        samples: int | None = 1000,
+        store: str | os.PathLike[str] | None = None,
+        study: Study | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Open a task and build the widget; arguments as in `Study`.
+
+        Args:
+            model: A loaded model; the packaged demo LM by default.
+            task: A task, or the name of a packaged one.
+            trace: `semviz.trace(model, task)`, if there is one.
+            samples: Trace at most so many samples; None takes all.
+            store: Folder of finished runs.
+            study: A study that is open already, to be shown; the other arguments are then left out.
+            progress: Show progress bars while opening.
+
+        Raises:
+            SemvizError: As in `Study`.
+        """
+        # An older Explorer of the same cell goes first, so that its job does not slow this one's trace.
+        lifecycle.settle(self)
+        self.study = study or Study(model, task, trace=trace, samples=samples, store=store, progress=progress)
+        self.wiring = Wiring(self._wrong)
+        self.status = widgets.HTML()
+        self.data = Data(self.study, self.wiring)
+        self.scoping = Scoping(self.study, self.wiring)
+        self.look = Look(self.study, self.wiring)
+        self.gains = Gains(self.study, self.wiring)
+        self.tuning = Tuning(self.study, self.wiring)
+        self.keeping = Keeping(self.study, self.wiring)
+        self._parts = (self.data, self.scoping, self.look, self.gains, self.tuning, self.keeping)
+        pages = (self.look, self.gains, self.tuning, self.keeping)
+        self.tabs = widgets.Tab(children=[page.widget for page in pages], titles=_TABS)
+        self.widget = widgets.VBox(
+            [Page(), self.data.widget, self.scoping.widget, self.status, self.tabs]
+        )
+        self.widget.add_class("semviz")
+        self._interrupts = lifecycle.Interrupts(self.study.cancel)
+        self._forget = self.study.observe(self._follow)
+        self._closed = False
+        for change in ("task", "job"):
+            self._follow(change)
+
+    def _follow(self, change: Change) -> None:
+        """Let every part show what changed; called in the notebook's thread or the job's."""
+        with self.wiring.following():
+            if self._closed:
+                return
+            if change == "job":
+                (self._interrupts.watch if self.study.busy else self._interrupts.rest)()
+            for part in self._parts:
+                part.follow(change)
+            if change in ("task", "job", "progress"):
+                self._narrate()
+
+    def _narrate(self) -> None:
+        job = self.study.job
+        failed = job is not None and job.state == "failed"
+        trouble = " ".join(self.study.history.problems)
+        text = narration.status(self.study) + (f" In the store: {trouble}" if trouble else "")
+        self.status.value = marks.status(text, wrong=failed, traceback=job.traceback if job and failed else "")
+
+    def _wrong(self, error: BaseException) -> None:
+        """Say what an action raised."""
+        import traceback
+
+        from semviz.errors import SemvizError
+
+        folded = "" if isinstance(error, SemvizError) else "".join(traceback.format_exception(error))
+        with self.wiring.following():
+            for part in self._parts:
+                part.follow("settings")  # a control that was refused goes back
+            self.status.value = marks.status(narration.explain(error, self.study), wrong=True, traceback=folded)
+
+    @property
+    def boundary(self) -> widgets.BoundedIntText:
+        """The stepper of the boundary."""
+        return self.scoping.boundary
+
+    @property
+    def threshold(self) -> widgets.FloatSlider:
+        """The slider of the freeze threshold θ."""
+        return self.scoping.threshold
+
+    @property
+    def run(self) -> widgets.Button:
+        """The Finetune button."""
+        return self.tuning.run
+
+    @property
+    def probe(self) -> widgets.Button:
+        """The Probe button."""
+        return self.tuning.probe
+
+    @property
+    def cancel(self) -> widgets.Button:
+        """The Cancel button."""
+        return self.tuning.cancel
+
+    @property
+    def job(self) -> Job[Any] | None:
+        """The job that runs, or the last one; None before the first."""
+        return self.study.job
+
+    def snapshot(self) -> Figure:
+        """Draw what is shown now as one static figure, for saved notebooks, slides and nbviewer."""
+        from semviz.figures.snapshot import snapshot
+
+        study, sample = self.study, self.study.sample
+        return snapshot(
+            study.trace,
+            study.gain,
+            boundary=study.boundary,
+            sample=None if sample.own else sample.number,
+            metric=study.metric,
+            order=study.order,
+            runs=study.history.together,
+            probes=study.history.probes,
+        )
+
+    def close(self) -> None:
+        """Cancel what runs, wait for its end, and take the widget away; finished runs stay in the store."""
+        with self.wiring.lock:
+            if self._closed:
+                return
+            self._closed = True
+        # Without the lock, which the job may need to come to its end.
+        self._forget()
+        self._interrupts.rest()
+        self.study.close()
+        widgets.Widget.close(self.widget)
+
+    def __repr__(self) -> str:
+        """One line: model, task, scope, runs."""
+        study = self.study
+        count = len(study.history.runs)
+        runs = "no run" if not count else f"{count} run{'s' if count > 1 else ''}"
+        return f"Explorer({study.model.name} on {study.task.name}: {study.scope.label}; {runs})"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """The widget while the kernel lives; a table for saved notebooks; one line of text everywhere else."""
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        line = escape(repr(self))
+        table = "" if self.study.history.together is None else self.study.history.together.table().round(3).to_html()
+        hint = "The widget lives as long as its kernel; <code>explorer.snapshot()</code> is a picture that stays."
+        html = f"<p>{line}</p>{table}<p>{hint}</p>"
+        return {
+            "text/plain": repr(self),
+            "text/html": html,
+            "application/vnd.jupyter.widget-view+json": view,
+        }

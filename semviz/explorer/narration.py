@@ -1,0 +1,94 @@
+"""What a study says of itself in words: how far its job is, what came of it, what went wrong and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from accelerate.utils.memory import should_reduce_batch_size
+
+from semviz import formats
+from semviz.differences import TraceDifference
+from semviz.errors import SemvizError
+from semviz.opening import Opening
+from semviz.probes import Probes
+from semviz.run import Run
+
+if TYPE_CHECKING:
+    from semviz.study import Study
+
+READY = "Ready. Move the threshold to choose which blocks train, then press Finetune."
+
+
+def status(study: Study) -> str:
+    """Say what the study does now, or what it did last, in one or two sentences."""
+    job = study.job
+    if job is None:
+        return READY
+    if job.state == "running":
+        return f"{job.label} … {_progress(study)}"
+    if job.state == "cancelled":
+        return f"{job.label}: cancelled. The model is as before, and finished runs are kept."
+    if job.error is not None:
+        return f"{job.label}: failed. {explain(job.error, study)}"
+    return _outcome(study, job.value)
+
+
+def _progress(study: Study) -> str:
+    trials = study.trials
+    if not trials.stage:
+        return "starting"
+    left = formats.seconds(trials.seconds_left)
+    rest = f", about {left} left" if left != formats.MISSING and trials.done < trials.total else ""
+    if not trials.trials or trials.stage != trials.trials[-1].label:
+        return f"{trials.stage}{rest}."
+    trial = trials.trials[-1]
+    rate = f"learning rate {formats.number(trial.rate, digits=2)}"
+    number = sum(other.label == trial.label for other in trials.trials)
+    return f"{trial.label}, step {trials.done:,} of {trials.total:,} at {rate} (rate no. {number}){rest}."
+
+
+def _outcome(study: Study, value: object) -> str:
+    if isinstance(value, Run):
+        note = f" {value.note}" if value.note else ""
+        return (
+            f"Done: {value.scope.label} reach {score(value.value, value.score)} on test rows, from "
+            f"{score(study.opening.untrained, value.score)} before; {formats.si(value.trainable)} parameters, "
+            f"{formats.seconds(value.seconds)} of training at learning rate {formats.number(value.lr, digits=2)}.{note}"
+        )
+    if isinstance(value, Probes):
+        return f"Done: {value.message}"
+    if isinstance(value, Opening):
+        return f"Done: {value.task.name} is open. {READY}"
+    if isinstance(value, TraceDifference):
+        return "Done: the difference heatmap shows where the deviation fell (blue) and where it rose (orange)."
+    return "Done."
+
+
+def score(value: float, kind: str) -> str:
+    """Write a score: ``97.2 % accuracy`` or ``a loss of 1.234 nats``."""
+    return f"{formats.percent(value, digits=1)} accuracy" if kind == "accuracy" else f"a loss of {value:.3f} nats"
+
+
+def explain(error: BaseException, study: Study) -> str:
+    """Say what an error means, and what to do about it."""
+    if isinstance(error, SemvizError):
+        return str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, Exception) and should_reduce_batch_size(error)):
+        return _lower(study)
+    return f"{type(error).__name__}: {error}"
+
+
+def _lower(study: Study) -> str:
+    """Out of memory: what to lower, and what that would save."""
+    settings, scope = study.settings, study.scope
+    now = study.opening.costs.of(scope, method=settings.method, epochs=study.epochs).bytes
+    hints = [f"fewer rows a step (now {settings.batch_size})"] if settings.batch_size > 1 else []
+    above = study.model.n_blocks - 1
+    if study.boundary < above:
+        least = study.opening.costs.of(study.opening.costs.scopes[above], method=settings.method).bytes
+        hints.append(
+            f"a higher boundary (now {study.boundary}, about {formats.size(now)}; {above} takes {formats.size(least)})"
+        )
+    if settings.method == "full":
+        hints.append("LoRA instead of all weights")
+    return f"Out of memory. Lower what is trained: {', or '.join(hints) or 'shorter texts'}."

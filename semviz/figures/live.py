@@ -1,0 +1,242 @@
+"""Live curves: training loss and accuracy while a finetune runs, and the few changes that one more point needs.
+
+The picture of a job changes in two ways. Where the newest trial has more points, `extended` gives the changes; where
+another trial began, the picture is drawn anew. Both ways lead to the same picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz import formats
+from semviz.figures import style
+from semviz.figures.curves import rounded
+from semviz.figures.inputs import check_count
+from semviz.figures.moving import Overlay
+
+MAX_POINTS = 120
+"""Points of a line that a browser is sent at most, besides its last."""
+_BODY = 168
+_LEFT, _RIGHT = [0.0, 0.46], [0.55, 1.0]
+_LOSS, _ACCURACY = "training loss (nats)", "training accuracy"
+_SAID = "said"
+_RISE = 3.0
+"""Losses above this multiple of the highest first loss are off the axis: such a trial diverges."""
+_STARTING = "starting …"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt at a finetune: a learning rate, and what was logged so far.
+
+    Attributes:
+        label: What is trained, plain text.
+        rate: Learning rate.
+        steps: Optimizer steps of the points, rising.
+        losses: Training loss there in nats; not finite where it diverged.
+        accuracies: Share of the targets of the training batches that were ranked first; None where it is not known.
+    """
+
+    label: str
+    rate: float
+    steps: Sequence[int]
+    losses: Sequence[float]
+    accuracies: Sequence[float | None]
+
+
+def live_curves(trials: Sequence[Trial], *, steps: int) -> go.Figure:
+    """Draw training loss and accuracy by step, side by side.
+
+    Args:
+        trials: What was tried, the newest last; it is drawn strong, the earlier ones faint. Empty before the start.
+        steps: Steps that the newest trial will take; the end of both x axes.
+
+    Returns:
+        A plain Plotly figure of about 300 pixels' height. The accuracy's axis is fixed; the loss's begins at 0 and
+        leaves room above the first losses, so that it hardly ever changes.
+
+    Raises:
+        SemvizError: ``steps`` is no count.
+    """
+    steps = check_count("steps", steps)
+    figure = go.Figure()
+    for number, trial in enumerate(trials):
+        _lines(figure, trial, is_newest=number == len(trials) - 1)
+    if not trials:
+        # An axis that no trace uses is not drawn.
+        for anchors in ({}, {"xaxis": "x2", "yaxis": "y2"}):
+            figure.add_scatter(x=[None], y=[None], showlegend=False, hoverinfo="skip", **anchors)
+    _axes(figure, trials, steps)
+    _words(figure, trials)
+    figure.update_layout(meta={"trials": len(trials)})
+    return style.finish(
+        figure,
+        title=_title(trials),
+        notes=[_note(trials)],
+        body=_BODY,
+        left=44,
+        right=28,
+        bottom=46,
+        above=16,
+    )
+
+
+def extended(figure: Mapping[str, Any], trials: Sequence[Trial]) -> Overlay | None:
+    """Return what changes in a drawn picture where its newest trial has more points.
+
+    Args:
+        figure: The JSON of `live_curves`, light or dark.
+        trials: The same trials, the newest with more points.
+
+    Returns:
+        The changes, or None where the picture must be drawn anew because another trial began.
+    """
+    if figure["layout"]["meta"]["trials"] != len(trials):
+        return None
+    if not trials:
+        return {"layout": {}, "data": []}
+    first = 2 * len(trials) - 2
+    if figure["data"][first]["name"] != _name(trials[-1]):
+        return None
+    points = ({"x": [x], "y": [y]} for x, y in _points(trials[-1]))
+    changes: dict[str, Any] = {"yaxis.range": [0, _top(trials)]}
+    for i, annotation in enumerate(figure["layout"]["annotations"]):
+        if annotation.get("name") == _SAID:
+            changes |= {f"annotations[{i}].{key}": value for key, value in _said(trials).items()}
+    return {"layout": changes, "data": [[first + i, change] for i, change in enumerate(points)]}
+
+
+def _lines(figure: go.Figure, trial: Trial, *, is_newest: bool) -> None:
+    """Add one trial's line to each panel."""
+    name = _name(trial)
+    line = {"color": style.LIGHT.line, "width": 2.4}
+    if not is_newest:
+        line = {"color": style.LIGHT.axis, "width": 1.4}
+    units = ("%{y:.3f} nats", "%{y:.1%}")
+    for (x, y), unit, anchors in zip(_points(trial), units, ({}, {"xaxis": "x2", "yaxis": "y2"}), strict=True):
+        figure.add_scatter(
+            x=x,
+            y=y,
+            # Markers, since a line of one point is not seen.
+            mode="lines+markers" if is_newest else "lines",
+            line=line,
+            marker={"size": 4, "color": line["color"]},
+            hovertemplate=f"<b>{name}</b><br>step %{{x}}: <b>{unit}</b><extra></extra>",
+            name=name,
+            showlegend=False,
+            cliponaxis=not anchors,
+            **anchors,
+        )
+
+
+def _points(trial: Trial) -> list[tuple[list[int], list[float | None]]]:
+    """Return the points of the losses, broken where they are not finite, and those of the known accuracies."""
+    losses = list(zip(trial.steps, trial.losses, strict=True))
+    accuracies = [(s, v) for s, v in zip(trial.steps, trial.accuracies, strict=True) if v is not None]
+    made = []
+    for points in (losses, accuracies):
+        kept = [points[i] for i in _kept(len(points))]
+        made.append(([int(s) for s, _ in kept], rounded(np.array([v for _, v in kept], dtype=float))))
+    return made
+
+
+def _kept(count: int) -> list[int]:
+    """Choose the points to draw: every one, then every second, fourth, …, so that a growing line keeps still."""
+    stride = 1
+    while count > MAX_POINTS * stride:
+        stride *= 2
+    return [*range(0, count, stride), *([count - 1] if count and (count - 1) % stride else [])]
+
+
+def _top(trials: Sequence[Trial]) -> float:
+    """Choose the end of the loss's axis: a round number above the newest trial's losses and all first ones."""
+    known = [[loss for loss in trial.losses if math.isfinite(loss)] for trial in trials]
+    firsts = [losses[0] for losses in known if losses]
+    if not firsts or max(firsts) <= 0:
+        return 1.0
+    most = min(max([*firsts, *known[-1]]), _RISE * max(firsts))
+    step = formats.nice_step(most, 5)
+    return round(math.ceil(1.04 * most / step) * step, 9)
+
+
+def _said(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Say in the loss's panel that there is no point yet, or that the newest trial left it."""
+    trial = trials[-1] if trials else None
+    text = ""
+    if trial is None or not trial.steps:
+        text = _STARTING
+    elif not math.isfinite(trial.losses[-1]):
+        text = f"the loss is no number at step {trial.steps[-1]}"
+    elif trial.losses[-1] > _top(trials):
+        text = f"↑ {formats.number(trial.losses[-1])} nats at step {trial.steps[-1]}"
+    elif not all(map(math.isfinite, trial.losses)):
+        text = "the line is broken where the loss was no number"
+    return {"text": text, "visible": bool(text)}
+
+
+def _words(figure: go.Figure, trials: Sequence[Trial]) -> None:
+    """Name the panels, and leave room for what there is to say in the first one."""
+    for text, across in ((_LOSS, _LEFT), (_ACCURACY, _RIGHT)):
+        figure.add_annotation(
+            text=f"<b>{text}</b>",
+            xref="paper",
+            yref="paper",
+            x=across[0],
+            y=1,
+            xanchor="left",
+            yanchor="bottom",
+            yshift=3,
+            showarrow=False,
+            font={"size": style.SIZE - 1},
+        )
+    figure.add_annotation(
+        xref="paper",
+        yref="paper",
+        x=_LEFT[1],
+        y=0,
+        xanchor="right",
+        # A trial with something to say rises, so there is room below.
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": style.SIZE - 1, "color": style.LIGHT.muted},
+        name=_SAID,
+        **_said(trials),
+    )
+
+
+def _axes(figure: go.Figure, trials: Sequence[Trial], steps: int) -> None:
+    along = {"range": [0, steps], "title": {"text": "step", "standoff": 4}, "nticks": 6, "showgrid": False}
+    shares = [0, 0.25, 0.5, 0.75, 1]
+    figure.update_layout(
+        xaxis={**along, "domain": _LEFT, "anchor": "y", "showline": True},
+        xaxis2={**along, "domain": _RIGHT, "anchor": "y2", "showline": True},
+        yaxis={"range": [0, _top(trials)], "nticks": 6, "ticks": ""},
+        yaxis2={
+            "anchor": "x2", "range": [0, 1], "ticks": "", "tickmode": "array", "tickvals": shares,
+            "ticktext": [formats.percent(share) for share in shares],
+        },
+    )  # fmt: skip
+
+
+def _title(trials: Sequence[Trial]) -> str:
+    return f"Training {style.name(trials[-1].label)}, {_rate(trials[-1])}" if trials else "Training"
+
+
+def _note(trials: Sequence[Trial]) -> str:
+    """Say what the points are, and which trials the faint lines are."""
+    earlier = [formats.number(trial.rate) for trial in trials[:-1]]
+    return "On training batches, not smoothed." + (f" Faint: tried before at {', '.join(earlier)}." if earlier else "")
+
+
+def _rate(trial: Trial) -> str:
+    return f"learning rate {formats.number(trial.rate)}"
+
+
+def _name(trial: Trial) -> str:
+    return style.literal(f"{style.name(trial.label)}, {_rate(trial)}")

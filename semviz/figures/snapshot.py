@@ -1,0 +1,230 @@
+"""Snapshot: one static picture of a whole study, for saved notebooks.
+
+It is composed of the other pictures: their traces are drawn anew in smaller places. All panels of the upper row share the
+axis of spaces, so that one boundary line runs through them; the gain of a layer lies in the row of its output.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import plotly.graph_objects as go
+
+from semviz.deviations import Deviations
+from semviz.errors import SemvizError
+from semviz.figures import boundaries, gain, heatmap, pareto, style
+from semviz.figures.colours import colour_bar, colour_range
+from semviz.figures.inputs import GainLike, ProbesLike, RunsLike, check_boundary
+from semviz.figures.samples import Order, draw_samples
+from semviz.figures.scores import is_far, points_of, score_text
+from semviz.figures.tokens import draw_tokens
+
+MAX_SAMPLES, MAX_TOKENS = 120, 32
+_WIDTH = 880
+"""Nominal width of the plot area in pixels."""
+_UPPER, _LOWER, _BETWEEN = 264, 270, 152
+"""Heights of the rows and of what stands between them, in pixels."""
+_GAP = 0.03
+_GAINS = 0.19
+"""Share of the width that the gains take."""
+_NARROW = 16
+"""Tokens below which their panel becomes narrower."""
+_WORDS = 66
+"""Pixels for the words beside the boundary."""
+
+
+def snapshot(
+    trace: Deviations,
+    gains: GainLike,
+    *,
+    boundary: int,
+    sample: int | None = None,
+    metric: str | None = None,
+    order: Order | None = None,
+    runs: RunsLike | None = None,
+    probes: ProbesLike | None = None,
+) -> go.Figure:
+    """Draw a study in one picture: a sample's tokens, all samples, the gains of the layers; below, what was measured.
+
+    Args:
+        trace: What `semviz.trace` returned, or a difference of two traces.
+        gains: What `Trace.gain` returned.
+        boundary: Number of frozen blocks, one line through the upper row.
+        sample: Number of the sample on the left; None takes the first one. Of a sample that was traced at its answer
+            only, that is drawn.
+        metric: Key of the metric of both heatmaps; None takes that of the gains if it was traced.
+        order: Order of the samples, as in `sample_heatmap`.
+        runs: Finished runs; their scores are the lower row.
+        probes: Probes, whose advice is told.
+
+    Returns:
+        A plain Plotly figure, about 490 pixels high, or 910 with runs, that fits widths from 700 pixels on.
+
+    Raises:
+        SemvizError: The boundary, sample, metric or order does not exist, or gains and trace differ in depth.
+    """
+    checked = check_boundary(trace.n_blocks, boundary)
+    if checked is None or gains.n_blocks != trace.n_blocks:
+        raise SemvizError(
+            f"A snapshot needs a boundary from 0 to {trace.n_blocks} and gains of {trace.n_blocks} blocks, not "
+            f"boundary={boundary!r} and {gains.n_blocks} blocks. Pass boundary=trace.gain().boundary and trace.gain()."
+        )
+    metric = trace.check(gains.metric if metric is None and gains.metric in trace.metrics else metric)
+    points = [] if runs is None else points_of(runs)
+    body = _UPPER + (_BETWEEN + _LOWER) * bool(points)
+    rows = [1 - _UPPER / body, 1.0]
+    figure = go.Figure()
+    bars = _heatmaps(figure, trace, metric, sample, order, rows)
+    _gains(figure, gains, checked, rows)
+    boundaries.across_rows(figure, checked, trace.n_blocks)
+    ends = {text[:1] for bar in bars for text in bar["ticktext"]}
+    facts, span = trace.facts[metric], colour_range(trace, metric)
+    bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, body=_UPPER, room=_WORDS)
+    figure.data[0].update(showscale=True, colorbar={**bar, "y": 1, "yanchor": "top"})
+    if runs is not None and points:
+        _scores(figure, runs, [0.0, _LOWER / body])
+    return style.finish(
+        figure,
+        title=_title(trace, checked),
+        notes=_notes(gains, checked, runs if points else None, probes),
+        body=body,
+        left=76,
+        right=_WORDS + 66,
+        bottom=56 if points else 104,
+        above=44,
+    )
+
+
+def _heatmaps(
+    figure: go.Figure, trace: Deviations, metric: str, sample: int | None, order: Order | None, rows: list[float]
+) -> list[dict[str, Any]]:
+    """Add one sample's tokens and all samples; return their colour bars."""
+    options: dict[str, Any] = {"metric": metric, "boundary": None}
+    place = heatmap.Place(int(0.42 * _WIDTH), _UPPER)
+    tokens = draw_tokens(trace, sample=sample, start=None, place=place, most=MAX_TOKENS, whole=False, **options)
+    count = len(tokens.layout.xaxis.tickvals)
+    width = 0.42 * min(max(count / _NARROW, 0.3), 1)
+    across = [width + _GAP, 1 - _GAINS - _GAP]
+    place = heatmap.Place(int((across[1] - across[0]) * _WIDTH), _UPPER)
+    samples = draw_samples(trace, order=order, limit=MAX_SAMPLES, place=place, **options)
+    shown = len(samples.layout.meta["samples"])
+    total = trace.positions["sample"][trace.counted].nunique()
+    number = tokens.layout.meta["sample"]
+    heads = (
+        f"Sample {number}, by token" if count > 1 else f"Sample {number}",
+        f"{shown:,} of {total:,} samples" if shown < total else f"{total:,} sample{'s' * (total > 1)}",
+    )
+    bars = []
+    for part, head, x, domain in zip((tokens, samples), heads, ("x", "x2"), ([0, width], across), strict=True):
+        bars.append(part.data[0].colorbar.to_plotly_json())
+        _adopt(figure, part, x=x, y="y")
+        axis = part.layout.xaxis.to_plotly_json()
+        figure.update_layout({_long(x): {**axis, "domain": domain, "anchor": "y", "title": {"text": ""}}})
+        _heading(figure, head, domain[0], rows[1])
+    figure.update_layout(xaxis={"tickangle": -90 if count > 1 else 0, "tickfont": {"size": style.SIZE - 3}})
+    figure.update_layout(yaxis={**samples.layout.yaxis.to_plotly_json(), "domain": rows, "anchor": "x"})
+    return bars
+
+
+def _gains(figure: go.Figure, gains: GainLike, boundary: int, rows: list[float]) -> None:
+    """Add the layers' gains, each in the row of its output."""
+    domain = [1 - _GAINS, 1.0]
+    for bar in gain.bars_of(gains, boundary, sideways=True):
+        figure.add_trace(bar.update(xaxis="x3", yaxis="y"))
+    figure.update_layout(
+        xaxis3={
+            "domain": domain, "anchor": "y", "title": {"text": gain.scale_of(gains), "font": {"size": style.SIZE - 1}},
+            "nticks": 4, "ticks": "", "zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2,
+        }
+    )  # fmt: skip
+    for layer in [k for k, value in enumerate(gains.gains, start=1) if not math.isfinite(value)]:
+        figure.add_annotation(
+            text="skipped",
+            xref="x3 domain",
+            x=0.5,
+            y=layer,
+            showarrow=False,
+            font={"size": style.SIZE - 3, "color": style.LIGHT.muted},
+        )
+    _heading(figure, "Gain of each layer", domain[0], rows[1])
+
+
+def _scores(figure: go.Figure, runs: RunsLike, rows: list[float]) -> None:
+    """Add the scores of the scopes that were run."""
+    points, is_loss = points_of(runs), runs.score == "loss"
+    before = runs.zero_shot if runs.zero_shot is not None and math.isfinite(runs.zero_shot) else None
+    is_off = before is not None and is_far(points, before)
+    part, _ = pareto.chart(points, None if is_off else before, is_loss=is_loss, width=_WIDTH, height=_LOWER)
+    _adopt(figure, part, x="x4", y="y4")
+    axes = {"xaxis4": part.layout.xaxis.to_plotly_json(), "yaxis4": part.layout.yaxis.to_plotly_json()}
+    axes["xaxis4"] |= {"domain": [0, 1], "anchor": "y4"}
+    axes["yaxis4"] |= {"domain": rows, "anchor": "x4"}
+    figure.update_layout(axes)
+    head = f"{'Loss' if is_loss else 'Accuracy'} after finetuning, 95 % intervals"
+    if is_off and before is not None:
+        head += f" (before: {score_text(before, is_loss=is_loss)})"
+    _heading(figure, head, 0, rows[1])
+
+
+def _adopt(figure: go.Figure, part: go.Figure, *, x: str, y: str) -> None:
+    """Draw what is in another figure on these axes, without its colour bars and what its hovers say of cells."""
+    for trace in part.data:
+        made = trace.to_plotly_json()
+        if made["type"] == "heatmap":
+            made = {k: v for k, v in made.items() if k not in ("customdata", "hovertemplate", "colorbar")}
+            made |= {"showscale": False, "hovertemplate": "<b>%{z:.3f}</b> at space %{y}<extra></extra>"}
+            made |= {"hoverinfo": "skip", "hovertemplate": ""} if trace.name == "missing" else {}
+        figure.add_trace({**made, "xaxis": x, "yaxis": y})
+    for shape in part.layout.shapes:
+        figure.add_shape(_moved(shape.to_plotly_json(), x, y))
+    for annotation in part.layout.annotations:
+        made = annotation.to_plotly_json()
+        # Words beside the colour bar stay behind with it.
+        if (made.get("xref"), made.get("yref")) != ("paper", "paper"):
+            figure.add_annotation(_moved(made, x, y))
+
+
+def _moved(item: dict[str, Any], x: str, y: str) -> dict[str, Any]:
+    """Give a shape or an annotation other axes; "paper" becomes their place."""
+    xref = f"{x} domain" if item.get("xref") == "paper" else x
+    yref = f"{y} domain" if item.get("yref") == "paper" else y
+    return {**item, "xref": xref, "yref": yref}
+
+
+def _long(axis: str) -> str:
+    return axis.replace("x", "xaxis")
+
+
+def _heading(figure: go.Figure, text: str, x: float, y: float) -> None:
+    figure.add_annotation(
+        text=f"<b>{text}</b>",
+        xref="paper",
+        yref="paper",
+        x=x,
+        y=y,
+        xanchor="left",
+        yanchor="bottom",
+        yshift=16,
+        showarrow=False,
+        font={"size": style.SIZE},
+    )
+
+
+def _title(trace: Deviations, boundary: int) -> str:
+    """Name model, task and scope."""
+    last, meta = trace.n_blocks, trace.meta
+    first = boundary + 1
+    scope = f"blocks {first}–{last}" if first < last else f"block {last}" if first == last else "nothing"
+    return f"{style.name(meta['model'])} on {style.name(meta['task'])}: train {scope} of {last}"
+
+
+def _notes(gains: GainLike, boundary: int, runs: RunsLike | None, probes: ProbesLike | None) -> list[str]:
+    """Say what the boundary does, who recommends which one, and what the runs answer."""
+    advice = [f"the profile {gains.boundary} (rule “{style.name(gains.rule)}”)"]
+    advice += [f"probes {probes.boundary}"] if probes is not None else []
+    return [
+        f"The line is boundary {boundary}: {gain.which(boundary, gains.n_blocks)}. Recommended by "
+        f"{', by '.join(advice)}.",
+        style.name(runs.answer(), width=300) if runs is not None else "",
+    ]

@@ -1,0 +1,58 @@
+"""`Settings`: how the next finetune is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from semviz.cost_table import METHODS
+from semviz.errors import SemvizError
+
+Method = Literal["full", "lora", "ia3", "lisa"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the next finetune is done.
+
+    Attributes:
+        steps: Optimizer steps.
+        lr: Learning rate, or `"auto"`: looked for on validation rows.
+        method: As in `semviz.finetune`.
+        seed: Seed of data order, dropout and adapters.
+        batch_size: Rows a step.
+    """
+
+    steps: int
+    lr: float | Literal["auto"] = "auto"
+    method: Method = "full"
+    seed: int = 0
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            SemvizError: If one is out of range.
+        """
+        for name, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise SemvizError(f"{name}={value!r}; pass a whole number of at least {least}.")
+        if self.lr != "auto" and not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
+            raise SemvizError(f'lr={self.lr!r}; pass a positive number such as 1e-3, or "auto".')
+        if self.method not in METHODS:
+            raise SemvizError(f"method={self.method!r} is unknown; pass one of {list(METHODS)}.")
+
+    @classmethod
+    def of_epochs(cls, epochs: float, *, rows: int) -> Settings:
+        """The default settings with the steps of so many passes over the training rows."""
+        return cls(steps=math.ceil(epochs * math.ceil(rows / cls.batch_size)))
+
+    def epochs(self, rows: int) -> float:
+        """Passes over the training rows that make exactly these steps."""
+        an_epoch = math.ceil(rows / self.batch_size)
+        found = self.steps / an_epoch
+        # Trainer rounds up, and must not round up what only floating-point arithmetic has left over.
+        return found if math.ceil(found * an_epoch) == self.steps else (self.steps - 0.5) / an_epoch
