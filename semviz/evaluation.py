@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
 from semviz.encoding import NO_TARGET
+from semviz.progress import Progress
 from semviz.reading import batches
 
 if TYPE_CHECKING:
@@ -51,9 +52,12 @@ def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control |
     losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
     labels = torch.as_tensor(encoded.label_ids, device=device)
     probabilities = np.zeros((len(encoded), len(labels)))
+    done = 0
     for rows in batches(encoded, device=device):
         if control is not None:
             control.check()
+            control.tell(Progress("Scoring rows", done, len(encoded)))
+        done += len(rows)
         batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
         logits = suffix(**batch)["logits"]
         where = batch["labels"] != NO_TARGET

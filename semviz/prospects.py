@@ -65,7 +65,7 @@ class Prospect:
             self._benefit(),
             Fact(
                 "Compute",
-                f"{formats.percent(cost.share)} of full finetuning’s",
+                f"{formats.percent(cost.share)} of full",
                 f"{formats.si(cost.flops_per_token)} FLOPs a token",
             ),
             Fact("Memory", formats.size(cost.bytes), memory),
@@ -78,7 +78,7 @@ class Prospect:
             return Fact(name, "unknown", "press Probe: three short runs measure it")
         source = "from three probes" if self.evidence == "probes" else "from the profile alone: a guess"
         span = f", 95 %: {formats.percent(self.low)} to {formats.percent(self.high)}" if math.isfinite(self.low) else ""
-        return Fact(name, f"{formats.percent(self.benefit)} of full finetuning’s", source + span)
+        return Fact(name, f"{formats.percent(self.benefit)} of full", source + span)
 
 
 def prospect(

@@ -15,16 +15,18 @@ class Trial:
     Attributes:
         label: What trains, in words.
         rate: Peak learning rate.
+        steps: Optimizer steps of the points so far, rising.
+        losses: Training loss there in nats; not finite where it diverged.
+        accuracies: Share of the targets of the training batches that were ranked first; None where it is not known.
         total: Steps that it will take.
-        steps, losses, accuracies: The curve so far, as it was logged.
     """
 
     label: str
     rate: float
-    total: int
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     accuracies: list[float | None] = field(default_factory=list)
+    total: int = 0
 
 
 class Trials:
@@ -51,7 +53,7 @@ class Trials:
         if progress.lr is None:
             return
         if is_new:
-            self.trials.append(Trial(progress.stage, progress.lr, progress.total))
+            self.trials.append(Trial(progress.stage, progress.lr, total=progress.total))
         trial = self.trials[-1]
         if progress.loss is not None and (not trial.losses or trial.losses[-1] != progress.loss):
             trial.steps.append(progress.done)

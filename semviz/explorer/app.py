@@ -92,9 +92,7 @@ class Explorer:
         self._parts = (self.data, self.scoping, self.look, self.gains, self.tuning, self.keeping)
         pages = (self.look, self.gains, self.tuning, self.keeping)
         self.tabs = widgets.Tab(children=[page.widget for page in pages], titles=_TABS)
-        self.widget = widgets.VBox(
-            [Page(), self.data.widget, self.scoping.widget, self.status, self.tabs]
-        )
+        self.widget = widgets.VBox([Page(), self.data.widget, self.scoping.widget, self.status, self.tabs])
         self.widget.add_class("semviz")
         self._interrupts = lifecycle.Interrupts(self.study.cancel)
         self._forget = self.study.observe(self._follow)

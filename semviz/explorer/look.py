@@ -13,6 +13,7 @@ from semviz.errors import SemvizError
 from semviz.explorer import marks
 from semviz.explorer.picture import Click, Picture
 from semviz.explorer.wiring import Wiring
+from semviz.figures import style
 from semviz.figures.moving import moved
 from semviz.study import Study
 
@@ -21,6 +22,9 @@ _ORDERS = {
     "index": "as in the data",
 }  # fmt: skip
 _VOCABULARIES = {"full": "whole vocabulary", "labels": "label words only"}
+
+
+_TOP = 164  # pixels: the two heatmaps stand side by side, and so does their boundary
 
 
 class Look:
@@ -89,7 +93,7 @@ class Look:
     def _draw_samples(self) -> None:
         study = self.study
         figure = study.trace.sample_heatmap(metric=study.metric, order=study.order, boundary=study.boundary)
-        self.samples.show(figure)
+        self.samples.show(style.lower(figure, _TOP))
 
     def _draw_tokens(self) -> None:
         study, sample = self.study, self.study.sample
@@ -97,7 +101,7 @@ class Look:
         figure = sample.trace.token_heatmap(sample=sample.number, metric=metric, boundary=study.boundary)
         if sample.own:
             figure.update_layout(title_text=f"{sample.title}: {sample.trace.facts[study.metric].title} at every token")
-        self.tokens.show(figure)
+        self.tokens.show(style.lower(figure, _TOP))
 
     def _draw_way(self) -> None:
         """Draw the clicked position's way, or the answer's; and what is near it at every space."""

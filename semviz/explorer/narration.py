@@ -50,8 +50,10 @@ def _progress(study: Study) -> str:
 def _outcome(study: Study, value: object) -> str:
     if isinstance(value, Run):
         note = f" {value.note}" if value.note else ""
+        if not study.trials.trials:
+            note += " The same run was finished before, so it was not run again."
         return (
-            f"Done: {value.scope.label} reach {score(value.value, value.score)} on test rows, from "
+            f"Done: training {value.scope.label} gives {score(value.value, value.score)} on test rows, from "
             f"{score(study.opening.untrained, value.score)} before; {formats.si(value.trainable)} parameters, "
             f"{formats.seconds(value.seconds)} of training at learning rate {formats.number(value.lr, digits=2)}.{note}"
         )

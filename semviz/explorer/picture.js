@@ -20,12 +20,12 @@ function settle(place, plotly, error) {
   for (const tell of [...place.waiting]) tell();
 }
 
-// Unpacking takes no time of the page. Running does (it blocks), so it waits until a view wants to draw: widgets that
-// are still starting then miss no deadline of anywidget.
+// Unpacking takes no time of the page. Running blocks it for about a second, so it waits until a view wants to draw and
+// the page is idle: widgets that are still starting then do not miss anywidget's deadline of two seconds.
 function bring(place, bytes) {
   if (place.plotly || place.script) return;
   if (typeof DecompressionStream === "undefined") {
-    settle(place, null, new Error("this browser cannot unpack it (no DecompressionStream); use a browser of 2023 or later"));
+    settle(place, null, new Error("this browser cannot unpack it; use one of 2023 or later"));
     return;
   }
   const packed = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -47,7 +47,10 @@ function want(place) {
 async function run(place) {
   if (place.loading || place.plotly) return;
   place.loading = true;
-  await new Promise((go) => (globalThis.requestIdleCallback ?? setTimeout)(go, { timeout: 200 }));
+  await new Promise((go) => {
+    if (globalThis.requestIdleCallback) requestIdleCallback(go, { timeout: 500 });
+    else setTimeout(go, 100);
+  });
   const slot = `semviz_plotly_${Math.random().toString(36).slice(2)}`;
   let url = "";
   try {
@@ -138,10 +141,11 @@ function changes(figure, before, after) {
 
 // Plotly texts are a small HTML; a screen reader gets what they look like.
 function plain(text) {
-  const names = { lt: "<", gt: ">", amp: "&", quot: '"', nbsp: " " };
+  const signs = { lt: "<", gt: ">", amp: "&", quot: '"', nbsp: " " };
+  const sign = (_, code, name) => (code ? String.fromCodePoint(Number(code)) : signs[name]);
   return String(text ?? "")
     .replace(/<[^>]*>/g, " ")
-    .replace(/&(?:#(\d+)|(lt|gt|amp|quot|nbsp));/g, (_, code, name) => (code ? String.fromCodePoint(Number(code)) : names[name]))
+    .replace(/&(?:#(\d+)|(lt|gt|amp|quot|nbsp));/g, sign)
     .replace(/\s+/g, " ")
     .trim();
 }
@@ -315,7 +319,8 @@ function render({ model, el }) {
       stage.setAttribute("aria-roledescription", "heatmap");
       stage.dataset.lmSuppressShortcuts = "true"; // else Enter and arrows are JupyterLab's
     } else {
-      for (const name of ["tabindex", "aria-roledescription", "data-lm-suppress-shortcuts"]) stage.removeAttribute(name);
+      const names = ["tabindex", "aria-roledescription", "data-lm-suppress-shortcuts"];
+      for (const name of names) stage.removeAttribute(name);
     }
   }
 

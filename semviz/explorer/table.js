@@ -1,6 +1,10 @@
 // A table of rows to choose from: sorted in the browser, walked with the arrow keys.
 
-const element = (name, kind) => Object.assign(document.createElement(name), kind ? { className: `semviz-${kind}` } : {});
+function element(name, kind) {
+  const made = document.createElement(name);
+  if (kind) made.className = `semviz-${kind}`;
+  return made;
+}
 
 // Numbers before texts, and what is not known last, whichever way the table is sorted.
 function compare(a, b, way) {
@@ -49,8 +53,9 @@ function render({ model, el }) {
       button.type = "button";
       button.dataset.key = key;
       if (help) button.title = help;
-      const state = { "-1": "sorted, largest first; press to reverse", 0: "press to sort", 1: "sorted, smallest first; press to reverse" };
-      button.setAttribute("aria-label", `${title}, ${state[way]}${help ? `. ${help}` : ""}`);
+      const order = { "-1": "sorted, largest first", 1: "sorted, smallest first" }[way];
+      const state = order ? `${order}; press to reverse` : "press to sort";
+      button.setAttribute("aria-label", `${title}, ${state}${help ? `. ${help}` : ""}`);
       arrow.setAttribute("aria-hidden", "true");
       arrow.textContent = { "-1": "▼", 0: "", 1: "▲" }[way];
       // On the side where it does not push the title off its column's edge.
@@ -68,7 +73,8 @@ function render({ model, el }) {
   function rows() {
     const [columns, chosen] = [model.get("columns"), model.get("chosen")];
     const shown = sorted();
-    if (!shown.some(({ _id }) => _id === at)) at = shown.some(({ _id }) => _id === chosen) ? chosen : (shown[0]?._id ?? "");
+    const has = (id) => shown.some(({ _id }) => _id === id);
+    if (!has(at)) at = has(chosen) ? chosen : (shown[0]?._id ?? "");
     body.replaceChildren(
       ...shown.map((row) => {
         const line = element("tr");

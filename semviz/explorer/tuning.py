@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import ipywidgets as widgets
@@ -10,11 +11,14 @@ from semviz.choices import Change
 from semviz.errors import SemvizError
 from semviz.explorer.picture import Picture
 from semviz.explorer.wiring import Wiring
+from semviz.figures import style
 from semviz.figures.benefit import benefit_curve
 from semviz.figures.live import extended, live_curves
 from semviz.figures.moving import moved, moved_pareto
 from semviz.figures.pareto import pareto
+from semviz.run import Run
 from semviz.study import Study
+from semviz.trials import Trial
 
 _METHODS = [("all weights", "full"), ("LoRA", "lora"), ("IA3", "ia3")]
 
@@ -105,8 +109,13 @@ class Tuning:
     def _draw(self) -> None:
         study, history = self.study, self.study.history
         runs, probes = history.together, history.probes
-        self.pareto.show(None if runs is None else pareto(runs, trainable=study.scope.trainable))
-        self.benefit.show(None if probes is None else benefit_curve(probes, runs=runs, boundary=study.boundary))
+        chart = None if runs is None else pareto(runs, trainable=study.scope.trainable)
+        curve = None if probes is None else benefit_curve(probes, runs=runs, boundary=study.boundary)
+        if chart is not None and curve is not None:
+            top = max(chart.layout.margin.t, curve.layout.margin.t)
+            chart, curve = style.lower(chart, top), style.lower(curve, top)
+        self.pareto.show(chart)
+        self.benefit.show(curve)
 
     def _job(self) -> None:
         busy = self.study.busy
@@ -120,19 +129,31 @@ class Tuning:
         self._progress()
 
     def _progress(self) -> None:
-        trials = self.study.trials
-        if trials.total:
+        trials, job = self.study.trials, self.study.job
+        if trials.total and self.study.busy:
             self.bar.value = trials.done / trials.total
-        if not trials.trials:
-            return
-        overlay = extended(self.live.figure, trials.trials) if self.live.figure else None
+        if trials.trials:
+            self._curves(trials.trials)
+        elif job is not None and isinstance(job.value, Run):
+            self._curves([_past(job.value)])  # read from the store, so nothing was told
+
+    def _curves(self, trials: Sequence[Trial]) -> None:
+        overlay = extended(self.live.figure, trials) if self.live.figure else None
         if overlay is None:
-            self.live.show(live_curves(trials.trials, steps=trials.trials[-1].total))
+            self.live.show(live_curves(trials, steps=trials[-1].total))
         else:
             self.live.mark(overlay)
 
 
 _STYLES = {"done": "success", "cancelled": "warning", "failed": "danger"}
+
+
+def _past(run: Run) -> Trial:
+    """The curve of a finished run."""
+    curve = run.curve
+    known = curve["accuracy"] if "accuracy" in curve else [None] * len(curve)
+    steps, losses = curve["step"].tolist(), curve["loss"].tolist()
+    return Trial(f"Finetuning {run.scope.label}", run.lr, steps, losses, list(known), run.steps)
 
 
 def _rate(text: str) -> float | Literal["auto"]:

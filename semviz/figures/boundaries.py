@@ -177,7 +177,7 @@ def words_at(annotation: Mapping[str, Any], boundary: int, n_blocks: int) -> dic
     if name not in (FROZEN, TRAINED):
         return {}
     place: dict[str, Any] = {"y": boundary + 0.5} if annotation["xref"] == "paper" else {"x": boundary}
-    return {**place, "visible": boundary > 0 if name == FROZEN else boundary < n_blocks}
+    return {**place, "opacity": float(boundary > 0 if name == FROZEN else boundary < n_blocks)}
 
 
 def trace_at(trace: Mapping[str, Any], boundary: int, states: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from semviz.figures.inputs import GainLike, check_boundary, with_unit
 
 _BODY = 470
 _NEGATIVE = "negative gain"
+DEEP = 24
+"""Blocks up to which whiskers have caps."""
 _HATCH = {"size": 7, "solidity": 0.7}
 _UPPER, _LOWER = [0.48, 1.0], [0.0, 0.33]
 
@@ -101,6 +103,7 @@ def bars_of(gain: GainLike, boundary: int, *, sideways: bool = False) -> list[go
         sideways: False puts the bar of layer l upright between the spaces l - 1 and l; True lays it in row l.
     """
     found = []
+    caps = 3 if gain.n_blocks <= DEEP else 0
     parts = (("gain", gain.gains >= 0, style.LIGHT.line, ""), (_NEGATIVE, gain.gains < 0, style.LIGHT.negative, "/"))
     along, up = ("y", "x") if sideways else ("x", "y")
     for name, chosen, colour, shape in parts:
@@ -123,7 +126,7 @@ def bars_of(gain: GainLike, boundary: int, *, sideways: bool = False) -> list[go
         )
         bar[along] = [float(i) + (1 if sideways else 0.5) for i in layers]
         bar[up] = rounded(values)
-        bar[f"error_{up}"] = {**whiskers(values, low, high, colour=style.LIGHT.law, thickness=1.2), "width": 3}
+        bar[f"error_{up}"] = {**whiskers(values, low, high, colour=style.LIGHT.law, thickness=1.2), "width": caps}
         found += [bar] if layers.size else []
     return found
 

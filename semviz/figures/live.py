@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from semviz.figures import style
 from semviz.figures.curves import rounded
 from semviz.figures.inputs import check_count
 from semviz.figures.moving import Overlay
+from semviz.trials import Trial
 
 MAX_POINTS = 120
 """Points of a line that a browser is sent at most, besides its last."""
@@ -29,25 +29,6 @@ _SAID = "said"
 _RISE = 3.0
 """Losses above this multiple of the highest first loss are off the axis: such a trial diverges."""
 _STARTING = "starting …"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One attempt at a finetune: a learning rate, and what was logged so far.
-
-    Attributes:
-        label: What is trained, plain text.
-        rate: Learning rate.
-        steps: Optimizer steps of the points, rising.
-        losses: Training loss there in nats; not finite where it diverged.
-        accuracies: Share of the targets of the training batches that were ranked first; None where it is not known.
-    """
-
-    label: str
-    rate: float
-    steps: Sequence[int]
-    losses: Sequence[float]
-    accuracies: Sequence[float | None]
 
 
 def live_curves(trials: Sequence[Trial], *, steps: int) -> go.Figure:
@@ -104,7 +85,7 @@ def extended(figure: Mapping[str, Any], trials: Sequence[Trial]) -> Overlay | No
     first = 2 * len(trials) - 2
     if figure["data"][first]["name"] != _name(trials[-1]):
         return None
-    points = ({"x": [x], "y": [y]} for x, y in _points(trials[-1]))
+    points = ({"x": x, "y": y} for x, y in _points(trials[-1]))
     changes: dict[str, Any] = {"yaxis.range": [0, _top(trials)]}
     for i, annotation in enumerate(figure["layout"]["annotations"]):
         if annotation.get("name") == _SAID:
@@ -177,7 +158,7 @@ def _said(trials: Sequence[Trial]) -> dict[str, Any]:
         text = f"↑ {formats.number(trial.losses[-1])} nats at step {trial.steps[-1]}"
     elif not all(map(math.isfinite, trial.losses)):
         text = "the line is broken where the loss was no number"
-    return {"text": text, "visible": bool(text)}
+    return {"text": text}
 
 
 def _words(figure: go.Figure, trials: Sequence[Trial]) -> None:
@@ -225,7 +206,7 @@ def _axes(figure: go.Figure, trials: Sequence[Trial], steps: int) -> None:
 
 
 def _title(trials: Sequence[Trial]) -> str:
-    return f"Training {style.name(trials[-1].label)}, {_rate(trials[-1])}" if trials else "Training"
+    return f"{style.name(trials[-1].label)}, {_rate(trials[-1])}" if trials else "Training"
 
 
 def _note(trials: Sequence[Trial]) -> str:

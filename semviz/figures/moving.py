@@ -1,6 +1,7 @@
 """Move the boundary in a picture that is already drawn: the few changes a browser needs instead of the picture.
 
-They are in the syntax of `Plotly.relayout` and `Plotly.restyle`; the latter wants an array wrapped once more.
+They are paths into the picture's JSON with the values that go there, as `semviz.explorer.picture.Picture.mark` takes
+them. Words are hidden by their opacity, since plotly.js draws everything anew where an annotation's visibility changes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ class Overlay(TypedDict):
     """The changes that turn one picture into another, ready for JSON.
 
     Attributes:
-        layout: What `Plotly.relayout` takes: ``{"shapes[0].y0": 4.5, …}``.
-        data: Pairs of a trace's number and what `Plotly.restyle` takes: ``[[3, {"marker.color": [[0, 1, …]]}], …]``.
+        layout: Paths and values: ``{"shapes[0].y0": 4.5, …}``.
+        data: Pairs of a trace's number and such paths and values: ``[[3, {"marker.color": ["#d9dee4", …]}], …]``.
     """
 
     layout: dict[str, Any]
@@ -60,7 +61,7 @@ def moved(figure: Mapping[str, Any], boundary: int) -> Overlay:
     for i, trace in enumerate(traces):
         change = boundaries.trace_at(trace, boundary, states)
         if change:
-            data.append([i, {key: [value] for key, value in change.items()}])
+            data.append([i, dict(change)])
     return {"layout": changes, "data": data}
 
 

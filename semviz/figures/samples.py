@@ -22,6 +22,8 @@ _ORDERS: tuple[Order, ...] = ("label", "correct", "deviation", "cluster", "index
 _SORTED = {"deviation": ", sorted by deviation", "cluster": ", similar ones side by side"}
 _CHOICES = "'label', 'correct', 'deviation', 'cluster' or 'index'"
 _WRONG, _RIGHT = "wrong", "right"
+_ROOMY = 500
+"""Pixels of width from which groups are parted widely."""
 
 
 def sample_heatmap(
@@ -264,18 +266,10 @@ def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap.
         tickangle=-45 if turned else 0,
         ticks="",
     )
-    for start in starts[1:]:
-        figure.add_shape(
-            type="line",
-            xref="x",
-            yref="paper",
-            x0=start - 0.5,
-            x1=start - 0.5,
-            y0=-0.03,
-            y1=1,
-            line={"color": style.LIGHT.paper, "width": 3},
-            name="label",
-        )
+    line = {"color": style.LIGHT.paper, "width": 3 if place.width >= _ROOMY else 1.5}
+    look = {"type": "line", "xref": "x", "yref": "paper", "y0": -0.03, "y1": 1, "line": line, "name": "label"}
+    # All at once: Plotly checks every shape again for each one that is added.
+    figure.layout.shapes += tuple({**look, "x0": start - 0.5, "x1": start - 0.5} for start in starts[1:].tolist())
     longest = max(len(text) for text in names) + 5
     bottom = int(longest * 7 * 0.71) + 52 if turned else 78
     return bottom, "" if len(shown) == len(starts) else "Hover for the labels of narrow groups."

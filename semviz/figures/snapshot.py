@@ -1,7 +1,7 @@
 """Snapshot: one static picture of a whole study, for saved notebooks.
 
-It is composed of the other pictures: their traces are drawn anew in smaller places. All panels of the upper row share the
-axis of spaces, so that one boundary line runs through them; the gain of a layer lies in the row of its output.
+It is composed of the other pictures, drawn in smaller places. All panels of the upper row share the axis of spaces, so
+that one boundary line runs through them; the gain of a layer lies in the row of its output.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import plotly.graph_objects as go
 
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
-from semviz.figures import boundaries, gain, heatmap, pareto, style
+from semviz.figures import boundaries, heatmap, style
 from semviz.figures.colours import colour_bar, colour_range
+from semviz.figures.gain import DEEP, bars_of, scale_of, which
 from semviz.figures.inputs import GainLike, ProbesLike, RunsLike, check_boundary
+from semviz.figures.pareto import chart
 from semviz.figures.samples import Order, draw_samples
 from semviz.figures.scores import is_far, points_of, score_text
 from semviz.figures.tokens import draw_tokens
@@ -23,7 +25,7 @@ from semviz.figures.tokens import draw_tokens
 MAX_SAMPLES, MAX_TOKENS = 120, 32
 _WIDTH = 880
 """Nominal width of the plot area in pixels."""
-_UPPER, _LOWER, _BETWEEN = 264, 270, 152
+_UPPER, _LOWER, _BETWEEN = 264, 262, 136
 """Heights of the rows and of what stands between them, in pixels."""
 _GAP = 0.03
 _GAINS = 0.19
@@ -36,7 +38,7 @@ _WORDS = 66
 
 def snapshot(
     trace: Deviations,
-    gains: GainLike,
+    gain: GainLike,
     *,
     boundary: int,
     sample: int | None = None,
@@ -49,7 +51,7 @@ def snapshot(
 
     Args:
         trace: What `semviz.trace` returned, or a difference of two traces.
-        gains: What `Trace.gain` returned.
+        gain: What `Trace.gain` returned.
         boundary: Number of frozen blocks, one line through the upper row.
         sample: Number of the sample on the left; None takes the first one. Of a sample that was traced at its answer
             only, that is drawn.
@@ -65,18 +67,18 @@ def snapshot(
         SemvizError: The boundary, sample, metric or order does not exist, or gains and trace differ in depth.
     """
     checked = check_boundary(trace.n_blocks, boundary)
-    if checked is None or gains.n_blocks != trace.n_blocks:
+    if checked is None or gain.n_blocks != trace.n_blocks:
         raise SemvizError(
             f"A snapshot needs a boundary from 0 to {trace.n_blocks} and gains of {trace.n_blocks} blocks, not "
-            f"boundary={boundary!r} and {gains.n_blocks} blocks. Pass boundary=trace.gain().boundary and trace.gain()."
+            f"boundary={boundary!r} and {gain.n_blocks} blocks. Pass boundary=trace.gain().boundary and trace.gain()."
         )
-    metric = trace.check(gains.metric if metric is None and gains.metric in trace.metrics else metric)
+    metric = trace.check(gain.metric if metric is None and gain.metric in trace.metrics else metric)
     points = [] if runs is None else points_of(runs)
     body = _UPPER + (_BETWEEN + _LOWER) * bool(points)
     rows = [1 - _UPPER / body, 1.0]
     figure = go.Figure()
     bars = _heatmaps(figure, trace, metric, sample, order, rows)
-    _gains(figure, gains, checked, rows)
+    _gains(figure, gain, checked, rows)
     boundaries.across_rows(figure, checked, trace.n_blocks)
     ends = {text[:1] for bar in bars for text in bar["ticktext"]}
     facts, span = trace.facts[metric], colour_range(trace, metric)
@@ -87,12 +89,12 @@ def snapshot(
     return style.finish(
         figure,
         title=_title(trace, checked),
-        notes=_notes(gains, checked, runs if points else None, probes),
+        notes=_notes(gain, checked, runs if points else None, probes),
         body=body,
         left=76,
         right=_WORDS + 66,
-        bottom=56 if points else 104,
-        above=44,
+        bottom=56 if points else 94,
+        above=40,
     )
 
 
@@ -104,7 +106,7 @@ def _heatmaps(
     place = heatmap.Place(int(0.42 * _WIDTH), _UPPER)
     tokens = draw_tokens(trace, sample=sample, start=None, place=place, most=MAX_TOKENS, whole=False, **options)
     count = len(tokens.layout.xaxis.tickvals)
-    width = 0.42 * min(max(count / _NARROW, 0.3), 1)
+    width = 0.42 * min(max(count / _NARROW, 0.4), 1)
     across = [width + _GAP, 1 - _GAINS - _GAP]
     place = heatmap.Place(int((across[1] - across[0]) * _WIDTH), _UPPER)
     samples = draw_samples(trace, order=order, limit=MAX_SAMPLES, place=place, **options)
@@ -120,25 +122,31 @@ def _heatmaps(
         bars.append(part.data[0].colorbar.to_plotly_json())
         _adopt(figure, part, x=x, y="y")
         axis = part.layout.xaxis.to_plotly_json()
-        figure.update_layout({_long(x): {**axis, "domain": domain, "anchor": "y", "title": {"text": ""}}})
+        figure.update_layout({_long(x): {**axis, "domain": domain, "anchor": "y"}})
         _heading(figure, head, domain[0], rows[1])
+    # What the columns are stands above them, so only their order is left to say below.
+    sorting = samples.layout.xaxis.title.text.partition(", ")[2] or "number in the data"
+    font = {"size": style.SIZE - 1}
+    figure.update_layout(
+        xaxis={"title": {"text": ""}}, xaxis2={"title": {"text": sorting, "font": font, "standoff": 8}}
+    )
     figure.update_layout(xaxis={"tickangle": -90 if count > 1 else 0, "tickfont": {"size": style.SIZE - 3}})
     figure.update_layout(yaxis={**samples.layout.yaxis.to_plotly_json(), "domain": rows, "anchor": "x"})
     return bars
 
 
-def _gains(figure: go.Figure, gains: GainLike, boundary: int, rows: list[float]) -> None:
+def _gains(figure: go.Figure, gain: GainLike, boundary: int, rows: list[float]) -> None:
     """Add the layers' gains, each in the row of its output."""
     domain = [1 - _GAINS, 1.0]
-    for bar in gain.bars_of(gains, boundary, sideways=True):
+    for bar in bars_of(gain, boundary, sideways=True):
         figure.add_trace(bar.update(xaxis="x3", yaxis="y"))
+    title = {"text": scale_of(gain).replace(" (", "<br>("), "font": {"size": style.SIZE - 1}}
+    zero = {"zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2}
     figure.update_layout(
-        xaxis3={
-            "domain": domain, "anchor": "y", "title": {"text": gain.scale_of(gains), "font": {"size": style.SIZE - 1}},
-            "nticks": 4, "ticks": "", "zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2,
-        }
-    )  # fmt: skip
-    for layer in [k for k, value in enumerate(gains.gains, start=1) if not math.isfinite(value)]:
+        xaxis3={"domain": domain, "anchor": "y", "title": title, "nticks": 4, "tickangle": 0, "ticks": "", **zero}
+    )
+    skipped = [layer for layer, value in enumerate(gain.gains, start=1) if not math.isfinite(value)]
+    for layer in skipped if gain.n_blocks <= DEEP else []:
         figure.add_annotation(
             text="skipped",
             xref="x3 domain",
@@ -155,7 +163,7 @@ def _scores(figure: go.Figure, runs: RunsLike, rows: list[float]) -> None:
     points, is_loss = points_of(runs), runs.score == "loss"
     before = runs.zero_shot if runs.zero_shot is not None and math.isfinite(runs.zero_shot) else None
     is_off = before is not None and is_far(points, before)
-    part, _ = pareto.chart(points, None if is_off else before, is_loss=is_loss, width=_WIDTH, height=_LOWER)
+    part, _ = chart(points, None if is_off else before, is_loss=is_loss, width=_WIDTH, height=_LOWER)
     _adopt(figure, part, x="x4", y="y4")
     axes = {"xaxis4": part.layout.xaxis.to_plotly_json(), "yaxis4": part.layout.yaxis.to_plotly_json()}
     axes["xaxis4"] |= {"domain": [0, 1], "anchor": "y4"}
@@ -176,13 +184,11 @@ def _adopt(figure: go.Figure, part: go.Figure, *, x: str, y: str) -> None:
             made |= {"showscale": False, "hovertemplate": "<b>%{z:.3f}</b> at space %{y}<extra></extra>"}
             made |= {"hoverinfo": "skip", "hovertemplate": ""} if trace.name == "missing" else {}
         figure.add_trace({**made, "xaxis": x, "yaxis": y})
-    for shape in part.layout.shapes:
-        figure.add_shape(_moved(shape.to_plotly_json(), x, y))
-    for annotation in part.layout.annotations:
-        made = annotation.to_plotly_json()
-        # Words beside the colour bar stay behind with it.
-        if (made.get("xref"), made.get("yref")) != ("paper", "paper"):
-            figure.add_annotation(_moved(made, x, y))
+    shapes, words = ([item.to_plotly_json() for item in part.layout[kind]] for kind in ("shapes", "annotations"))
+    figure.layout.shapes += tuple(_moved(shape, x, y) for shape in shapes)
+    # Words beside the colour bar stay behind with it.
+    kept = (item for item in words if (item.get("xref"), item.get("yref")) != ("paper", "paper"))
+    figure.layout.annotations += tuple(_moved(item, x, y) for item in kept)
 
 
 def _moved(item: dict[str, Any], x: str, y: str) -> dict[str, Any]:
@@ -219,12 +225,11 @@ def _title(trace: Deviations, boundary: int) -> str:
     return f"{style.name(meta['model'])} on {style.name(meta['task'])}: train {scope} of {last}"
 
 
-def _notes(gains: GainLike, boundary: int, runs: RunsLike | None, probes: ProbesLike | None) -> list[str]:
+def _notes(gain: GainLike, boundary: int, runs: RunsLike | None, probes: ProbesLike | None) -> list[str]:
     """Say what the boundary does, who recommends which one, and what the runs answer."""
-    advice = [f"the profile {gains.boundary} (rule “{style.name(gains.rule)}”)"]
+    advice = [f"the profile {gain.boundary} (rule “{style.name(gain.rule)}”)"]
     advice += [f"probes {probes.boundary}"] if probes is not None else []
     return [
-        f"The line is boundary {boundary}: {gain.which(boundary, gains.n_blocks)}. Recommended by "
-        f"{', by '.join(advice)}.",
+        f"The line is boundary {boundary}: {which(boundary, gain.n_blocks)}. Recommended by {', by '.join(advice)}.",
         style.name(runs.answer(), width=300) if runs is not None else "",
     ]

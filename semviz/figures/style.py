@@ -131,6 +131,17 @@ def finish(
     return figure
 
 
+def lower(figure: go.Figure, top: int) -> go.Figure:
+    """Let the plot area begin at least so many pixels below the top, level with that of a figure beside it.
+
+    Args:
+        figure: A finished figure; it is changed and returned.
+        top: Pixels.
+    """
+    more = max(top - int(figure.layout.margin.t), 0)
+    return figure.update_layout(margin_t=figure.layout.margin.t + more, height=figure.layout.height + more)
+
+
 def _balanced(text: str) -> list[str]:
     """Break a text into lines; where the last would be short, into lines of about the same length."""
     lines = textwrap.wrap(text, WRAP)

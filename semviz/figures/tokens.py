@@ -63,11 +63,7 @@ def draw_tokens(
 ) -> go.Figure:
     """Draw `token_heatmap` for a place that may be smaller than a picture of its own.
 
-    Args:
-        trace, sample, metric, boundary, start: As in `token_heatmap`.
-        place: Its size.
-        most: Tokens that are drawn at once.
-        whole: Whether a sample of which only the answer position was traced is refused.
+    At most ``most`` tokens are drawn at once; ``whole`` refuses a sample that was traced at its answer position only.
     """
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)

@@ -45,10 +45,10 @@ def test_boundary_is_a_line_between_rows(trace):
     for figure in (token_heatmap(trace, boundary=4), sample_heatmap(trace, boundary=4)):
         lines = [s for s in figure.layout.shapes if s.name == "boundary"]
         assert {(s.y0, s.y1) for s in lines} == {(4.5, 4.5)}
-        words = {a.text for a in figure.layout.annotations if a.visible}
+        words = {a.text for a in figure.layout.annotations if a.opacity}
         assert {"↑ trained", "↓ frozen"} <= words
     for k, gone in ((0, "↓ frozen"), (8, "↑ trained")):
-        assert gone not in [a.text for a in token_heatmap(trace, boundary=k).layout.annotations if a.visible]
+        assert gone not in [a.text for a in token_heatmap(trace, boundary=k).layout.annotations if a.opacity]
 
 
 def test_missing_cells_are_drawn_marked_and_said(trace):

@@ -15,6 +15,11 @@ trace.by("label").profile(); trace.gain().figure()
 difference = trace - trace
 difference.token_heatmap(); difference.sample_heatmap(); difference.profile()
 assert figures.dark(trace.profile()).data
+from semviz.figures.live import live_curves
+from semviz.figures.moving import moved
+from semviz.figures.snapshot import snapshot
+live_curves([], steps=9); snapshot(trace, trace.gain(), boundary=3)
+moved(trace.gain().figure(boundary=2).to_plotly_json(), 3)
 sys.exit("torch was imported" if "torch" in sys.modules else 0)
 """
 
