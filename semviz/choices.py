@@ -34,6 +34,7 @@ class Choices:
         order: Order of the samples, as in `Trace.sample_heatmap`; None is the figure's own choice.
         sample: The opened sample.
         cell: Position in the sample and space that were clicked; None before.
+        start: First token that is shown of a long sample; None is the figure's own choice.
         boundary: k, the number of frozen blocks.
         theta: θ, the freeze threshold that goes with it.
         settings: How the next finetune is done.
@@ -48,7 +49,8 @@ class Choices:
     def _enter(self, opening: Opening) -> None:
         """Take up a task, with every choice at its default."""
         self.opening = opening
-        self.metric, self.order = opening.traces["full"].default_metric, None
+        self.metric = opening.traces["full"].default_metric
+        self.order: Order | None = None
         self._compare_with("full")
         self.settings = Settings.of_epochs(3, rows=self.rows)
         self.boundary = self.gain.boundary
@@ -59,8 +61,7 @@ class Choices:
         self.vocab: Vocabulary = vocab
         self.sample: Sample = self._open(next(iter(self.trace.detailed), self.numbers[0]))
         self.cell: tuple[int, int] | None = None
-
-    order: Order | None
+        self.start: int | None = None
 
     # What there is.
 
@@ -126,7 +127,7 @@ class Choices:
         Raises:
             TaskError: If there is no such sample.
         """
-        self.sample, self.cell = self._open(number), None
+        self.sample, self.cell, self.start = self._open(number), None, None
         self._tell("sample")
 
     def read(self, text: str, label: str | None = None) -> None:
@@ -135,7 +136,19 @@ class Choices:
         Raises:
             TaskError: If the text is empty or too long, or the label unknown.
         """
-        self.sample, self.cell = open_text(self.model, self.task, self.trace, text, label), None
+        self.sample = open_text(self.model, self.task, self.trace, text, label)
+        self.cell = self.start = None
+        self._tell("sample")
+
+    def begin(self, start: int) -> None:
+        """Show a long sample from this token on.
+
+        Raises:
+            SemvizError: If the sample has no such token.
+        """
+        if not 0 <= start < self.sample.tokens:
+            raise SemvizError(f"start={start}; pass a token from 0 to {self.sample.tokens - 1}.")
+        self.start = start
         self._tell("sample")
 
     def point(self, position: int, space: int) -> None:

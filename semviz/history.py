@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from semviz.errors import SemvizError
@@ -73,7 +74,9 @@ class History:
         try:
             self.probes = self.together.probes()
         except SemvizError:
-            self.probes = None  # not all of the three have been run
+            return  # not all of the three have been run
+        # One recommendation at a time: measured ones count more than the profile's.
+        self.together = replace(self.together, gain=None)
 
     def find(self, key: str) -> Run:
         """A run by its key.

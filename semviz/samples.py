@@ -31,6 +31,11 @@ class Sample:
     own: bool = False
 
     @property
+    def tokens(self) -> int:
+        """Traced tokens of it."""
+        return int((self.trace.positions["sample"] == self.number).sum())
+
+    @property
     def title(self) -> str:
         """What a picture of it is called."""
         return "Your text" if self.own else f"Sample {self.number}"

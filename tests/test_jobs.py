@@ -5,6 +5,7 @@ import math
 import signal
 import sys
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_every_step_is_heard_and_told_at_most_five_times_a_second(clock):
     assert told[0] == 1
     assert told[-1] == 100
     # Seven steps of 0.03 s are the first that reach 0.2 s.
-    assert {later - sooner for sooner, later in zip(told[:-2], told[1:-1], strict=True)} == {7}
+    assert {later - sooner for sooner, later in pairwise(told[:-1])} == {7}
     assert job.progress == Progress("Training", 100, 100)
 
 

@@ -128,7 +128,7 @@ def test_a_text_for_the_label_words_is_compared_with_them(tiny, mood):
             "\ud800",
             "yes",
             "surrogate",
-            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="open_text does not check as Task.from_texts"),
+            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="open_text does not check it"),
         ),
     ],
 )

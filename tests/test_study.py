@@ -129,7 +129,7 @@ def test_presets(study, name, boundary):
 
 
 def test_unknown_presets_are_refused_and_the_known_ones_named(study):
-    with pytest.raises(SemvizError, match="'most'.*profile"):
+    with pytest.raises(SemvizError, match=r"'most'.*profile"):
         study.preset("most")
 
 

@@ -14,7 +14,10 @@ from semviz.explorer import marks
 from semviz.explorer.picture import Click, Picture
 from semviz.explorer.wiring import Wiring
 from semviz.figures import style
+from semviz.figures.heatmap import ALONE, Place
 from semviz.figures.moving import moved
+from semviz.figures.samples import draw_samples
+from semviz.figures.tokens import draw_tokens
 from semviz.study import Study
 
 _ORDERS = {
@@ -24,11 +27,13 @@ _ORDERS = {
 _VOCABULARIES = {"full": "whole vocabulary", "labels": "label words only"}
 
 
-_TOP = 164  # pixels: the two heatmaps stand side by side, and so does their boundary
+# In pixels: the two heatmaps stand side by side, and so does their boundary.
+_TOP, _TOKENS, _SAMPLES = 164, 390, 240
+_MANY = 40  # tokens that have room there; a longer sample takes the whole width
 
 
 class Look:
-    """Controls: `metric`, `vocab`, `order`; pictures: `tokens`, `samples`, `way`; and the table `near`."""
+    """Controls: `metric`, `vocab`, `order`, `start`; pictures: `tokens`, `samples`, `way`; and the table `near`."""
 
     def __init__(self, study: Study, wiring: Wiring) -> None:
         self.study, self.wiring = study, wiring
@@ -40,13 +45,15 @@ class Look:
         self.tokens = Picture(
             label="Token heatmap: tokens across, spaces upwards", carries_library=True, on_click=self._cell
         )
+        self.tokens.add_class("broad")
         self.samples = Picture(label="Sample heatmap: samples across, spaces upwards", on_click=self._sample)
         self.way = Picture(
             label="Transition map of one position",
             placeholder="This position has no target, so there is no way to draw; click another column.",
         )
         self.near = widgets.HTML()
-        row = widgets.Box([self.metric, self.vocab, self.order])
+        self.start = widgets.BoundedIntText(description="first token shown", layout={"width": "190px"}, style=wide)
+        row = widgets.Box([self.metric, self.vocab, self.order, self.start])
         row.add_class("controls")
         self.hint = widgets.HTML(
             marks.paragraph(
@@ -61,6 +68,7 @@ class Look:
         self.widget = widgets.VBox([row, self.hint, *pairs])
         wiring.on_value(self.metric, lambda key: study.show(metric=key))
         wiring.on_value(self.order, lambda key: study.show(order=key))
+        wiring.on_value(self.start, study.begin)
         wiring.on_value(self.vocab, self._compare)
 
     def follow(self, change: Change) -> None:
@@ -92,16 +100,37 @@ class Look:
 
     def _draw_samples(self) -> None:
         study = self.study
-        figure = study.trace.sample_heatmap(metric=study.metric, order=study.order, boundary=study.boundary)
+        figure = draw_samples(
+            study.trace,
+            metric=study.metric,
+            order=study.order,
+            boundary=study.boundary,
+            limit=200,
+            place=Place(_SAMPLES),
+        )
         self.samples.show(style.lower(figure, _TOP))
 
     def _draw_tokens(self) -> None:
         study, sample = self.study, self.study.sample
-        metric = study.metric if study.metric in sample.trace.values else None
-        figure = sample.trace.token_heatmap(sample=sample.number, metric=metric, boundary=study.boundary)
+        metric = sample.trace.check(study.metric)
+        is_long = sample.tokens > _MANY
+        figure = draw_tokens(
+            sample.trace,
+            sample=sample.number,
+            metric=metric,
+            boundary=study.boundary,
+            start=study.start,
+            place=ALONE if is_long else Place(_TOKENS),
+        )
         if sample.own:
-            figure.update_layout(title_text=f"{sample.title}: {sample.trace.facts[study.metric].title} at every token")
+            figure.update_layout(
+                title_text=f"{sample.title}: {style.literal(sample.trace.facts[metric].title)} by token"
+            )
         self.tokens.show(style.lower(figure, _TOP))
+        (self.tokens.add_class if is_long else self.tokens.remove_class)("wide")
+        shown = figure.layout.meta["positions"]
+        self.start.layout.display = "" if len(shown) < sample.tokens else "none"
+        self.start.max, self.start.value = sample.tokens - 1, shown[0]
 
     def _draw_way(self) -> None:
         """Draw the clicked position's way, or the answer's; and what is near it at every space."""

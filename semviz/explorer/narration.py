@@ -25,7 +25,7 @@ def status(study: Study) -> str:
     if job is None:
         return READY
     if job.state == "running":
-        return f"{job.label} … {_progress(study)}"
+        return f"{job.label}: {_progress(study)}"
     if job.state == "cancelled":
         return f"{job.label}: cancelled. The model is as before, and finished runs are kept."
     if job.error is not None:
@@ -36,15 +36,16 @@ def status(study: Study) -> str:
 def _progress(study: Study) -> str:
     trials = study.trials
     if not trials.stage:
-        return "starting"
+        return "starting …"
     left = formats.seconds(trials.seconds_left)
     rest = f", about {left} left" if left != formats.MISSING and trials.done < trials.total else ""
     if not trials.trials or trials.stage != trials.trials[-1].label:
         return f"{trials.stage}{rest}."
-    trial = trials.trials[-1]
+    trial, job = trials.trials[-1], study.job
+    what = "" if job is not None and job.label == trial.label else f"{trial.label}, "
     rate = f"learning rate {formats.number(trial.rate, digits=2)}"
     number = sum(other.label == trial.label for other in trials.trials)
-    return f"{trial.label}, step {trials.done:,} of {trials.total:,} at {rate} (rate no. {number}){rest}."
+    return f"{what}step {trials.done:,} of {trials.total:,} at {rate} (rate no. {number}){rest}."
 
 
 def _outcome(study: Study, value: object) -> str:

@@ -1,0 +1,159 @@
+"""An Explorer in a page: find its parts, do what a person does, read what it shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+TOKENS, SAMPLES, WAY = "Token heatmap", "Sample heatmap", "Transition map"
+GAIN, LIVE, PARETO = "Deviation of each space", "Loss and accuracy", "Score against trainable parameters"
+
+SETUP = """
+import semviz as sv
+task = sv.load_task("mood").subset(train=200, test=100)
+model = sv.load_model()
+"""
+EXPLORER = """
+app = sv.Explorer(model, task, samples=60, progress=False)
+app.study.set(steps=STEPS, lr=3e-3)
+app
+"""
+
+# Where the boundary's line is on the screen, in rows of its heatmap: its own pixels, asked of the axis.
+LINE = """gd => {
+  const full = gd._fullLayout, at = full.shapes.findIndex(shape => shape.name === 'boundary');
+  const path = gd.querySelector(`.shapelayer path[data-index="${at}"]`).getBBox();
+  const axis = full[full.shapes[at].yref.replace('y', 'yaxis')];
+  return Math.round(axis.p2c(path.y + path.height / 2 - axis._offset) * 100) / 100;
+}"""
+SPACE = """gd => {
+  const full = gd._fullLayout, at = full.shapes.findIndex(shape => shape.name === 'boundary');
+  const path = gd.querySelector(`.shapelayer path[data-index="${at}"]`).getBBox();
+  return Math.round(full.xaxis.p2c(path.x + path.width / 2 - full.xaxis._offset) * 100) / 100;
+}"""
+
+
+def cell(*, steps: int = 40) -> str:
+    """A cell that shows an Explorer whose finetunes take so many steps."""
+    return EXPLORER.replace("STEPS", str(steps)).strip()
+
+
+@dataclass
+class Shown:
+    """One Explorer in a page.
+
+    Attributes:
+        root: Its outermost element.
+        page: The page.
+    """
+
+    root: Locator
+
+    @property
+    def page(self) -> Page:
+        return self.root.page
+
+    @property
+    def status(self) -> Locator:
+        """The status line."""
+        return self.root.locator(".status")
+
+    @property
+    def handle(self) -> Locator:
+        """The handle of the threshold's slider."""
+        return self.root.get_by_role("slider")
+
+    @property
+    def stepper(self) -> Locator:
+        """The field with the number of frozen blocks."""
+        return self.field("Frozen blocks")
+
+    def field(self, label: str) -> Locator:
+        """A text, number or selection field by its label."""
+        return self.root.get_by_label(label)
+
+    def button(self, name: str) -> Locator:
+        """A button by what it says."""
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def tab(self, name: str) -> None:
+        """Show a tab."""
+        self.root.get_by_role("tab", name=name, exact=True).click()
+
+    def picture(self, label: str) -> Locator:
+        """A picture by the beginning of its label."""
+        return self.root.locator(".semviz-picture").filter(has=self.page.locator(f'[aria-label^="{label}"]'))
+
+    def drawn(self, label: str, *, times: int = 1, seconds: float = 20) -> int:
+        """Wait until a picture was drawn at least so many times; how often it was."""
+        picture = self.picture(label)
+        picture.wait_for(timeout=seconds * 1000)
+        element = picture.element_handle()
+        self.page.wait_for_function(
+            "([root, times]) => Number(root.dataset.semvizDrawn) >= times", arg=[element, times], timeout=seconds * 1000
+        )
+        return int(element.get_attribute("data-semviz-drawn") or 0)
+
+    def line(self, label: str) -> float:
+        """Where the boundary's line is drawn: row of a heatmap, or space of another picture's x axis."""
+        reader = LINE if label in (TOKENS, SAMPLES) else SPACE
+        return self.picture(label).locator(".semviz-plot").evaluate(reader)
+
+    def boundary_is(self, boundary: int, *labels: str) -> None:
+        """Wait until panel, strip, stepper and the lines of these pictures say so."""
+        blocks = self.root.locator(".strip i").count()
+        self.root.get_by_role("img", name=f"{boundary} of {blocks} blocks frozen").wait_for()
+        assert self.root.locator(".strip i.f").count() == boundary
+        assert self.stepper.input_value() == str(boundary)
+        for label in labels:
+            want = boundary + 0.5 if label in (TOKENS, SAMPLES) else boundary
+            self.page.wait_for_function(
+                f"([root, want]) => {{ const gd = root.querySelector('.semviz-plot');"
+                f" return gd._fullLayout && Math.abs(({LINE if label in (TOKENS, SAMPLES) else SPACE})(gd) - want) < 0.1 }}",
+                arg=[self.picture(label).element_handle(), want],
+            )
+
+    def fact(self, name: str) -> str:
+        """What the panel says of one thing."""
+        return self.root.locator(".facts > div").filter(has_text=re.compile(f"^{name}")).inner_text()
+
+    def click_cell(self, label: str, *, column: int, row: int) -> None:
+        """Click a heatmap's cell."""
+        plot = self.picture(label).locator(".semviz-plot")
+        x, y = plot.evaluate(
+            "(gd, [column, row]) => { const [{x, y, trace}] = gd.calcdata.find(([c]) => c.trace.type === 'heatmap');"
+            " const f = gd._fullLayout, xa = f[trace.xaxis.replace('x', 'xaxis')], ya = f[trace.yaxis.replace('y', 'yaxis')];"
+            " return [(xa.c2p(x[column]) + xa.c2p(x[column + 1])) / 2, (ya.c2p(y[row]) + ya.c2p(y[row + 1])) / 2] }",
+            [column, row],
+        )
+        plot.locator(".nsewdrag").first.click(position={"x": x, "y": y})
+
+    def drag(self, share: float) -> None:
+        """Drag the slider's handle to a share of the whole way, with the mouse."""
+        self.handle.scroll_into_view_if_needed()
+        track = self.root.locator(".noUi-base").bounding_box()
+        held = self.handle.bounding_box()
+        assert track is not None and held is not None
+        mouse = self.page.mouse
+        mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
+        mouse.down()
+        mouse.move(track["x"] + share * track["width"], held["y"] + held["height"] / 2, steps=8)
+        mouse.up()
+
+    def says(self, pattern: str, *, seconds: float = 30) -> str:
+        """Wait until the status line says something; all it says then."""
+        from playwright.sync_api import expect
+
+        expect(self.status).to_contain_text(re.compile(pattern), timeout=seconds * 1000)
+        return self.status.inner_text()
+
+
+def shown(place: Page | Locator) -> Shown:
+    """The Explorer in a page, or in a cell's output, once its first picture is drawn."""
+    found = Shown(place.locator(".semviz").first)
+    found.drawn(TOKENS, seconds=40)
+    return found
