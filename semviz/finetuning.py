@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import platform
 from collections.abc import Mapping
@@ -22,11 +20,12 @@ from semviz.models import LanguageModel
 from semviz.prefix import Part
 from semviz.progress import Control
 from semviz.rates import first_guess, next_rate
+from semviz.recipes import Recipe, run_key
 from semviz.run import Run
 from semviz.scopes import Scope
 from semviz.suffix import Suffix
 from semviz.tasks import Task
-from semviz.training import Recipe, Trained, fit
+from semviz.training import Trained, fit
 from semviz.version import __version__
 from semviz.workbench import Workbench
 
@@ -142,16 +141,6 @@ def finetune(
         weights=_weights(suffix, model, scope, method) if keep_weights else {},
         origin=(model, task),
     )
-
-
-def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, lr: float | str) -> str:
-    """Sixteen hex digits of all that decides a run's result."""
-    # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
-    decides = [
-        *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, lr),
-        *(recipe.epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
-    ]
-    return hashlib.blake2b(json.dumps(decides, default=repr).encode(), digest_size=8).hexdigest()
 
 
 def environment(model: LanguageModel) -> dict[str, str]:

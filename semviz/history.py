@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from semviz.errors import SemvizError
-from semviz.finetuning import finetune, run_key
+from semviz.recipes import Recipe, run_key
 from semviz.runs import Runs
-from semviz.training import Recipe
 
 if TYPE_CHECKING:
     from semviz.models import LanguageModel
@@ -122,6 +121,9 @@ def run_once(
         Cancelled: If asked to stop; the store is then as before.
         SemvizError: As in `finetune`.
     """
+    # Here, since Trainer takes seconds to import, and pictures need it not.
+    from semviz.finetuning import finetune
+
     model, task = bench.model, bench.task
     recipe = Recipe(settings.method, math.nan, epochs, settings.batch_size, settings.seed)
     run = store.find(run_key(model, task, scope, recipe, settings.lr))

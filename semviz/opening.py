@@ -11,8 +11,6 @@ import torch
 
 from semviz.costs import Costs, estimate_costs
 from semviz.errors import SemvizError
-from semviz.evaluation import Scores
-from semviz.finetuning import zero_shot
 from semviz.progress import Control
 from semviz.scopes import Scope
 from semviz.suffix import Suffix
@@ -20,6 +18,7 @@ from semviz.tracing import trace as trace_task
 from semviz.workbench import Workbench
 
 if TYPE_CHECKING:
+    from semviz.evaluation import Scores
     from semviz.gains import Gain
     from semviz.models import LanguageModel
     from semviz.tasks import Task
@@ -49,16 +48,21 @@ class Opening:
     bench: Workbench
     unit_seconds: float
 
-    # Later than the rest: pictures need no scores, and a pass over all rows would keep them waiting.
+    # Later than the rest: pictures need no scores, and neither a pass over all rows nor the import of Trainer should
+    # keep them waiting.
 
     @cached_property
     def test(self) -> Scores:
         """Scores of the model as it is, on test rows."""
+        from semviz.finetuning import zero_shot
+
         return zero_shot(self.bench, "test")
 
     @cached_property
     def validation(self) -> Scores:
         """Scores of the model as it is, on validation rows."""
+        from semviz.finetuning import zero_shot
+
         return zero_shot(self.bench, "validation")
 
     def score(self, control: Control) -> None:

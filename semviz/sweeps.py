@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semviz import processes
 from semviz.errors import SemvizError
-from semviz.finetuning import finetune, run_key, zero_shot
+from semviz.finetuning import finetune, zero_shot
 from semviz.progress import Control, progress_bar
+from semviz.recipes import Recipe, run_key
 from semviz.run import Run
 from semviz.runs import Runs
 from semviz.scopes import Scope
 from semviz.store import Store
-from semviz.training import Recipe
 from semviz.workbench import Workbench
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 
 from semviz import processes
 from semviz.errors import SemvizError
+from semviz.recipes import Recipe
 from semviz.watching import BlockSampling, Watch
 
 if TYPE_CHECKING:
@@ -40,29 +41,6 @@ _OURS = {
     "activation_checkpointing": "checkpointing",
     "use_cpu": "device of load_model",
 }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training run is, beside its scope.
-
-    Attributes:
-        method: `"full"`, `"lora"`, `"ia3"` or `"lisa"`.
-        lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0.
-        epochs: Passes over the training rows.
-        batch_size: Rows a step, over all devices and accumulated batches.
-        seed: Seed of data order and dropout.
-        checkpointing: Recompute the trained blocks' activations instead of keeping them.
-        arguments: Further `TrainingArguments`.
-    """
-
-    method: str
-    lr: float
-    epochs: float
-    batch_size: int
-    seed: int
-    checkpointing: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

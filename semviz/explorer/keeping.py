@@ -22,7 +22,7 @@ _PYTHON = "Python"
 
 
 class Keeping:
-    """Controls: `table`, `inspect`, `export`, `files`; picture: `change`."""
+    """Controls: `table`, `inspect`, `export`, `shown`, `files`; picture: `change`."""
 
     def __init__(self, study: Study, wiring: Wiring) -> None:
         self.study = study
@@ -43,6 +43,7 @@ class Keeping:
             options=[(f"{_PYTHON}: this view", _PYTHON), *((f"config: {name}", name) for name in EXPORTS)],
             description="Reproduce with", layout={"width": "320px"}, style={"description_width": "initial"},
         )  # fmt: skip
+        self.shown = widgets.ToggleButton(value=False, description="Show the code", layout={"width": "140px"})
         self.source = widgets.HTML()
         self.files = Handover(
             [
@@ -51,9 +52,12 @@ class Keeping:
                 Offer("This snippet", "semviz-snippet.txt", "text/plain", lambda: self._snippet().encode()),
             ]
         )
-        self.widget = widgets.VBox([self.table, self.inspect, self.change, self.export, self.source, self.files])
+        choice = widgets.Box([self.export, self.shown])
+        choice.add_class("controls")
+        self.widget = widgets.VBox([self.table, self.inspect, self.change, choice, self.source, self.files])
         wiring.on_click(self.inspect, self._inspect)
         wiring.on_value(self.export, lambda _: self._say())
+        wiring.on_value(self.shown, lambda _: self._say())
 
     def follow(self, change: Change) -> None:
         """Show the runs, the chosen one, and the code of the view."""
@@ -96,6 +100,10 @@ class Keeping:
         return code_of(self.study) if name == _PYTHON else self.study.scope.export(name)
 
     def _say(self) -> None:
+        # Written while it is seen only: every move of the slider would send it again.
+        if not self.shown.value:
+            self.source.value = ""
+            return
         try:
             self.source.value = marks.code(self._snippet())
         except SemvizError as error:  # some trainers cannot say some scopes

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from accelerate.utils.memory import should_reduce_batch_size
-
 from semviz import formats
 from semviz.differences import TraceDifference
 from semviz.errors import SemvizError
@@ -76,9 +74,16 @@ def explain(error: BaseException, study: Study) -> str:
     """Say what an error means, and what to do about it."""
     if isinstance(error, SemvizError):
         return str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, Exception) and should_reduce_batch_size(error)):
+    if isinstance(error, MemoryError) or _is_full(error):
         return _lower(study)
     return f"{type(error).__name__}: {error}"
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a device has run out of memory; every kind says so in its own way, and accelerate knows them."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
 
 
 def _lower(study: Study) -> str:

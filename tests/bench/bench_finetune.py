@@ -24,8 +24,9 @@ from transformers import get_cosine_schedule_with_warmup
 import semviz as sv
 from semviz.cost_table import units
 from semviz.progress import Control
+from semviz.recipes import Recipe
 from semviz.suffix import Suffix
-from semviz.training import Recipe, fit
+from semviz.training import fit
 from semviz.workbench import Workbench
 
 NUMBERS: dict[str, dict] = {}

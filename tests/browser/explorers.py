@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 TOKENS, SAMPLES, WAY = "Token heatmap", "Sample heatmap", "Transition map"
-GAIN, LIVE, PARETO = "Deviation of each space", "Loss and accuracy", "Score against trainable parameters"
+GAIN, LIVE, PARETO = "Deviation of each space", "Training loss and accuracy", "Score against trainable parameters"
 
 SETUP = """
 import semviz as sv
@@ -23,17 +23,29 @@ app.study.set(steps=STEPS, lr=3e-3)
 app
 """
 
-# Where the boundary's line is on the screen, in rows of its heatmap: its own pixels, asked of the axis.
-LINE = """gd => {
+# Where the boundary is drawn, asked of the pixels: the row of a heatmap, the space on another picture's x axis, the
+# state of a transition map that has the ring.
+PATH = """
   const full = gd._fullLayout, at = full.shapes.findIndex(shape => shape.name === 'boundary');
   const path = gd.querySelector(`.shapelayer path[data-index="${at}"]`).getBBox();
-  const axis = full[full.shapes[at].yref.replace('y', 'yaxis')];
-  return Math.round(axis.p2c(path.y + path.height / 2 - axis._offset) * 100) / 100;
+"""
+ROW = f"""gd => {{ {PATH}
+  return full.yaxis.p2c(path.y + path.height / 2 - full.yaxis._offset) - 0.5;
+}}"""
+SPACE = f"""gd => {{ {PATH}
+  return full.xaxis.p2c(path.x + path.width / 2 - full.xaxis._offset);
+}}"""
+RING = """gd => {
+  const named = name => gd.calcdata.find(([point]) => point.trace.name === name);
+  const [ring] = named('boundary');
+  return named('factual states').findIndex(({x, y}) => x === ring.x && y === ring.y);
 }"""
-SPACE = """gd => {
-  const full = gd._fullLayout, at = full.shapes.findIndex(shape => shape.name === 'boundary');
-  const path = gd.querySelector(`.shapelayer path[data-index="${at}"]`).getBBox();
-  return Math.round(full.xaxis.p2c(path.x + path.width / 2 - full.xaxis._offset) * 100) / 100;
+READERS = {TOKENS: ROW, SAMPLES: ROW, WAY: RING, GAIN: SPACE}
+CELL = """(gd, [column, row]) => {
+  const [{x, y, trace}] = gd.calcdata.find(([first]) => first.trace.type === 'heatmap');
+  const axis = name => gd._fullLayout[name.replace(/^([xy])/, '$1axis')];
+  const middle = (axis, edges, at) => (axis.c2p(edges[at]) + axis.c2p(edges[at + 1])) / 2;
+  return [middle(axis(trace.xaxis), x, column), middle(axis(trace.yaxis), y, row)];
 }"""
 
 
@@ -74,7 +86,7 @@ class Shown:
 
     def field(self, label: str) -> Locator:
         """A text, number or selection field by its label."""
-        return self.root.get_by_label(label)
+        return self.root.locator("input, select").and_(self.root.get_by_label(label))
 
     def button(self, name: str) -> Locator:
         """A button by what it says."""
@@ -90,31 +102,24 @@ class Shown:
 
     def drawn(self, label: str, *, times: int = 1, seconds: float = 20) -> int:
         """Wait until a picture was drawn at least so many times; how often it was."""
-        picture = self.picture(label)
-        picture.wait_for(timeout=seconds * 1000)
-        element = picture.element_handle()
+        element = self.picture(label).element_handle(timeout=seconds * 1000)
         self.page.wait_for_function(
             "([root, times]) => Number(root.dataset.semvizDrawn) >= times", arg=[element, times], timeout=seconds * 1000
         )
         return int(element.get_attribute("data-semviz-drawn") or 0)
 
-    def line(self, label: str) -> float:
-        """Where the boundary's line is drawn: row of a heatmap, or space of another picture's x axis."""
-        reader = LINE if label in (TOKENS, SAMPLES) else SPACE
-        return self.picture(label).locator(".semviz-plot").evaluate(reader)
-
     def boundary_is(self, boundary: int, *labels: str) -> None:
-        """Wait until panel, strip, stepper and the lines of these pictures say so."""
+        """Wait until the strip, the stepper and these pictures show the boundary."""
         blocks = self.root.locator(".strip i").count()
         self.root.get_by_role("img", name=f"{boundary} of {blocks} blocks frozen").wait_for()
         assert self.root.locator(".strip i.f").count() == boundary
-        assert self.stepper.input_value() == str(boundary)
+        self.page.wait_for_function(
+            "([field, want]) => field.value === want", arg=[self.stepper.element_handle(), str(boundary)]
+        )
         for label in labels:
-            want = boundary + 0.5 if label in (TOKENS, SAMPLES) else boundary
             self.page.wait_for_function(
-                f"([root, want]) => {{ const gd = root.querySelector('.semviz-plot');"
-                f" return gd._fullLayout && Math.abs(({LINE if label in (TOKENS, SAMPLES) else SPACE})(gd) - want) < 0.1 }}",
-                arg=[self.picture(label).element_handle(), want],
+                f"([gd, want]) => Math.abs(({READERS[label]})(gd) - want) < 0.1",
+                arg=[self.picture(label).locator(".semviz-plot").element_handle(), boundary],
             )
 
     def fact(self, name: str) -> str:
@@ -124,12 +129,7 @@ class Shown:
     def click_cell(self, label: str, *, column: int, row: int) -> None:
         """Click a heatmap's cell."""
         plot = self.picture(label).locator(".semviz-plot")
-        x, y = plot.evaluate(
-            "(gd, [column, row]) => { const [{x, y, trace}] = gd.calcdata.find(([c]) => c.trace.type === 'heatmap');"
-            " const f = gd._fullLayout, xa = f[trace.xaxis.replace('x', 'xaxis')], ya = f[trace.yaxis.replace('y', 'yaxis')];"
-            " return [(xa.c2p(x[column]) + xa.c2p(x[column + 1])) / 2, (ya.c2p(y[row]) + ya.c2p(y[row + 1])) / 2] }",
-            [column, row],
-        )
+        x, y = plot.evaluate(CELL, [column, row])
         plot.locator(".nsewdrag").first.click(position={"x": x, "y": y})
 
     def drag(self, share: float) -> None:
@@ -152,8 +152,9 @@ class Shown:
         return self.status.inner_text()
 
 
-def shown(place: Page | Locator) -> Shown:
-    """The Explorer in a page, or in a cell's output, once its first picture is drawn."""
+def shown(place: Page | Locator, *, tab: str = "Trace") -> Shown:
+    """The Explorer in a page, or in a cell's output, once the first picture of a tab is drawn."""
     found = Shown(place.locator(".semviz").first)
-    found.drawn(TOKENS, seconds=40)
+    found.tab(tab)
+    found.drawn({"Trace": TOKENS, "Finetune": LIVE}[tab], seconds=40)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytest.importorskip("anywidget")
@@ -16,3 +18,19 @@ def app(tiny, mood, tmp_path):
     made.study.set(steps=2, lr=1e-3, batch_size=16)
     yield made
     made.close()
+
+
+@pytest.fixture
+def training(app):
+    """Start a long finetune with the button and wait until it trains."""
+
+    def start():
+        begun = threading.Event()
+        forget = app.study.observe(lambda change: begun.set() if app.study.trials.trials else None)
+        app.tuning.steps.value = 5000
+        app.run.click()
+        assert begun.wait(60)
+        forget()
+        return app.job
+
+    return start
