@@ -41,9 +41,10 @@ class Recipe:
 
 def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, lr: float | str) -> str:
     """Sixteen hex digits of all that decides a run's result."""
+    epochs = int(recipe.epochs) if float(recipe.epochs).is_integer() else recipe.epochs  # 3 and 3.0 are the same
     # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
     decides = [
         *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, lr),
-        *(recipe.epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
+        *(epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
     ]
     return hashlib.blake2b(json.dumps(decides, default=repr).encode(), digest_size=8).hexdigest()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from semviz.errors import TaskError
-from semviz.tasks import Split, Task
+from semviz.tasks import Split, Task, check_text
 from semviz.tracing import trace as trace_task
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def open_text(model: LanguageModel, task: Task, trace: Trace, text: str, label: 
     Raises:
         TaskError: If the text is empty or too long, or there is no such label.
     """
-    if not text.strip():
-        raise TaskError("The text is empty; type a sentence.")
+    check_text(text, "text", 0)
     if label is None:
         made = Task("your text", "{text}", (), (), {"train": Split((text,))}, task.max_tokens)
     elif label in task.labels:

@@ -46,9 +46,9 @@ class Settings:
             raise SemvizError(f"method={self.method!r} is unknown; pass one of {list(METHODS)}.")
 
     @classmethod
-    def of_epochs(cls, epochs: float, *, rows: int) -> Settings:
+    def of_epochs(cls, epochs: float, *, rows: int, batch_size: int = 32) -> Settings:
         """The default settings with the steps of so many passes over the training rows."""
-        return cls(steps=math.ceil(epochs * math.ceil(rows / cls.batch_size)))
+        return cls(steps=math.ceil(epochs * math.ceil(rows / batch_size)), batch_size=batch_size)
 
     def epochs(self, rows: int) -> float:
         """Passes over the training rows that make exactly these steps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from semviz.choices import Change, Choices
@@ -141,8 +142,9 @@ class Study(Choices):
         run = self.history.find(key)
         if not run.scope.is_suffix:
             raise SemvizError(f"{run.scope.label} are not all blocks above a boundary; the slider cannot show them.")
+        made = Settings.of_epochs(run.epochs, rows=self.rows, batch_size=run.batch_size)
         lr: float | Literal["auto"] = "auto" if run.rates else run.lr
-        self.settings = Settings(run.steps, lr, run.method, run.seed, run.batch_size)  # type: ignore[arg-type]
+        self.settings = replace(made, lr=lr, method=run.method, seed=run.seed)  # type: ignore[arg-type]
         self.chosen = run
         self.freeze(run.scope.boundary)
         self._tell("settings")
@@ -201,7 +203,10 @@ class Study(Choices):
         wanted = as_task(task)
 
         def do(control: Control) -> Opening:
-            return open_task(self.model, wanted, samples=self.samples, control=control, progress=False)
+            opening = open_task(self.model, wanted, samples=self.samples, control=control, progress=False)
+            if self.store.keys():
+                opening.score(control)  # stored runs are shown with these, and entering must not be cancelled half-way
+            return opening
 
         return self._start(f"Opening {wanted.name}", do, self._enter, "task")
 

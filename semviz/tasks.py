@@ -139,7 +139,7 @@ class Task:
             raise TaskError(f"max_tokens={max_tokens}; pass at least 2, or None for whole texts.")
         names: tuple[str, ...] = ()
         if labels is not None:
-            names = tuple(sorted({_text(label, "labels", i) for i, label in enumerate(labels)}))
+            names = tuple(sorted({check_text(label, "labels", i) for i, label in enumerate(labels)}))
             if len(names) < 2:
                 raise TaskError(f"labels hold {len(names)} class ({', '.join(names)}); pass at least two.")
         if words is not None and set(words) != set(names):
@@ -279,7 +279,7 @@ def _split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str,
     """Check texts and labels and turn labels into indices."""
     if isinstance(texts, str):
         raise TaskError(f"{argument} is one text; pass a list of texts.")
-    made = tuple(_text(item, argument, i) for i, item in enumerate(texts))
+    made = tuple(check_text(item, argument, i) for i, item in enumerate(texts))
     if not made:
         raise TaskError(f"{argument} is empty; pass at least a few texts.")
     if labels is None:
@@ -293,8 +293,12 @@ def _split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str,
     return Split(made, tuple(index[str(label)] for label in labels))
 
 
-def _text(item: Any, argument: str, row: int) -> str:
-    """A text that a tokenizer can read."""
+def check_text(item: Any, argument: str, row: int) -> str:
+    """Return a text that a tokenizer can read.
+
+    Raises:
+        TaskError: If it is none.
+    """
     if not isinstance(item, str):
         raise TaskError(f"{argument}[{row}] is {type(item).__name__} {item!r}; pass texts (str).")
     if not item.strip():

@@ -45,8 +45,8 @@ class Trials:
 
     def hear(self, progress: Progress) -> None:
         """Take note of a step; called at every one, so it does little."""
-        # Steps of one training never come twice.
-        is_new = progress.stage != self.stage or progress.done <= self.done
+        rate = self.trials[-1].rate if self.trials else None
+        is_new = progress.stage != self.stage or progress.done < self.done or progress.lr not in (None, rate)
         if is_new:
             self._since, self._from = time.perf_counter(), progress.done
         self.stage, self.done, self.total = progress.stage, progress.done, progress.total

@@ -56,12 +56,15 @@ class Watch(TrainerCallback):
         """Move on, or stop."""
         self._bar.update()
         self.peak = max(self.peak, self.process.memory_info().rss - self.before)
-        loss, accuracy = self.curve[-1][1:] if self.curve else (None, None)
         # Raised here, a cancel would leave Trainer in the middle of a step; so it ends its loop first.
         if self.control.cancelled:
             control.should_training_stop = True
-        else:
-            self.control.tell(Progress(self.label, state.global_step, state.max_steps, loss, accuracy, self.lr))
+        elif not control.should_log:  # else it is told with the loss that is logged next
+            self._tell(state)
+
+    def _tell(self, state: Any) -> None:
+        loss, accuracy = self.curve[-1][1:] if self.curve else (None, None)
+        self.control.tell(Progress(self.label, state.global_step, state.max_steps, loss, accuracy, self.lr))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Keep the loss, and stop a run that has diverged."""
@@ -69,6 +72,8 @@ class Watch(TrainerCallback):
         if loss is None:
             return
         self.curve.append((state.global_step, float(loss), self.suffix.take_accuracy()))
+        if not self.control.cancelled:
+            self._tell(state)
         self._recent.append(float(loss))
         self._bar.set_postfix_str(f"loss {float(loss):.3f}")
         if not math.isfinite(float(loss)):

@@ -5,6 +5,7 @@ import math
 import signal
 import sys
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -38,6 +39,7 @@ def until_cancelled(control):
     """Work that ends by a cancel only."""
     while True:
         control.check()
+        time.sleep(0.001)
 
 
 # ---- Job -------------------------------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def test_an_interrupt_of_the_wait_cancels_the_job():
 
     def work(control):
         while not is_waiting():
-            pass
+            time.sleep(0.001)
         signal.pthread_kill(main, signal.SIGINT)
         until_cancelled(control)
 

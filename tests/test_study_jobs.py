@@ -106,7 +106,6 @@ def test_the_trials_of_a_finetune_are_told_while_it_runs(study):
     assert all(trial.losses for trial in study.trials.trials)
 
 
-@pytest.mark.xfail(strict=True, reason="Watch tells a step before its log, so losses arrive one step late")
 def test_a_live_curve_is_the_runs_curve(study):
     study.set(steps=6)
     run = study.finetune().result()
@@ -148,7 +147,7 @@ def test_reopening_a_study_shows_its_runs_and_trains_none_of_them_again(study, t
     [
         1.0,
         2.5,
-        pytest.param(3, marks=pytest.mark.xfail(strict=True, reason="run_key tells epochs=3 from epochs=3.0")),
+        3,
     ],
 )
 def test_a_run_of_a_sweep_is_found_and_not_trained_again(tiny, mood, tmp_path, untrainable, epochs):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import traceback
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from semviz.choices import Change
+from semviz.errors import SemvizError
 from semviz.explorer import lifecycle, marks, narration
 from semviz.explorer.data import Data
 from semviz.explorer.keeping import Keeping
@@ -79,7 +81,8 @@ class Explorer:
             SemvizError: As in `Study`.
         """
         # An older Explorer of the same cell goes first, so that its job does not slow this one's trace.
-        lifecycle.settle(self)
+        lifecycle.close_older()
+        self._owned = study is None
         self.study = study or Study(model, task, trace=trace, samples=samples, store=store, progress=progress)
         self.wiring = Wiring(self._wrong)
         self.status = widgets.HTML()
@@ -94,11 +97,13 @@ class Explorer:
         self.tabs = widgets.Tab(children=[page.widget for page in pages], titles=_TABS)
         self.widget = widgets.VBox([Page(), self.data.widget, self.scoping.widget, self.status, self.tabs])
         self.widget.add_class("semviz")
+        self.status.add_class("semviz-says")
         self._interrupts = lifecycle.Interrupts(self.study.cancel)
         self._forget = self.study.observe(self._follow)
         self._closed = False
         for change in ("task", "job"):
             self._follow(change)
+        lifecycle.remember(self)
 
     def _follow(self, change: Change) -> None:
         """Let every part show what changed; called in the notebook's thread or the job's."""
@@ -116,15 +121,13 @@ class Explorer:
         job = self.study.job
         failed = job is not None and job.state == "failed"
         trouble = " ".join(self.study.history.problems)
-        text = narration.status(self.study) + (f" In the store: {trouble}" if trouble else "")
-        self.status.value = marks.status(text, wrong=failed, traceback=job.traceback if job and failed else "")
+        said, going = narration.told(self.study)
+        folded = job.traceback if job is not None and failed and not isinstance(job.error, SemvizError) else ""
+        said += f" In the store: {trouble}" if trouble else ""
+        self.status.value = marks.status(said, going=going, wrong=failed, traceback=folded)
 
     def _wrong(self, error: BaseException) -> None:
         """Say what an action raised."""
-        import traceback
-
-        from semviz.errors import SemvizError
-
         folded = "" if isinstance(error, SemvizError) else "".join(traceback.format_exception(error))
         with self.wiring.following():
             for part in self._parts:
@@ -178,7 +181,10 @@ class Explorer:
         )
 
     def close(self) -> None:
-        """Cancel what runs, wait for its end, and take the widget away; finished runs stay in the store."""
+        """Cancel what runs, wait for its end, and take the widget away; finished runs stay in the store.
+
+        A study that was passed stays open, and its job goes on.
+        """
         with self.wiring.lock:
             if self._closed:
                 return
@@ -186,8 +192,10 @@ class Explorer:
         # Without the lock, which the job may need to come to its end.
         self._forget()
         self._interrupts.rest()
-        self.study.close()
-        widgets.Widget.close(self.widget)
+        if self._owned:
+            self.study.close()
+        for part in _tree(self.widget):
+            part.close()
 
     def __repr__(self) -> str:
         """One line: model, task, scope, runs."""
@@ -208,3 +216,10 @@ class Explorer:
             "text/html": html,
             "application/vnd.jupyter.widget-view+json": view,
         }
+
+
+def _tree(root: widgets.Widget) -> list[widgets.Widget]:
+    """A widget with all that is in it; closing a box leaves its children alive in kernel and page."""
+    inside = [part for child in getattr(root, "children", ()) for part in _tree(child)]
+    own = [getattr(root, name) for name in ("layout", "style") if isinstance(getattr(root, name, None), widgets.Widget)]
+    return [*inside, *own, root]

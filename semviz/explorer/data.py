@@ -61,6 +61,9 @@ class Data:
             f"traced {meta['samples']:,} samples, fidelity {meta['fidelity']:.2f}{poor}",
         ]
         self.header.value = marks.header(study.model.name, study.task.name, facts)
+        if self._given.get(study.task.name) is not study.task and study.task.name not in SPECS:
+            self._given[study.task.name] = study.task
+        self.task.options = list(self._given)
         self.task.value = study.task.name
         self.label.options = [*study.task.labels, NEXT]
         self.label.value = self.label.options[0]

@@ -20,19 +20,23 @@ class Closable(Protocol):
 _LIVING: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def settle(app: Closable) -> None:
-    """Make an Explorer the one of its notebook cell: an older one of the same cell is closed.
+def close_older() -> None:
+    """Close the Explorer that the cell which runs now has made before.
 
     Its output is gone from the notebook, but its job and its widgets would go on living. Where cells are not known
     (a script, a terminal), nothing is closed.
     """
     cell = _cell()
-    if cell is None:
-        return
-    older = _LIVING.pop(cell, None)
+    older = _LIVING.pop(cell, None) if cell is not None else None
     if older is not None:
         older.close()
-    _LIVING[cell] = app
+
+
+def remember(app: Closable) -> None:
+    """Keep an Explorer as the one of the cell that runs now."""
+    cell = _cell()
+    if cell is not None:
+        _LIVING[cell] = app
 
 
 def _shell() -> Any:

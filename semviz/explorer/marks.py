@@ -44,13 +44,18 @@ def paragraph(text: str, *, quiet: bool = False) -> str:
     return f"<p{' class=quiet' if quiet else ''}>{escape(text)}</p>"
 
 
-def status(text: str, *, wrong: bool = False, traceback: str = "") -> str:
-    """The status line, which screen readers read out; a traceback is folded."""
+def status(text: str, *, going: str = "", wrong: bool = False, traceback: str = "") -> str:
+    """The status line; a traceback is folded.
+
+    Args:
+        text: What is read out by screen readers, see page.js.
+        going: How far it is, which changes too often to be read out.
+        wrong: Whether it is a problem.
+        traceback: Of a problem; empty if there is none.
+    """
     more = f"<details><summary>Traceback</summary><pre>{escape(traceback)}</pre></details>" if traceback else ""
-    return (
-        f"<div class='status{' wrong' if wrong else ''}' role='status' aria-live='polite'>"
-        f"{'Problem: ' if wrong else ''}{escape(text)}</div>{more}"
-    )
+    said = f"{'Problem: ' if wrong else ''}{escape(text)}"
+    return f"<div class='status{' wrong' if wrong else ''}'><span class=said>{said}</span> {escape(going)}</div>{more}"
 
 
 def nearest(caption: str, rows: Sequence[tuple[int, str, Sequence[str], str]], here: int) -> str:

@@ -19,16 +19,21 @@ READY = "Ready. Move the threshold to choose which blocks train, then press Fine
 
 def status(study: Study) -> str:
     """Say what the study does now, or what it did last, in one or two sentences."""
+    return " ".join(part for part in told(study) if part)
+
+
+def told(study: Study) -> tuple[str, str]:
+    """What `status` says, in two parts: what stays as long as a job runs, and how far it is."""
     job = study.job
     if job is None:
-        return READY
+        return READY, ""
     if job.state == "running":
-        return f"{job.label}: {_progress(study)}"
+        return f"{job.label}:", _progress(study)
     if job.state == "cancelled":
-        return f"{job.label}: cancelled. The model is as before, and finished runs are kept."
+        return f"{job.label}: cancelled. The model is as before, and finished runs are kept.", ""
     if job.error is not None:
-        return f"{job.label}: failed. {explain(job.error, study)}"
-    return _outcome(study, job.value)
+        return f"{job.label}: failed. {explain(job.error, study)}", ""
+    return _outcome(study, job.value), ""
 
 
 def _progress(study: Study) -> str:

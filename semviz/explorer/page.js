@@ -1,26 +1,47 @@
-// Makes the controls of one Explorer usable with keys and screen readers. It draws nothing.
+// Makes the controls of one Explorer usable with keys and screen readers. It shows nothing.
 
 // A slider's handle has no name of its own, and Notebook 7 takes its arrow keys for moving between cells.
 function name(handle) {
-  if (handle.dataset.lmSuppressShortcuts) return;
   handle.dataset.lmSuppressShortcuts = "true";
   const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
   if (label) handle.setAttribute("aria-label", label.textContent);
 }
 
 function render({ el }) {
-  el.hidden = true;
-  let observer = null;
+  const voice = document.createElement("div");
+  voice.className = "semviz-voice";
+  voice.setAttribute("role", "status");
+  voice.setAttribute("aria-live", "polite");
+  el.append(voice);
+  // A region that is replaced is not read out, so the status line's words go into one that stays.
+  const read = () => {
+    const words = root.querySelector(".semviz-says .said")?.textContent ?? "";
+    if (words !== voice.textContent) voice.textContent = words;
+  };
+  const found = new MutationObserver(tend); // slider and status line come after this view
+  const said = new MutationObserver(read);
+  let root = null;
+
+  function tend() {
+    const handles = root.querySelectorAll(".noUi-handle");
+    const line = root.querySelector(".semviz-says");
+    if (!handles.length || !line) return;
+    found.disconnect();
+    handles.forEach(name);
+    read();
+    said.observe(line, { childList: true, subtree: true, characterData: true });
+  }
+
   const start = requestAnimationFrame(() => {
-    const root = el.closest(".semviz") ?? document.body;
-    const tend = () => root.querySelectorAll(".noUi-handle").forEach(name);
+    root = el.closest(".semviz");
+    if (!root) return;
+    found.observe(root, { childList: true, subtree: true });
     tend();
-    observer = new MutationObserver(tend); // sliders come after this view
-    observer.observe(root, { childList: true, subtree: true });
   });
   return () => {
     cancelAnimationFrame(start);
-    observer?.disconnect();
+    found.disconnect();
+    said.disconnect();
   };
 }
 

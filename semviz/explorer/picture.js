@@ -99,7 +99,13 @@ function render({ model, el }) {
       return;
     }
     const space = root.clientWidth;
-    if (!space) return; // hidden: the observer asks again
+    if (!space) {
+      // Hidden: the observer asks when it is shown. Observed anew, for JupyterLab hides a notebook for less than a frame
+      // when its theme changes, and the observer, which compares frames, would see no change.
+      size.unobserve(root);
+      size.observe(root);
+      return;
+    }
     busy = true;
     try {
       if (await draw(place.plotly, space)) {
@@ -177,7 +183,7 @@ function render({ model, el }) {
   const left = () => cursor.on && cursor.stop();
 
   // Also when a hidden tab is shown: much may have changed since, its width perhaps not.
-  const size = new ResizeObserver(ask);
+  const size = new ResizeObserver(() => root.clientWidth && ask());
   const theme = new MutationObserver(() => {
     if (isDark() === dark) return;
     dark = !dark;

@@ -18,9 +18,9 @@ from semviz.figures.moving import moved, moved_pareto
 from semviz.figures.pareto import pareto
 from semviz.run import Run
 from semviz.study import Study
-from semviz.trials import Trial
+from semviz.trials import Trial, Trials
 
-_METHODS = [("all weights", "full"), ("LoRA", "lora"), ("IA3", "ia3")]
+_METHODS = [("all weights", "full"), ("LoRA", "lora"), ("IA3", "ia3"), ("LISA-like", "lisa")]
 
 
 class Tuning:
@@ -70,6 +70,7 @@ class Tuning:
             placeholder="Press Probe: three short runs (all blocks, the upper half, the last block) predict the "
             "benefit of every boundary, with an interval.",
         )
+        self._drawn: Trials | None = None
         settings = widgets.Box([self.steps, self.lr, self.method, self.batch_size, self.seed])
         buttons = widgets.Box([self.run, self.probe, self.cancel, self.bar])
         pair = widgets.Box([self.pareto, self.benefit])
@@ -138,7 +139,9 @@ class Tuning:
             self._curves([_past(job.value)])  # read from the store, so nothing was told
 
     def _curves(self, trials: Sequence[Trial]) -> None:
-        overlay = extended(self.live.figure, trials) if self.live.figure else None
+        # Curves of another job may look alike, but its axes are its own.
+        same, self._drawn = self._drawn is self.study.trials, self.study.trials
+        overlay = extended(self.live.figure, trials) if same and self.live.figure else None
         if overlay is None:
             self.live.show(live_curves(trials, steps=trials[-1].total))
         else:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from browser.pages import shot
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
@@ -143,6 +145,17 @@ class Shown:
         mouse.down()
         mouse.move(track["x"] + share * track["width"], held["y"] + held["height"] / 2, steps=8)
         mouse.up()
+
+    def shot(self, name: str, *, height: int = 1500) -> None:
+        """Write a picture of the page with the whole Explorer in it."""
+        size = self.page.viewport_size
+        assert size is not None
+        self.page.mouse.move(0, 0)
+        self.page.set_viewport_size({**size, "height": height})
+        self.root.evaluate("root => root.scrollIntoView()")
+        self.page.evaluate("() => new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
+        shot(self.page, name)
+        self.page.set_viewport_size(size)
 
     def says(self, pattern: str, *, seconds: float = 30) -> str:
         """Wait until the status line says something; all it says then."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import nbformat
 
 from browser.explorers import GAIN, LIVE, PARETO, SAMPLES, SETUP, TOKENS, WAY, cell, shown
-from browser.pages import shot
 
 TOUR = Path(__file__).parents[2] / "notebooks/01_tour.ipynb"
 LONG = 20_000  # steps of a finetune that no test waits for
@@ -29,7 +28,7 @@ def test_in_the_tour_mouse_and_keys_move_the_boundary_through_all_pictures_and_c
     frozen_at = json.loads(book.text(6))
     app = shown(book.output(5))
     assert app.root.get_by_role("heading", name="Where should I finetune demo on where?").is_visible()
-    shot(book.page, "explorer-tour")
+    app.shot("explorer-tour")
 
     everywhere = (TOKENS, SAMPLES, WAY)
     app.drag(1.0)
@@ -57,7 +56,7 @@ def test_in_the_tour_mouse_and_keys_move_the_boundary_through_all_pictures_and_c
     times = app.drawn(TOKENS)
     app.click_cell(SAMPLES, column=40, row=0)
     app.drawn(TOKENS, times=times + 1)
-    shot(book.page, "explorer-tour-moved")
+    app.shot("explorer-tour-moved")
     assert not _ours(watch)
 
 
@@ -82,15 +81,14 @@ def test_a_finetune_is_watched_beside_another_cell_and_its_point_is_there_after_
     app.says("is still running; wait until it ends, or cancel it")
     assert book.run(2) == "the kernel is free"
     times = app.drawn(LIVE, times=2)
-    shot(book.page, "explorer-finetune-running")
+    app.shot("explorer-finetune-running")
     assert app.drawn(LIVE, times=times + 2)
     app.says("Done: training blocks 2–8 of 8 gives")
     app.drawn(PARETO)
     assert book.run(3) == "False"
-    book.page.set_viewport_size({"width": 1280, "height": 1500})
-    shot(book.page, "explorer-finetune-done")
+    app.shot("explorer-finetune-done")
     app.tab("Runs")
-    shot(book.page, "explorer-runs")
+    app.shot("explorer-runs")
 
     book.reload()
     app = shown(book.output(1), tab="Finetune")
@@ -98,7 +96,7 @@ def test_a_finetune_is_watched_beside_another_cell_and_its_point_is_there_after_
     app.tab("Trace")
     app.drag(1.0)
     app.boundary_is(4, TOKENS, SAMPLES, WAY)
-    shot(book.page, "explorer-reloaded")
+    app.shot("explorer-reloaded")
     assert not _ours(watch)
 
 
@@ -141,10 +139,10 @@ semviz.study.run_once = fail
     app.says("failed. RuntimeError: the <b>disk</b> is full")
     traceback = app.root.locator("details pre")
     assert not traceback.is_visible()
-    shot(book.page, "explorer-failed")
+    app.shot("explorer-failed")
     app.root.get_by_text("Traceback", exact=True).click()
     assert "raise RuntimeError" in traceback.inner_text()
-    shot(book.page, "explorer-failed-traceback")
+    app.shot("explorer-failed-traceback")
     assert book.run(3) == "[]"
 
 
@@ -168,32 +166,55 @@ def test_running_the_cell_again_ends_its_job_and_leaves_one_widget(lab):
 
 HOSTILE = r"""
 import semviz as sv
-from semviz.tasks import Split
-bad = ["<img src=x onerror=window.hacked=1>", "</script><script>window.hacked=2</script>", "$$x^2$$", "<b>bold</b>"]
-texts = [f"{one} {two}" for one in bad for two in bad]
-task = sv.Task.from_texts(texts * 3, ([bad[0]] * 4 + [bad[1]] * 4 + [bad[2]] * 4 + [bad[3]] * 4) * 3,
-                          name="<img src=x onerror=window.hacked=3>",
+bad = ["<img src=x onerror=hacked=1>", "</script><script>hacked=2</script>", "$$x^2$$", "<b>bold</b>"]
+labels = [label for label in bad for _ in range(12)]
+task = sv.Task.from_texts([f"{label} {i}" for i, label in enumerate(labels)], labels, name="<img src=x onerror=hacked=3>",
                           words=dict(zip(bad, ["yes", "no", "red", "blue"])))
-app = sv.Explorer(sv.load_model(), task, samples=16, progress=False)
+model = sv.load_model()
+trace = sv.trace(model, task, samples=16)
+trace.positions["token"] = [bad[i % 4] for i in range(len(trace.positions))]
+trace.vocabulary[:] = [bad[i % 4] for i in range(len(trace.vocabulary))]
+app = sv.Explorer(model, task, trace=trace, progress=False)
 app.study.set(steps=2, lr=1e-3)
 app
 """
 
 
-def test_hostile_texts_labels_and_names_appear_as_text_and_run_nothing(lab, watch):
+def test_hostile_tokens_labels_names_and_texts_appear_as_text_and_run_nothing(lab, watch):
     book = lab.open([HOSTILE], view="doc")
     dialogs = []
     book.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     book.run(0)
     app = shown(book.output(0))
-    shot(book.page, "explorer-hostile")
-    name = "<img src=x onerror=window.hacked=3>"
-    assert app.root.get_by_role("heading", name=f"Where should I finetune demo on {name}?").is_visible()
-
-
-DRIVE = """
-app = shown({place})
-"""
+    image, script, formula, bold = ("<img src=x onerror=hacked=1>", "</script>", "$$x^2$$", "<b>bold</b>")
+    assert app.root.get_by_role("heading").inner_text() == (
+        "Where should I finetune demo on <img src=x onerror=hacked=3>?"
+    )
+    assert set(app.field("read for").locator("option").all_inner_texts()) >= {image, formula, bold}
+    ticks = " ".join(app.picture(TOKENS).locator(".xtick").all_text_contents())
+    assert ticks.count("<img") and ticks.count("</script>") and ticks.count("$$x^2$$") and ticks.count("<b>bold</b>")
+    near = app.root.locator("table.near").inner_text()
+    assert "<img src=x" in near and script in near and formula in near and bold in near
+    app.click_cell(TOKENS, column=0, row=8)
+    app.root.locator("table.near caption").get_by_text("Token 0").wait_for()
+    app.shot("explorer-hostile")
+    app.field("Your own text").fill(f"{image} {script} {formula}")
+    app.field("Your own text").press("Enter")
+    app.picture(TOKENS).get_by_text("Your own text").or_(app.picture(TOKENS).get_by_text("<img src=x")).first.wait_for()
+    app.tab("Finetune")
+    app.button("Finetune").click()
+    app.says("Done: training")
+    app.drawn(PARETO)
+    app.field("Learning rate").fill(image)
+    app.field("Learning rate").press("Enter")
+    assert image in app.says("is no number")
+    app.tab("Runs")
+    app.tab("Gain")
+    app.drawn(GAIN)
+    assert app.root.locator("img, script, .MathJax, mjx-container").count() == 0
+    assert book.page.evaluate("typeof window.hacked") == "undefined"
+    assert dialogs == []
+    assert not _ours(watch)
 
 
 def test_voila_shows_the_explorer_and_its_slider_and_finetune_work(voila):
@@ -206,7 +227,7 @@ def test_voila_shows_the_explorer_and_its_slider_and_finetune_work(voila):
     app.says("Done: training blocks 5–8 of 8 gives")
     app.drawn(LIVE)
     app.drawn(PARETO)
-    shot(app.page, "explorer-voila")
+    app.shot("explorer-voila")
 
 
 def test_in_notebook_7_the_slider_keeps_its_arrow_keys(lab):
@@ -221,7 +242,7 @@ def test_in_notebook_7_the_slider_keeps_its_arrow_keys(lab):
     app.boundary_is(3, TOKENS)
     assert app.handle.evaluate("handle => handle === document.activeElement")
     app.picture(TOKENS).locator(".semviz-stage").focus()
-    shot(book.page, "explorer-notebook-7")
+    app.shot("explorer-notebook-7")
 
 
 def test_a_finetune_is_watched_on_the_kernel_that_binder_starts_from(lab, old_kernel):
@@ -251,29 +272,106 @@ def test_two_explorers_of_one_notebook_share_plotly_and_work_each_for_itself(lab
     assert book.run(3) == "1 4"
 
 
-def test_dark_and_narrow(lab):
-    book = lab.open([SETUP, cell()], view="doc")
-    book.page.set_viewport_size({"width": 1000, "height": 1400})
+# Text whose contrast with what is behind it is below AA (4.5), and which is not that of a disabled control.
+PALE = """root => {
+  const rgb = text => text.match(/[\\d.]+/g).map(Number);
+  const shine = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = node => {
+    for (let at = node; at; at = at.parentElement) {
+      const [r, g, b, a = 1] = rgb(getComputedStyle(at).backgroundColor);
+      if (a > 0.9) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || node.closest("svg, :disabled, option") || !node.checkVisibility()) continue;
+    const [a, b] = [shine(rgb(getComputedStyle(node).color)), shine(behind(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.push(`${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 40)}`);
+  }
+  return found;
+}"""
+WIDE = """root => [...root.querySelectorAll("*")]
+  .filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className).slice(0, 9)
+"""
+
+
+def test_it_fits_into_1000_pixels_and_is_read_in_light_and_dark(lab):
+    book = lab.open([SETUP, cell(steps=4)], view="doc")
+    book.page.set_viewport_size({"width": 1000, "height": 900})
     book.run(0)
     book.run(1)
     app = shown(book.output(1))
-    shot(book.page, "explorer-1000")
-    book.page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    book.page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
-    app.drawn(TOKENS, times=2)
-    shot(book.page, "explorer-dark")
-    for tab in ("Gain", "Finetune", "Runs"):
-        app.tab(tab)
-        shot(book.page, f"explorer-dark-{tab}")
+    app.tab("Finetune")
+    app.button("Finetune").click()
+    app.says("Done: training")
+    app.tab("Trace")
+    pale = []
+    for theme in ("Light", "Dark"):
+        times = app.drawn(TOKENS)
+        change = f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})"
+        book.page.evaluate(change)
+        book.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(theme == 'Light').lower()}'")
+        if theme == "Dark":
+            app.drawn(TOKENS, times=times + 1)
+        for tab in ("Gain", "Finetune", "Runs", "Trace"):
+            app.tab(tab)
+            app.drawn({"Gain": GAIN, "Finetune": PARETO}.get(tab, TOKENS))
+            app.shot(f"explorer-1000-{theme}-{tab}".lower())
+            assert app.root.evaluate(WIDE) == [], (theme, tab)
+            pale += [f"{theme} {tab} {text}" for text in app.root.evaluate(PALE)]
+    colour = app.picture(TOKENS).locator(".gtitle, .annotation-text").first.evaluate("e => getComputedStyle(e).fill")
+    assert min(int(part) for part in re.findall(r"\d+", colour)[:3]) > 128
+    assert pale == []
 
 
-def test_every_control_is_reached_with_tab(lab):
+FOCUS = """() => {
+  const at = document.activeElement;
+  return at.closest('.semviz') ? at.labels?.[0]?.textContent || at.getAttribute('aria-label') || at.textContent : null;
+}"""
+CONTROLS = [
+    "Task", "Your own text", "read for", "Read", "Freeze threshold θ", "Frozen blocks (0–7)", "Full", "Half",
+    "Last block", "Profile", "Trace", "Metric", "compared with", "samples", TOKENS, SAMPLES,
+]  # fmt: skip
+
+
+def test_with_keys_alone_every_control_is_reached_in_order_and_cells_are_opened(lab):
     book = lab.open([SETUP, cell()], view="doc")
     book.run(0)
     book.run(1)
     app = shown(book.output(1))
+    keys = book.page.keyboard
     app.field("Task").focus()
-    for _ in range(30):
-        print(book.page.evaluate("() => { const e = document.activeElement; return [e.tagName, e.getAttribute('role'), e.getAttribute('aria-label'), e.textContent.slice(0, 30), e.className.slice(0, 40)] }"))
-        book.page.keyboard.press("Tab")
-    assert 0
+    met = []
+    while (name := book.page.evaluate(FOCUS)) is not None:
+        met.append(name)
+        keys.press("Tab")
+    known = [next((c for c in CONTROLS if name.split(":")[0] == c), "") for name in met]
+    assert [name for name in known if name] == CONTROLS
+
+    stage = app.picture(TOKENS).locator(".semviz-stage")
+    app.field("samples").focus()
+    keys.press("Tab")
+    assert stage.evaluate("stage => stage === document.activeElement")
+    voice = app.picture(TOKENS).locator(".semviz-voice")
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowDown"):
+        keys.press(key)
+    assert "space 7" in voice.inner_text()
+    app.shot("explorer-keys")
+    times = app.drawn(WAY)
+    keys.press("Enter")
+    app.root.get_by_text(re.compile("^Token 2 .* space 7 is marked")).wait_for()
+    app.drawn(WAY, times=times + 1)
+    times = app.drawn(TOKENS)
+    keys.press("Tab")
+    keys.press("Tab")
+    keys.press("End")
+    keys.press("Enter")
+    app.drawn(TOKENS, times=times + 1)
+    keys.press("Escape")
+    assert app.picture(SAMPLES).locator(".semviz-cursor").is_hidden()

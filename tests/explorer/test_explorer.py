@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from apps import pictures, record, words
-from traitlets import TraitError
 
 from semviz.explorer.picture import Click
 from semviz.figures.moving import moved
@@ -59,14 +58,14 @@ def test_the_study_moves_the_controls_without_being_moved_by_them(app):
     assert told == ["scope"]
 
 
-@pytest.mark.parametrize(("name", "boundary"), [("full", 0), ("half", 2), ("last", 3), ("profile", 1)])
-def test_presets_move_everything(app, name, boundary):
-    app.boundary.value = (boundary + 1) % 4
-    app.scoping.presets[name].click()
-    assert (app.study.boundary, app.boundary.value) == (boundary, boundary)
-    assert f"{boundary} of 4 blocks frozen" in words(app.scoping.strip.value)
-    assert app.gains.prices.chosen == str(boundary)
-    assert app.study.scope.label in words(app.scoping.facts.value)
+def test_presets_move_everything(app):
+    for name, boundary in (("full", 0), ("half", 2), ("last", 3), ("profile", 1)):
+        app.boundary.value = (boundary + 1) % 4
+        app.scoping.presets[name].click()
+        assert (app.study.boundary, app.boundary.value) == (boundary, boundary), name
+        assert f"{boundary} of 4 blocks frozen" in words(app.scoping.strip.value)
+        assert app.gains.prices.chosen == str(boundary)
+        assert app.study.scope.label in words(app.scoping.facts.value)
 
 
 def test_the_preset_of_the_probes_is_off_until_they_were_run(app):
@@ -173,7 +172,7 @@ def test_a_text_of_ones_own_is_read_with_and_without_a_label(app):
     assert (app.study.sample.trace.positions["role"] == "next").any()
     app.data.text.value = ""
     app.data.read.click()
-    assert "The text is empty" in status(app)
+    assert "empty" in status(app)
 
 
 # ---- Settings --------------------------------------------------------------------------------------------------------
@@ -188,18 +187,18 @@ def test_the_controls_set_the_settings(app):
     assert (app.study.settings.lr, tuning.lr.value) == ("auto", "auto")
 
 
-@pytest.mark.parametrize("text", ["fast", "-1", "0", "nan", "inf", "1e-3x"])
-def test_a_rate_that_is_refused_goes_back_and_is_explained(app, text):
+def test_a_rate_that_is_refused_goes_back_and_is_explained(app):
     before = app.study.settings
-    app.tuning.lr.value = text
-    assert app.tuning.lr.value == "0.001"
-    assert app.study.settings == before
-    assert "Problem" in status(app)
-    assert "auto" in status(app)
-    assert "<details" not in app.status.value
+    for text in ("fast", "-1", "0", "nan", "inf", "1e-3x"):
+        app.status.value = ""
+        app.tuning.lr.value = text
+        assert app.tuning.lr.value == "0.001", text
+        assert app.study.settings == before, text
+        assert "Problem" in status(app), text
+        assert "auto" in status(app), text
+        assert "<details" not in app.status.value
 
 
-@pytest.mark.xfail(strict=True, raises=TraitError, reason="tuning.method has no option for lisa")
 def test_a_method_without_a_control_is_shown_all_the_same(app):
     app.study.set(method="lisa")
     assert app.tuning.method.value == "lisa"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 
 import pandas as pd
 import pytest
@@ -91,7 +90,6 @@ def test_live_curves_are_drawn_while_it_trains(app, training):
     job.wait(60)
 
 
-@pytest.mark.xfail(strict=True, reason="extended() takes the picture of a job before for one of this job")
 def test_the_curves_of_a_longer_run_fill_its_axis(app):
     for steps in (2, 6):
         app.tuning.steps.value = steps
@@ -109,9 +107,7 @@ def test_another_task_by_the_dropdown_and_by_the_study(app, stories):
     assert app.data.task.value == app.study.task.name
 
 
-@pytest.mark.xfail(strict=True, reason="data.task has no option for a task that the study was given later")
-def test_a_task_that_the_study_chose_is_shown(app, stories, monkeypatch):
-    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+def test_a_task_that_the_study_chose_is_shown(app, stories):
     app.study.choose(stories).wait(60)
     assert app.study.task is stories
     assert app.data.task.value == "tiny stories"
