@@ -283,7 +283,11 @@ class Study(Choices):
 
         job = Job(label, work, on_step=self.trials.hear, on_progress=step, on_end=end)
         self.job = job
-        self._tell("job")
+        try:
+            self._tell("job")
+        except BaseException:
+            self.job = None  # else it would count as running for ever
+            raise
         return job.start()
 
     def _options(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def fit(
         SemvizError: If an argument of Trainer is not ours to pass on, or the optimizer would train something else.
     """
     device = bench.model.device
-    steps = max(1, math.ceil(len(part) / recipe.batch_size * recipe.epochs))
+    steps = max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))  # as Trainer counts
     watch = Watch(suffix, label, recipe.lr, device, control=control, progress=progress)
     sampling = [BlockSampling(suffix, steps, seed=recipe.seed)] if recipe.method == "lisa" else []
     if recipe.checkpointing:

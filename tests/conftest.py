@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,6 +18,21 @@ from small import plain_text, tiny_llama, word_tokenizer
 import semviz as sv
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Take what the libraries have made out of garbage collection.
+
+    Every finetune ends in accelerate's `gc.collect()`, which would look at all of it again: most of a tiny run's time.
+    """
+    import ipywidgets  # noqa: F401
+    import peft  # noqa: F401
+    import plotly.graph_objects  # noqa: F401
+
+    import semviz.finetuning  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -65,8 +65,9 @@ class Data:
             self._given[study.task.name] = study.task
         self.task.options = list(self._given)
         self.task.value = study.task.name
-        self.label.options = [*study.task.labels, NEXT]
-        self.label.value = self.label.options[0]
+        # The value is no label, whatever the task's labels are called.
+        self.label.options = [*((label, label) for label in study.task.labels), (NEXT, "")]
+        self.label.value = self.label.options[0][1]
 
     def _choose(self, name: str) -> None:
         if name != self.study.task.name:
@@ -78,4 +79,4 @@ class Data:
                 raise
 
     def _read(self) -> None:
-        self.study.read(self.text.value, None if self.label.value == NEXT else self.label.value)
+        self.study.read(self.text.value, self.label.value or None)

@@ -173,7 +173,7 @@ task = sv.Task.from_texts([f"{label} {i}" for i, label in enumerate(labels)], la
 model = sv.load_model()
 trace = sv.trace(model, task, samples=16)
 trace.positions["token"] = [bad[i % 4] for i in range(len(trace.positions))]
-trace.vocabulary[:] = [bad[i % 4] for i in range(len(trace.vocabulary))]
+trace.vocabulary.update({token: bad[token % 4] for token in trace.vocabulary})
 app = sv.Explorer(model, task, trace=trace, progress=False)
 app.study.set(steps=2, lr=1e-3)
 app

@@ -89,7 +89,7 @@ def test_an_explorer_of_texts_without_labels(tiny, stories):
     made = sv.Explorer(tiny, stories, progress=False)
     assert {key for _, key in made.look.order.options} == {"deviation", "cluster", "index"}
     assert [key for _, key in made.look.vocab.options] == ["full"]
-    assert list(made.data.label.options) == ["next tokens"]
+    assert made.data.label.options == (("next tokens", ""),)
     made.data.text.value = "the cat was good ."
     assert made.study.sample.own
     made.boundary.value = 3
@@ -109,7 +109,7 @@ def test_the_packaged_task_without_labels_opens():
     made = sv.Explorer(sv.load_model(), sv.load_task("dialect").subset(train=16, test=8), progress=False)
     assert made.data.task.value == "dialect"
     assert "next tokens right" in words(made.data.header.value)
-    assert list(made.data.label.options) == ["next tokens"]
+    assert made.data.label.options == (("next tokens", ""),)
     assert all(picture.figure for picture in (made.look.tokens, made.look.samples, made.look.way, made.gains.gain))
     assert made.study.prospect().cost.bytes > 0
     made.close()
