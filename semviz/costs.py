@@ -14,6 +14,7 @@ from semviz.cost_table import ADAPTED, METHODS, units
 from semviz.errors import SemvizError
 
 if TYPE_CHECKING:
+    from semviz.encoding import Encoded
     from semviz.models import LanguageModel
     from semviz.runs import Runs
     from semviz.scopes import Scope
@@ -238,13 +239,18 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
         SemvizError: If batch_size is less than 1.
     """
     from semviz.encoding import encode
+
+    if batch_size < 1:
+        raise SemvizError(f"batch_size={batch_size}; pass at least 1.")
+    return price(model, encode(model, task, "train"), batch_size=batch_size)
+
+
+def price(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32) -> Costs:
+    """What `estimate_costs` says of training rows that are tokenized already."""
     from semviz.metering import meter
     from semviz.reading import by_length
     from semviz.scopes import Scope
 
-    if batch_size < 1:
-        raise SemvizError(f"batch_size={batch_size}; pass at least 1.")
-    encoded = encode(model, task, "train")
     flops, kept = meter(model, encoded)
     longest = by_length(encoded)[:batch_size]
     targets = int(encoded.counted.flat.sum())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from semviz.costs import Costs, estimate_costs
+from semviz.costs import Costs, price
 from semviz.errors import SemvizError
 from semviz.progress import Control
 from semviz.scopes import Scope
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from semviz.traces import Trace
 
 Vocabulary = Literal["full", "labels"]
-_ROWS = 32  # of the batch that is timed
+_ROWS = 8  # of the batch that is timed
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def open_task(
         _check(trace, model, task)
     gain = trace.gain()
     bench = Workbench(model, task, control=control, progress=progress)
-    costs = estimate_costs(model, task)
+    costs = price(model, bench.part("train", 0).encoded)
     control.check()
     return Opening(task, {"full": trace}, gain, costs, bench, _unit_seconds(bench, costs))
 

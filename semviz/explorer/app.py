@@ -82,6 +82,8 @@ class Explorer:
         """
         # An older Explorer of the same cell goes first, so that its job does not slow this one's trace.
         lifecycle.close_older()
+        # First, so that the browser unpacks and runs plotly.js while the study opens.
+        page = Page()
         self._owned = study is None
         self.study = study or Study(model, task, trace=trace, samples=samples, store=store, progress=progress)
         self.wiring = Wiring(self._wrong)
@@ -95,7 +97,7 @@ class Explorer:
         self._parts = (self.data, self.scoping, self.look, self.gains, self.tuning, self.keeping)
         pages = (self.look, self.gains, self.tuning, self.keeping)
         self.tabs = widgets.Tab(children=[page.widget for page in pages], titles=_TABS)
-        self.widget = widgets.VBox([Page(), self.data.widget, self.scoping.widget, self.status, self.tabs])
+        self.widget = widgets.VBox([page, self.data.widget, self.scoping.widget, self.status, self.tabs])
         self.widget.add_class("semviz")
         self.status.add_class("semviz-says")
         self._interrupts = lifecycle.Interrupts(self.study.cancel)
@@ -103,6 +105,7 @@ class Explorer:
         self._closed = False
         for change in ("task", "job"):
             self._follow(change)
+        page.early = False  # a page that is loaded again starts everything at once
         lifecycle.remember(self)
 
     def _follow(self, change: Change) -> None:

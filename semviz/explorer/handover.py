@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from semviz.errors import SemvizError
+from semviz.explorer.scripts import script
 
 _CSS = """
 .semviz-handover { color: var(--jp-ui-font-color1, #1c2733); font-size: 13px; }
@@ -55,7 +55,7 @@ class Handover(anywidget.AnyWidget):
         SemvizError: If two offers have the same label.
     """
 
-    _esm = (Path(__file__).parent / "handover.js").read_text(encoding="utf-8")
+    _esm = script("handover.js")
     _css = _CSS
 
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)

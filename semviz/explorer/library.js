@@ -1,4 +1,4 @@
-// plotly.js comes once a page, with the one picture whose `library` is not empty.
+// plotly.js comes to a page once, with the `Page` of an Explorer; all pictures wait for it here.
 
 function shelf(edition) {
   // Kernels with different versions may share one page (JupyterLab), so every edition has a place of its own.

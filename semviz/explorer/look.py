@@ -41,10 +41,7 @@ class Look:
         self.metric = widgets.Dropdown(description="Metric", layout={"width": "240px"}, style=wide)
         self.vocab = widgets.Dropdown(description="compared with", layout={"width": "250px"}, style=wide)
         self.order = widgets.Dropdown(description="samples", layout={"width": "230px"}, style=wide)
-        # This one is on the first page that is seen, so it brings plotly.js.
-        self.tokens = Picture(
-            label="Token heatmap: tokens across, spaces upwards", carries_library=True, on_click=self._cell
-        )
+        self.tokens = Picture(label="Token heatmap: tokens across, spaces upwards", on_click=self._cell)
         self.tokens.add_class("broad")
         self.samples = Picture(label="Sample heatmap: samples across, spaces upwards", on_click=self._sample)
         self.way = Picture(

@@ -1,4 +1,12 @@
-// Makes the controls of one Explorer usable with keys and screen readers. It shows nothing.
+// Brings plotly.js to the page, and makes the controls of one Explorer usable with keys and screen readers.
+// It shows nothing. It follows library.js in one module.
+
+function initialize({ model }) {
+  const place = shelf(model.get("edition"));
+  bring(place, model.get("library"));
+  // Running it stops the page for a second: best now, while the kernel still opens the study and no other widget starts.
+  if (model.get("early")) want(place);
+}
 
 // A slider's handle has no name of its own, and Notebook 7 takes its arrow keys for moving between cells.
 function name(handle) {
@@ -45,4 +53,4 @@ function render({ el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };

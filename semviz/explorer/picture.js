@@ -2,13 +2,9 @@
 // It follows library.js, painting.js and cursor.js in one module.
 
 const PATIENCE = 30_000; // ms until the words appear that the library has not come
+const CALM = 60; // ms without a change, after which the next one is not part of a burst
 
 const element = (name, kind) => Object.assign(document.createElement(name), { className: `semviz-${kind}` });
-
-function initialize({ model }) {
-  const library = model.get("library");
-  if (library?.byteLength) bring(shelf(model.get("edition")), library);
-}
 
 function render({ model, el }) {
   const place = shelf(model.get("edition"));
@@ -32,7 +28,7 @@ function render({ model, el }) {
   let marks = new Map(); // the marks in it
   let dark = isDark();
   let width = 0; // of what is drawn
-  let [frame, busy, later, gone, slow] = [0, false, false, false, 0];
+  let [asked, last, busy, later, gone, slow] = [false, 0, false, false, false, 0];
   const send = (point) => model.send({ event: "click", ...point });
   const cursor = new Cursor(stage, mark, voice, { gd, plotly: () => place.plotly, open: send });
 
@@ -68,19 +64,25 @@ function render({ model, el }) {
   // However many changes come, the next frame draws the newest only.
   function ask() {
     if (busy) later = true;
-    else if (!frame && !gone) frame = requestAnimationFrame(turn);
+    else if (!asked && !gone) {
+      asked = true;
+      // A single change is drawn at once, to be on the next frame already; of a burst every frame draws the newest.
+      if (performance.now() - last > CALM) setTimeout(turn);
+      else requestAnimationFrame(turn);
+    }
   }
 
   // Marks on the data make Plotly draw a whole picture anew. They wait until the frame with the cheap ones is seen.
   function turn() {
     const dear = !stale && (model.get("overlay")?.data ?? []).length > 0;
-    if (dear) setTimeout(work);
+    if (dear) requestAnimationFrame(() => setTimeout(work));
     else work();
   }
 
   async function work() {
-    frame = 0;
+    asked = false;
     if (gone) return;
+    last = performance.now();
     if (!room()) {
       if (gd._fullLayout) place.plotly?.purge(gd);
       cursor.stop();
@@ -203,7 +205,6 @@ function render({ model, el }) {
 
   return () => {
     gone = true;
-    cancelAnimationFrame(frame);
     clearTimeout(slow);
     size.disconnect();
     theme.disconnect();
@@ -214,4 +215,4 @@ function render({ model, el }) {
   };
 }
 
-export default { initialize, render };
+export default { render };

@@ -1,32 +1,30 @@
 """A Plotly figure in the browser: small messages, both themes, clicks and keys.
 
 Plotly's own `FigureWidget` sends 5 MB with every figure. Here plotly.js travels once for each Explorer, packed, with
-the one picture that carries it; a figure is sent when it changes, and marks on it (a moving boundary) are sent alone.
+its `Page`; a figure is sent when it changes, and marks on it (a moving boundary) are sent alone.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import plotly
 import plotly.graph_objects as go
 import traitlets
-from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
 from semviz.errors import SemvizError
+from semviz.explorer.scripts import script
 from semviz.figures import style
 
 _CSS = """
-.semviz-picture { position: relative; width: 100%; overflow-x: auto; color: var(--jp-ui-font-color1, #1c2733); }
-.semviz-picture .semviz-stage { position: relative; width: 100%; border-radius: 4px; }
+.semviz-picture { position: relative; width: 100%; overflow-x: auto; color: var(--jp-ui-font-color1, #1c2733);
+  contain: content; /* a mark that moves lays out and paints this picture, not the page */ }
+.semviz-picture .semviz-stage { position: relative; width: 100%; border-radius: 4px; will-change: transform; }
 .semviz-picture [hidden] { display: none; }
 .semviz-picture .semviz-stage:focus { outline: none; }
 .semviz-picture .semviz-stage:focus-visible::after {
@@ -68,15 +66,10 @@ class Picture(anywidget.AnyWidget):
     Args:
         label: What a screen reader says of the picture.
         placeholder: Words to show while there is no figure.
-        carries_library: Bring plotly.js to the page. One picture of an Explorer does, and it is made first.
         on_click: Called with the point or cell that was clicked.
     """
 
-    # anywidget takes one module, so its parts are joined here.
-    _esm = "\n".join(
-        (Path(__file__).parent / f"{part}.js").read_text(encoding="utf-8")
-        for part in ("library", "painting", "cursor", "picture")
-    )
+    _esm = script("library.js", "painting.js", "cursor.js", "picture.js")
     _css = _CSS
 
     figure = traitlets.Dict().tag(sync=True)
@@ -89,15 +82,13 @@ class Picture(anywidget.AnyWidget):
     """Light colour → dark colour."""
     config = traitlets.Dict().tag(sync=True)
     edition = traitlets.Unicode(plotly.__version__).tag(sync=True)
-    """Pictures of one edition share one plotly.js on the page."""
-    library = traitlets.Bytes().tag(sync=True)
+    """Whose plotly.js it waits for: that of the `Page` with the same edition."""
 
     def __init__(
         self,
         *,
         label: str,
         placeholder: str = "",
-        carries_library: bool = False,
         on_click: Callable[[Click], None] | None = None,
     ) -> None:
         super().__init__(
@@ -105,7 +96,6 @@ class Picture(anywidget.AnyWidget):
             placeholder=placeholder,
             swaps=style.swaps(),
             config=style.CONFIG,
-            library=_library() if carries_library else b"",
         )
         self._on_click = on_click
         self.on_msg(self._receive)
@@ -145,9 +135,3 @@ class Picture(anywidget.AnyWidget):
             index = content["index"]
             place = (int(index[0]), int(index[1])) if isinstance(index, list) else int(index)
             self.click(Click(name=str(content["name"]), x=content["x"], y=content["y"], index=place))
-
-
-@cache
-def _library() -> bytes:
-    """Return plotly.js, packed to 1.6 MB; the same bytes each time."""
-    return gzip.compress(get_plotlyjs().encode(), compresslevel=3, mtime=0)

@@ -43,10 +43,10 @@ class Scoping:
             name: widgets.Button(description=title, tooltip=help_, layout={"width": "auto"})
             for name, (title, help_) in _PRESETS.items()
         }
-        self.strip, self.facts, self.advice = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.panel, self.advice = widgets.HTML(), widgets.HTML()
         controls = widgets.Box([self.threshold, self.boundary, *self.presets.values()])
         controls.add_class("controls")
-        self.widget = widgets.VBox([controls, self.strip, self.facts, self.advice])
+        self.widget = widgets.VBox([controls, self.panel, self.advice])
         self.widget.add_class("semviz-card")
         wiring.on_value(self.threshold, study.threshold)
         wiring.on_value(self.boundary, study.freeze)
@@ -59,9 +59,8 @@ class Scoping:
         if change in ("task", "scope"):
             self.threshold.value = round(study.theta, 2)
             self.boundary.value = study.boundary
-            self.strip.value = marks.strip(study.scope)
         if change in ("task", "scope", "settings", "runs"):
-            self.facts.value = marks.facts(study.prospect().facts())
+            self.panel.value = marks.strip(study.scope) + marks.facts(study.prospect().facts())
         if change in ("task", "runs"):
             self.presets["probes"].disabled = study.history.probes is None
             self.advice.value = marks.paragraph(f"Recommended: {study.advice()}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from semviz.errors import SemvizError
+from semviz.explorer.scripts import script
 
 _CSS = """
 .semviz-table { overflow-x: auto; width: 100%; color: var(--jp-ui-font-color1, #1c2733); font-size: 13px; }
@@ -70,7 +70,7 @@ class Table(anywidget.AnyWidget):
         on_choose: Called with the ``_id`` of the row that was chosen, again where it was chosen before.
     """
 
-    _esm = (Path(__file__).parent / "table.js").read_text(encoding="utf-8")
+    _esm = script("table.js")
     _css = _CSS
 
     columns: Any = traitlets.List().tag(sync=True)

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Box(NamedTuple):
     """A rectangle in pixels, y upwards."""
@@ -14,12 +17,6 @@ class Box(NamedTuple):
     bottom: float
     right: float
     top: float
-
-    def overlap(self, other: Box) -> float:
-        """Return the shared area."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return width * height if width > 0 and height > 0 else 0.0
 
 
 # Where a label may sit, best first: the four sides, then the corners, near before far.
@@ -51,21 +48,28 @@ def place(
     Returns:
         The offset of each label's centre from its point, in pixels, y upwards.
     """
-    taken = [Box(x - marker, y - marker, x + marker, y + marker) for x, y in points] + list(obstacles)
+    boxes = [Box(x - marker, y - marker, x + marker, y + marker) for x, y in points] + list(obstacles)
+    taken = np.array(boxes, dtype=float).reshape(-1, 4)
     offsets: list[tuple[float, float]] = []
     for (x, y), (width, height) in zip(points, sizes, strict=True):
-        best: tuple[float, float, float, Box] | None = None
-        for rank, (dx, dy) in enumerate(_offsets(width, height, marker)):
-            box = Box(x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2)
-            outside = width * height - box.overlap(area)
-            covered = sum(box.overlap(other) for other in taken)
-            cost = 4 * outside + covered + rank * 0.5
-            if best is None or cost < best[0]:
-                best = (cost, dx, dy, box)
-        assert best is not None
-        offsets.append((best[1], best[2]))
-        taken.append(best[3])
+        places = _offsets(width, height, marker)
+        centres = np.array(places) + np.array([x, y])
+        half = np.array([width, height]) / 2
+        tried = np.hstack([centres - half, centres + half])
+        outside = width * height - _overlaps(tried, np.array([area]))
+        cost = 4 * outside + _overlaps(tried, taken) + 0.5 * np.arange(len(places))
+        best = int(cost.argmin())
+        offsets.append(places[best])
+        taken = np.vstack([taken, tried[best]])
     return offsets
+
+
+def _overlaps(tried: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area that each box shares with all others together, shape (n,)."""
+    low = np.maximum(tried[:, None, :2], taken[None, :, :2])
+    high = np.minimum(tried[:, None, 2:], taken[None, :, 2:])
+    shared: NDArray[np.float64] = np.maximum(high - low, 0).prod(-1).sum(-1)
+    return shared
 
 
 def _offsets(width: float, height: float, marker: float) -> list[tuple[float, float]]:

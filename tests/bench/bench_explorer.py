@@ -74,6 +74,18 @@ MOVED = """
   }, { once: true, capture: true });
 })
 """
+# Counts what the kernel sends, in the page itself: asking the browser for every frame would slow it down.
+COUNTING = """
+const send = WebSocket.prototype.send;
+window.received = 0;
+WebSocket.prototype.send = function (data) {
+  if (!this.counted) {
+    this.counted = true;
+    this.addEventListener("message", ({ data }) => { window.received += data.byteLength ?? data.length });
+  }
+  return send.call(this, data);
+};
+"""
 
 
 def main() -> None:
@@ -95,23 +107,10 @@ def main() -> None:
 
 def moves(page: Page, lab: pages.Lab, setup: str = DEMO) -> None:
     """Move the slider with the keys Home and End, and with the arrow keys of the stepper."""
-    received: list[int] = []
-
-    def count(frame: str | bytes) -> None:
-        received.append(len(frame if isinstance(frame, bytes) else frame.encode()))
-
-    page.on("websocket", lambda socket: socket.on("framereceived", count))
+    page.add_init_script(COUNTING)
     book = lab.open([setup, SHOW, SHOW], view="doc")
     book.run(0, seconds=600)
-    for cell, what in ((1, "first on the page"), (2, "second")):
-        started = time.perf_counter()
-        book.start(cell)
-        drawn = "n => [...document.querySelectorAll('.semviz-picture')].some(p => p.dataset.semvizDrawn > 0 && p.closest('.jp-Cell') === document.querySelectorAll('.jp-Notebook .jp-Cell')[n])"  # noqa: E501
-        page.wait_for_function(drawn, arg=cell, timeout=60_000)
-        print(f"time to first picture after the trace, {what}: {time.perf_counter() - started:.2f} s", flush=True)
-        book.wait(cell)
-    page.evaluate("() => document.querySelectorAll('.jp-Notebook .jp-Cell')[1].remove()")
-    page.locator(".semviz-picture[data-semviz-drawn='0']:visible").first.wait_for(state="detached")
+    show(book, 1, "first on the page")
     page.wait_for_timeout(2_000)
     slider, stepper = page.locator(".noUi-handle").first, page.locator(".semviz input[type=number]").first
     for control, keys, what in (
@@ -121,15 +120,24 @@ def moves(page: Page, lab: pages.Lab, setup: str = DEMO) -> None:
         control.focus()
         times, sizes = [], []
         for number in range(MOVES + 4):
-            page.wait_for_timeout(60)
-            received.clear()
-            waiting = page.evaluate_handle(f"() => {{ window.moved = ({MOVED})() }}")
+            page.wait_for_timeout(150)
+            page.evaluate(f"() => {{ window.received = 0; window.moved = ({MOVED})() }}")
             page.keyboard.press(keys[number % 2])
-            waiting.dispose()
             times.append(page.evaluate("() => window.moved"))
-            page.wait_for_timeout(40)
-            sizes.append(sum(received))
+            page.wait_for_timeout(50)
+            sizes.append(page.evaluate("() => window.received"))
         report(what, times[4:], sizes[4:])
+    show(book, 2, "second")
+
+
+def show(book: pages.NotebookPage, cell: int, what: str) -> None:
+    """Run a cell with an Explorer, and time it until its first heatmap is drawn."""
+    started = time.perf_counter()
+    book.start(cell)
+    drawn = ".semviz-picture:not([data-semviz-drawn='0']):visible"
+    book.output(cell).locator(drawn).first.wait_for(timeout=60_000)
+    print(f"time to first picture after the trace, {what}: {time.perf_counter() - started:.2f} s", flush=True)
+    book.wait(cell)
 
 
 def report(what: str, times: list[float], sizes: list[int]) -> None:

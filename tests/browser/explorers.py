@@ -139,7 +139,8 @@ class Shown:
         self.handle.scroll_into_view_if_needed()
         track = self.root.locator(".noUi-base").bounding_box()
         held = self.handle.bounding_box()
-        assert track is not None and held is not None
+        assert track is not None
+        assert held is not None
         mouse = self.page.mouse
         mouse.move(held["x"] + held["width"] / 2, held["y"] + held["height"] / 2)
         mouse.down()

@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from apps import pages, pictures, tags, texts, words
 from small import WORDS, plain_text, tiny_llama
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -16,6 +15,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 import semviz as sv
+from explorer.apps import pages, pictures, tags, texts, words
 
 IMAGE, SCRIPT, FORMULA, BOLD = "<img/src=x/onerror=alert(1)>", "</script>", "$$x$$", "<b>bold</b>"
 NAME = "<img src=x onerror=alert(1)></script><b>$$x$$</b>"

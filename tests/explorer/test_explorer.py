@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from apps import pictures, record, words
 
+from explorer.apps import pictures, record, words
 from semviz.explorer.picture import Click
 from semviz.figures.moving import moved
 from semviz.settings import Settings
@@ -63,9 +63,9 @@ def test_presets_move_everything(app):
         app.boundary.value = (boundary + 1) % 4
         app.scoping.presets[name].click()
         assert (app.study.boundary, app.boundary.value) == (boundary, boundary), name
-        assert f"{boundary} of 4 blocks frozen" in words(app.scoping.strip.value)
+        assert f"{boundary} of 4 blocks frozen" in words(app.scoping.panel.value)
         assert app.gains.prices.chosen == str(boundary)
-        assert app.study.scope.label in words(app.scoping.facts.value)
+        assert app.study.scope.label in words(app.scoping.panel.value)
 
 
 def test_the_preset_of_the_probes_is_off_until_they_were_run(app):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from apps import of_kind, widgets_in, words
 from ipywidgets import Button
 
 import semviz as sv
+from explorer.apps import of_kind, widgets_in, words
 
 
 def status(app):

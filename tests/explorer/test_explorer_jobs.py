@@ -6,8 +6,8 @@ import io
 
 import pandas as pd
 import pytest
-from apps import words
 
+from explorer.apps import words
 from semviz.errors import SemvizError
 from semviz.explorer.reproducing import code_of
 

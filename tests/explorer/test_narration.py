@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from apps import tags, words
 
+from explorer.apps import tags, words
 from semviz.errors import SemvizError
 from semviz.explorer import narration
 

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from semviz.errors import SemvizError
 from semviz.explorer.handover import Handover, Offer
+from semviz.explorer.page import Page
 from semviz.explorer.picture import Click, Picture
 from semviz.explorer.table import Column, Table
 from semviz.figures import style
@@ -106,12 +107,11 @@ def test_no_figure_shows_the_placeholder_again():
     assert (picture.figure, picture.overlay, picture.placeholder) == ({}, {}, "Nothing traced yet.")
 
 
-def test_only_the_picture_that_carries_the_library_has_it():
-    carrier, other = Picture(label="a", carries_library=True), Picture(label="b")
-    assert gzip.decompress(carrier.library).decode() == get_plotlyjs()
-    assert other.library == b""
-    assert carrier.edition == other.edition != ""
-    assert Picture(label="c", carries_library=True).library is carrier.library
+def test_the_page_brings_plotlys_own_script_packed_once():
+    page = Page()
+    assert gzip.decompress(page.library).decode() == get_plotlyjs()
+    assert Page().library is page.library
+    assert page.edition == Picture(label="a").edition
 
 
 def test_a_picture_brings_the_dark_colours_and_no_upload_button():
