@@ -40,7 +40,7 @@ def main() -> None:
                 page.get_by_role("spinbutton", name="Frozen blocks").press("Enter")
                 page.get_by_role("button", name=button, exact=True).click()
                 page.get_by_role("button", name="Cancel", exact=True).and_(page.locator(":enabled")).wait_for()
-                page.get_by_text("Done:").wait_for(timeout=400_000)
+                page.locator(".semviz .said", has_text="Done:").wait_for(timeout=400_000)
             page.mouse.move(0, 0)
             page.wait_for_timeout(1000)
             app.screenshot(path=Path(__file__).parent / "explorer.png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from semviz.errors import SemvizError
@@ -63,19 +63,11 @@ class History:
         self.probes: Probes | None = None
         if not self.comparable:
             return
-        opening = self._opening
-        self.together = Runs(
-            tuple(self.comparable),
-            zero_shot=opening.untrained,
-            gain=opening.gain,
-            untrained_rows=tuple(opening.validation.rows.tolist()),
-        )
-        try:
+        opening, untrained = self._opening, tuple(self._opening.validation.rows.tolist())
+        # Without the gain: a point that is called recommended would read as praise for what it has measured.
+        self.together = Runs(tuple(self.comparable), zero_shot=opening.untrained, untrained_rows=untrained)
+        with suppress(SemvizError):  # not all of the three have been run
             self.probes = self.together.probes()
-        except SemvizError:
-            return  # not all of the three have been run
-        # One recommendation at a time: measured ones count more than the profile's.
-        self.together = replace(self.together, gain=None)
 
     def find(self, key: str) -> Run:
         """A run by its key.

@@ -102,7 +102,7 @@ class Explorer:
         self.status.add_class("semviz-says")
         self._interrupts = lifecycle.Interrupts(self.study.cancel)
         self._forget = self.study.observe(self._follow)
-        self._closed = False
+        self._closed, self._refused = False, ""
         for change in ("task", "job"):
             self._follow(change)
         page.early = False  # a page that is loaded again starts everything at once
@@ -113,6 +113,8 @@ class Explorer:
         with self.wiring.following():
             if self._closed:
                 return
+            if change != "progress":
+                self._refused = ""
             if change == "job":
                 (self._interrupts.watch if self.study.busy else self._interrupts.rest)()
             for part in self._parts:
@@ -122,6 +124,9 @@ class Explorer:
 
     def _narrate(self) -> None:
         job = self.study.job
+        if self._refused:
+            self.status.value = marks.status(self._refused, going=narration.told(self.study)[1], wrong=True)
+            return
         failed = job is not None and job.state == "failed"
         trouble = " ".join(self.study.history.problems)
         said, going = narration.told(self.study)
@@ -135,6 +140,8 @@ class Explorer:
         with self.wiring.following():
             for part in self._parts:
                 part.follow("settings")  # a control that was refused goes back
+            # While a job runs its progress comes five times a second, and must not take the words away at once.
+            self._refused = narration.explain(error, self.study) if self.study.busy else ""
             self.status.value = marks.status(narration.explain(error, self.study), wrong=True, traceback=folded)
 
     @property

@@ -27,8 +27,7 @@ _ORDERS = {
 _VOCABULARIES = {"full": "whole vocabulary", "labels": "label words only"}
 
 
-# In pixels: the two heatmaps stand side by side, and so does their boundary.
-_TOP, _TOKENS, _SAMPLES = 164, 390, 240
+_TOKENS, _SAMPLES = 390, 240  # pixels of the plot areas, which stand side by side
 _MANY = 40  # tokens that have room there; a longer sample takes the whole width
 
 
@@ -43,6 +42,7 @@ class Look:
         self.order = widgets.Dropdown(description="samples", layout={"width": "230px"}, style=wide)
         self.tokens = Picture(label="Token heatmap: tokens across, spaces upwards", on_click=self._cell)
         self.tokens.add_class("broad")
+        self._top = 0
         self.samples = Picture(label="Sample heatmap: samples across, spaces upwards", on_click=self._sample)
         self.way = Picture(
             label="Transition map of one position",
@@ -105,7 +105,8 @@ class Look:
             limit=200,
             place=Place(_SAMPLES),
         )
-        self.samples.show(style.lower(figure, _TOP))
+        self._top = int(figure.layout.margin.t)
+        self.samples.show(figure)
 
     def _draw_tokens(self) -> None:
         study, sample = self.study, self.study.sample
@@ -123,7 +124,8 @@ class Look:
             figure.update_layout(
                 title_text=f"{sample.title}: {style.literal(sample.trace.facts[metric].title)} by token"
             )
-        self.tokens.show(style.lower(figure, _TOP))
+        # Level with the other heatmap, so that the boundary is one line through both.
+        self.tokens.show(style.lower(figure, self._top))
         (self.tokens.add_class if is_long else self.tokens.remove_class)("wide")
         shown = figure.layout.meta["positions"]
         self.start.layout.display = "" if len(shown) < sample.tokens else "none"

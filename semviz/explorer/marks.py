@@ -16,18 +16,22 @@ def header(model: str, task: str, facts: Iterable[str]) -> str:
     return f"<h2>Where should I finetune {_name(model)} on {_name(task)}?</h2><p class='quiet'>{said}</p>"
 
 
-def strip(scope: Scope) -> str:
-    """The blocks from the embeddings to the head; frozen ones are hatched and say so."""
+def strip(scope: Scope, *, note: str = "") -> str:
+    """The blocks from the embeddings to the head; frozen ones are hatched, and words say how many.
+
+    Args:
+        scope: What would train.
+        note: What else there is to say of it, plain.
+    """
     trained = set(scope.blocks)
     numbered = scope.n_blocks <= 32
     blocks = "".join(
         f"<i{'' if b in trained else ' class=f'}>{b if numbered else ''}</i>" for b in range(1, scope.n_blocks + 1)
     )
-    frozen = scope.boundary
-    words = f"{frozen} of {scope.n_blocks} blocks frozen, {len(trained)} trained"
+    words = f"{scope.boundary} of {scope.n_blocks} blocks frozen, {len(trained)} trained"
     return (
         f"<div class='strip' role='img' aria-label='{words}'><b>embeddings</b>{blocks}<b>head</b></div>"
-        f"<p class='quiet'>{words}; hatched blocks are frozen</p>"
+        f"<p class='quiet'>{words}; hatched blocks are frozen{escape(note)}</p>"
     )
 
 

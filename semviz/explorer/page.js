@@ -8,11 +8,13 @@ function initialize({ model }) {
   if (model.get("early")) want(place);
 }
 
-// A slider's handle has no name of its own, and Notebook 7 takes its arrow keys for moving between cells.
+// A slider's handle and its number have no names of their own, and Notebook 7 takes its arrow keys for moving between cells.
 function name(handle) {
   handle.dataset.lmSuppressShortcuts = "true";
-  const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
-  if (label) handle.setAttribute("aria-label", label.textContent);
+  const slider = handle.closest(".widget-slider");
+  const label = slider?.querySelector(".widget-label")?.textContent ?? "";
+  handle.setAttribute("aria-label", label);
+  slider?.querySelector(".widget-readout")?.setAttribute("aria-label", `${label}, as a number`);
 }
 
 function render({ el }) {

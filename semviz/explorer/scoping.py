@@ -60,7 +60,10 @@ class Scoping:
             self.threshold.value = round(study.theta, 2)
             self.boundary.value = study.boundary
         if change in ("task", "scope", "settings", "runs"):
-            self.panel.value = marks.strip(study.scope) + marks.facts(study.prospect().facts())
+            # Not every boundary can be reached with the threshold; where it stands is then only the nearest place.
+            direct = study.gain.threshold(study.theta) != study.boundary
+            note = "; this boundary has no threshold of its own" if direct else ""
+            self.panel.value = marks.strip(study.scope, note=note) + marks.facts(study.prospect().facts())
         if change in ("task", "runs"):
             self.presets["probes"].disabled = study.history.probes is None
             self.advice.value = marks.paragraph(f"Recommended: {study.advice()}")

@@ -133,10 +133,13 @@ class Tuning:
         trials, job = self.study.trials, self.study.job
         if trials.total and self.study.busy:
             self.bar.value = trials.done / trials.total
-        if trials.trials:
+        run = job.value if job is not None and isinstance(job.value, Run) else None
+        if run is not None:
+            # The rate that was chosen stands out, not the one that was tried last.
+            self._drawn = None
+            self._curves([*(t for t in trials.trials if t.rate != run.lr), _past(run)])
+        elif trials.trials:
             self._curves(trials.trials)
-        elif job is not None and isinstance(job.value, Run):
-            self._curves([_past(job.value)])  # read from the store, so nothing was told
 
     def _curves(self, trials: Sequence[Trial]) -> None:
         # Curves of another job may look alike, but its axes are its own.

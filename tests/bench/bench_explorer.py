@@ -182,7 +182,7 @@ print(other.finetune().result().seconds)
     plain = []
     for pair in range(PAIRS + 1):
         book.run(3 + 2 * pair)
-        page.get_by_text("Done: training").wait_for(timeout=200_000)
+        page.locator(".semviz .said", has_text="Done: training").wait_for(timeout=200_000)
         plain.append(float(book.run(4 + 2 * pair, seconds=200)))
     live = eval(book.run(3 + 2 * (PAIRS + 1)))
     # The first pair warms up.

@@ -10,29 +10,6 @@ import pytest
 from browser import chromium as found
 from browser import pages, servers
 
-SLIDER = """
-import ipywidgets as widgets
-slider = widgets.IntSlider(value=3, max=9, description="Boundary")
-said = widgets.HTML("<p>nothing yet</p>")
-slider.observe(lambda change: setattr(said, "value", f"<p>kernel saw {change.new}</p>"), "value")
-widgets.VBox([slider, said])
-"""
-HEATMAP = """
-import semviz as sv
-task = sv.load_task("mood").subset(train=8)
-sv.trace(sv.load_model(), task).token_heatmap(sample=0)
-"""
-TOUR = Path(__file__).parents[2] / "notebooks/01_tour.ipynb"
-
-
-def _move_slider(page) -> None:
-    handle = page.locator(".widget-slider .noUi-handle")
-    # Notebook 7 takes arrow keys from whatever has the focus in an output, unless that element itself says otherwise.
-    handle.evaluate("handle => handle.setAttribute('data-lm-suppress-shortcuts', 'true')")
-    handle.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-
 
 @pytest.mark.parametrize("required", [False, True])
 @pytest.mark.parametrize(
@@ -113,17 +90,6 @@ def test_the_saved_tour_opens_in_jupyterlab_with_its_plots_drawn(lab):
     pages.shot(book.page, "harness-tour")
 
 
-@pytest.mark.parametrize("view", ["lab", "notebook"])
-def test_a_slider_moved_with_keys_is_seen_by_the_kernel(lab, view):
-    book = lab.open([SLIDER, "print(slider.value)"], view=view)
-    book.run(0)
-    book.output(0).get_by_text("nothing yet").wait_for()
-    _move_slider(book.page)
-    book.output(0).get_by_text("kernel saw 5").wait_for()
-    assert book.run(1) == "5"
-    pages.shot(book.page, f"harness-slider-{view}")
-
-
 def test_a_cell_that_fails_fails_the_test_and_one_that_runs_can_be_interrupted(lab):
     book = lab.open(["1 / 0", "import time\nprint('asleep')\ntime.sleep(60)"], view="doc")
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
@@ -133,44 +99,3 @@ def test_a_cell_that_fails_fails_the_test_and_one_that_runs_can_be_interrupted(l
     book.output(1).get_by_text("asleep").wait_for()
     book.interrupt()
     assert "KeyboardInterrupt" in book.wait(1, error=True)
-
-
-def test_a_slider_works_on_the_kernel_that_binder_starts_from(lab, old_kernel):
-    book = lab.open(
-        [SLIDER, "import ipykernel, sys\nprint(ipykernel.__version__, sys.executable, slider.value)"], kernel=old_kernel
-    )
-    book.run(0)
-    _move_slider(book.page)
-    book.output(0).get_by_text("kernel saw 5").wait_for()
-    version, program, value = book.run(1).split()
-    assert version.startswith("7.0.")
-    assert (program, value) == (servers.sys.executable, "5")
-
-
-def test_a_reloaded_page_finds_its_kernel_and_its_widgets(lab):
-    book = lab.open([SLIDER, "print(slider.value)"])
-    book.run_all()
-    _move_slider(book.page)
-    book.output(0).get_by_text("kernel saw 5").wait_for()
-    book.reload()
-    book.output(0).get_by_text("kernel saw 5").wait_for()
-    assert book.run(1) == "5"
-
-
-def test_the_token_heatmap_is_drawn_in_jupyterlab(lab):
-    book = lab.open([HEATMAP])
-    book.run(0)
-    plot = book.output(0).locator(".js-plotly-plot")
-    plot.locator(".main-svg").first.wait_for()
-    assert plot.locator("text=input 0").count() == 1
-    pages.shot(book.page, "harness-heatmap-lab")
-
-
-def test_voila_draws_the_token_heatmap_and_its_kernel_sees_a_slider_moved_with_keys(voila):
-    shown = voila.open([HEATMAP, SLIDER])
-    shown.outputs.locator(".js-plotly-plot .main-svg").first.wait_for()
-    assert shown.outputs.locator(".js-plotly-plot").count() == 1
-    shown.outputs.get_by_text("nothing yet").wait_for()
-    _move_slider(shown.page)
-    shown.outputs.get_by_text("kernel saw 5").wait_for()
-    pages.shot(shown.page, "harness-voila")
