@@ -11,6 +11,9 @@ from browser import chromium as found
 from browser import pages, servers
 
 
+TOUR = Path(__file__).parents[2] / "notebooks/01_tour.ipynb"
+
+
 @pytest.mark.parametrize("required", [False, True])
 @pytest.mark.parametrize(
     ("environ", "programs", "absent", "says"),
