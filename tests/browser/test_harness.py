@@ -10,7 +10,6 @@ import pytest
 from browser import chromium as found
 from browser import pages, servers
 
-
 TOUR = Path(__file__).parents[2] / "notebooks/01_tour.ipynb"
 
 
