@@ -85,7 +85,11 @@ class Explorer:
         # First, so that the browser unpacks and runs plotly.js while the study opens.
         page = Page()
         self._owned = study is None
-        self.study = study or Study(model, task, trace=trace, samples=samples, store=store, progress=progress)
+        try:
+            self.study = study or Study(model, task, trace=trace, samples=samples, store=store, progress=progress)
+        except BaseException:
+            _close(page)
+            raise
         self.wiring = Wiring(self._wrong)
         self.status = widgets.HTML()
         self.data = Data(self.study, self.wiring)
@@ -95,14 +99,15 @@ class Explorer:
         self.tuning = Tuning(self.study, self.wiring)
         self.keeping = Keeping(self.study, self.wiring)
         self._parts = (self.data, self.scoping, self.look, self.gains, self.tuning, self.keeping)
-        pages = (self.look, self.gains, self.tuning, self.keeping)
-        self.tabs = widgets.Tab(children=[page.widget for page in pages], titles=_TABS)
+        tabs = (self.look, self.gains, self.tuning, self.keeping)
+        self.tabs = widgets.Tab(children=[tab.widget for tab in tabs], titles=_TABS)
         self.widget = widgets.VBox([page, self.data.widget, self.scoping.widget, self.status, self.tabs])
         self.widget.add_class("semviz")
         self.status.add_class("semviz-says")
         self._interrupts = lifecycle.Interrupts(self.study.cancel)
         self._forget = self.study.observe(self._follow)
-        self._closed, self._refused = False, ""
+        self._closed = False
+        self._problem: tuple[str, str] | None = None
         for change in ("task", "job"):
             self._follow(change)
         page.early = False  # a page that is loaded again starts everything at once
@@ -113,36 +118,36 @@ class Explorer:
         with self.wiring.following():
             if self._closed:
                 return
-            if change != "progress":
-                self._refused = ""
+            # Progress comes five times a second, and must not take the words of a refusal away at once.
+            mended = change != "progress" and self._problem is not None
+            self._problem = None if mended else self._problem
             if change == "job":
                 (self._interrupts.watch if self.study.busy else self._interrupts.rest)()
             for part in self._parts:
                 part.follow(change)
-            if change in ("task", "job", "progress"):
+            if mended or change in ("task", "job", "progress"):
                 self._narrate()
 
     def _narrate(self) -> None:
-        job = self.study.job
-        if self._refused:
-            self.status.value = marks.status(self._refused, going=narration.told(self.study)[1], wrong=True)
-            return
-        failed = job is not None and job.state == "failed"
-        trouble = " ".join(self.study.history.problems)
         said, going = narration.told(self.study)
-        folded = job.traceback if job is not None and failed and not isinstance(job.error, SemvizError) else ""
+        if self._problem is not None:
+            text, folded = self._problem
+            self.status.value = marks.status(text, going=going, wrong=True, traceback=folded)
+            return
+        job, trouble = self.study.job, " ".join(self.study.history.problems)
+        error = job.error if job is not None and job.state == "failed" else None
+        folded = job.traceback if job is not None and error is not None and not _is_told(error) else ""
         said += f" In the store: {trouble}" if trouble else ""
-        self.status.value = marks.status(said, going=going, wrong=failed, traceback=folded)
+        self.status.value = marks.status(said, going=going, wrong=error is not None, traceback=folded)
 
     def _wrong(self, error: BaseException) -> None:
         """Say what an action raised."""
-        folded = "" if isinstance(error, SemvizError) else "".join(traceback.format_exception(error))
+        folded = "" if _is_told(error) else "".join(traceback.format_exception(error))
         with self.wiring.following():
             for part in self._parts:
                 part.follow("settings")  # a control that was refused goes back
-            # While a job runs its progress comes five times a second, and must not take the words away at once.
-            self._refused = narration.explain(error, self.study) if self.study.busy else ""
-            self.status.value = marks.status(narration.explain(error, self.study), wrong=True, traceback=folded)
+            self._problem = (narration.explain(error, self.study), folded)
+            self._narrate()
 
     @property
     def boundary(self) -> widgets.BoundedIntText:
@@ -204,8 +209,7 @@ class Explorer:
         self._interrupts.rest()
         if self._owned:
             self.study.close()
-        for part in _tree(self.widget):
-            part.close()
+        _close(self.widget)
 
     def __repr__(self) -> str:
         """One line: model, task, scope, runs."""
@@ -228,8 +232,16 @@ class Explorer:
         }
 
 
-def _tree(root: widgets.Widget) -> list[widgets.Widget]:
-    """A widget with all that is in it; closing a box leaves its children alive in kernel and page."""
-    inside = [part for child in getattr(root, "children", ()) for part in _tree(child)]
-    own = [getattr(root, name) for name in ("layout", "style") if isinstance(getattr(root, name, None), widgets.Widget)]
-    return [*inside, *own, root]
+def _is_told(error: BaseException) -> bool:
+    """Whether an error says in words what to do, so that a traceback would only be in the way."""
+    return isinstance(error, SemvizError)
+
+
+def _close(root: widgets.Widget) -> None:
+    """Close a widget with all that is in it; closing a box alone leaves its children alive in kernel and page."""
+    for child in getattr(root, "children", ()):
+        _close(child)
+    own = [getattr(root, name, None) for name in ("layout", "style")]
+    for part in (*own, root):
+        if isinstance(part, widgets.Widget):
+            part.close()

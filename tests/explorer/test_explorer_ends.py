@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from ipywidgets import Button
 
 import semviz as sv
@@ -113,3 +114,23 @@ def test_the_packaged_task_without_labels_opens():
     assert all(picture.figure for picture in (made.look.tokens, made.look.samples, made.look.way, made.gains.gain))
     assert made.study.prospect().cost.bytes > 0
     made.close()
+
+
+def test_a_study_that_was_passed_stays_open_when_its_explorer_closes(tiny, mood):
+    study = sv.Study(tiny, mood, progress=False)
+    made = sv.Explorer(study=study)
+    made.boundary.value = 3
+    made.close()
+    assert study.boundary == 3
+    study.set(steps=1, lr=1e-3)
+    assert study.finetune().result().scope.boundary == 3
+    study.close()
+
+
+def test_an_explorer_that_cannot_open_leaves_no_widget(tiny, mood):
+    from ipywidgets.widgets import widget
+
+    before = set(widget._instances)
+    with pytest.raises(sv.SemvizError):
+        sv.Explorer(tiny, "no such task", progress=False)
+    assert set(widget._instances) == before

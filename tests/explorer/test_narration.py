@@ -125,3 +125,18 @@ def test_outcomes_of_every_job_are_told(app, stories):
     assert narration.score(1.2344, "loss") == "a loss of 1.234 nats"
     noted = replace(run, note="It was trained without the cache.")
     assert "without the cache" in narration._outcome(app.study, noted)
+
+
+def test_a_refusal_stays_beside_the_progress_of_a_job_until_something_changes(app, training):
+    job = training()
+    app.run.click()
+    assert "is still running" in words(app.status.value)
+    app.study._tell("progress")
+    said = words(app.status.value)
+    assert said.startswith("Problem: ")
+    assert "is still running" in said
+    assert "step" in said
+    app.boundary.value = 2 if app.boundary.value != 2 else 3
+    assert "Problem" not in words(app.status.value)
+    job.cancel()
+    job.wait(60)
