@@ -35,6 +35,8 @@ trace = sv.trace(model, task, samples=1000)
 LARGE = """
 import random
 import semviz as sv
+import torch
+torch.manual_seed(0)
 from semviz.demo.tasks import general_text
 from transformers import LlamaConfig, LlamaForCausalLM
 tokenizer = sv.load_model().tokenizer
@@ -118,6 +120,8 @@ def moves(page: Page, lab: pages.Lab, setup: str = DEMO) -> None:
         (stepper, ("ArrowUp", "ArrowDown"), "stepper"),
     ):
         control.focus()
+        page.keyboard.press(keys[1])  # from its lower end, so that every timed press moves it
+        page.wait_for_timeout(500)
         times, sizes = [], []
         for number in range(MOVES + 4):
             page.wait_for_timeout(150)
