@@ -108,9 +108,7 @@ class Choices:
         Raises:
             SemvizError: If the metric was not traced, or there is no such order for this task.
         """
-        if order is not None and (
-            order not in get_args(Order) or (order in ("label", "correct") and not self.task.labels)
-        ):
+        if order is not None and order not in self.orders:
             raise SemvizError(f"order={order!r} is not for this task; pass one of {self.orders}.")
         self.metric = self.trace.check(metric or self.metric)
         self.order = order or self.order

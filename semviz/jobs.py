@@ -25,7 +25,6 @@ class Job(Generic[Result]):
         state: `"running"`, `"done"`, `"cancelled"` or `"failed"`.
         progress: The last that the work has told; None before that.
         error: What ended it, if it failed.
-        started: When it began, by `time.perf_counter()`.
 
     Example:
         >>> Job("Adding", lambda control: 1 + 1).start().result()
@@ -54,7 +53,6 @@ class Job(Generic[Result]):
         self.state: State = "running"
         self.progress: Progress | None = None
         self.error: BaseException | None = None
-        self.started = time.perf_counter()
         self._work, self._on_step, self._on_progress, self._on_end = work, on_step, on_progress, on_end
         self._control = Control(self._hear)
         self._told = -_EVERY

@@ -285,8 +285,7 @@ class Runs:
         )
 
     def _say(self, row: pd.Series) -> str:
-        accuracy = f"{formats.percent(row['accuracy'], digits=1)} accuracy"
-        return accuracy if self.score == "accuracy" else f"a loss of {row['loss']:.3f} nats"
+        return formats.score(row[self.score], self.score)
 
     def __repr__(self) -> str:
         """One line: model, task, how many runs, the answer."""

@@ -89,15 +89,6 @@ def _read(model: LanguageModel, task: Task, like: Trace) -> Trace:
     """Trace the one row of a task with the options of another trace, to be drawn in that one's colours."""
     from semviz.figures.colours import colour_range
 
-    meta = like.meta
-    found = trace_task(
-        model,
-        task,
-        metrics=like.metrics,
-        vocab=meta["vocab"] if task.labels else "full",
-        path=meta["path"],
-        centre=meta["centred"],
-        detail=1,
-        progress=False,
-    )
+    options = {**like.options, "split": "train", "samples": None, "detail": 1}
+    found = trace_task(model, task, **(options if task.labels else {**options, "vocab": "full"}), progress=False)
     return replace(found, meta={**found.meta, "ranges": {key: colour_range(like, key) for key in like.metrics}})

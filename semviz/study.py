@@ -17,6 +17,7 @@ from semviz.opening import Opening, Vocabulary, open_task
 from semviz.probes import Probes, probe
 from semviz.progress import Control, Progress
 from semviz.prospects import Prospect, prospect
+from semviz.scopes import Scope
 from semviz.settings import Settings
 from semviz.store import Store
 from semviz.tasks import Task, load_task
@@ -124,8 +125,8 @@ class Study(Choices):
         Raises:
             SemvizError: If there is no such preset, or no probe was run yet.
         """
-        blocks = self.model.n_blocks
-        known = {"full": 0, "half": blocks // 2, "last": blocks - 1, "profile": self.gain.boundary}
+        scopes = {"full": Scope.full(self.model), "half": Scope.half(self.model), "last": Scope.last(self.model)}
+        known = {preset: scope.boundary for preset, scope in scopes.items()} | {"profile": self.gain.boundary}
         if self.history.probes is not None:
             known["probes"] = self.history.probes.boundary
         if name not in known:
@@ -218,12 +219,12 @@ class Study(Choices):
         """
         if vocab == "labels" and not self.task.labels:
             raise SemvizError(f'Task {self.task.name!r} has no labels; pass "full".')
-        opening, options = self.opening, self._options()
+        opening, options = self.opening, {**self.opening.traces["full"].options, "vocab": vocab}
 
         def do(control: Control) -> Trace | None:
             if vocab in opening.traces:
                 return None
-            return trace(self.model, opening.task, **{**options, "vocab": vocab}, control=control, progress=False)
+            return trace(self.model, opening.task, **options, control=control, progress=False)
 
         def look(found: Trace | None) -> None:
             if found is not None:
@@ -238,10 +239,10 @@ class Study(Choices):
         Raises:
             SemvizError: If a job is running, there is no such run, or it kept no weights.
         """
-        run, before, options = self.history.find(key), self.opening.traces["full"], self._options()
+        run, before = self.history.find(key), self.opening.traces["full"]
 
         def do(control: Control) -> TraceDifference:
-            return run.trace(self.model, self.task, **options, control=control, progress=False) - before
+            return run.trace(self.model, self.task, **before.options, control=control, progress=False) - before
 
         def keep(found: TraceDifference) -> None:
             self.chosen, self.difference = run, found
@@ -289,12 +290,6 @@ class Study(Choices):
             self.job = None  # else it would count as running for ever
             raise
         return job.start()
-
-    def _options(self) -> dict[str, Any]:
-        """How the first trace was made."""
-        meta = self.opening.traces["full"].meta
-        options = {"split": meta["split"], "samples": meta["samples"], "path": meta["path"], "centre": meta["centred"]}
-        return {**options, "detail": meta["detail"], "metrics": self.opening.traces["full"].metrics}
 
     def __repr__(self) -> str:
         """One line: model, task, scope, runs."""

@@ -41,6 +41,12 @@ class Trace(Deviations):
         """Share of counted positions where the model's own top choice is the target."""
         return float(self.positions["correct"][self.counted].mean())
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """How it was made, as options of `semviz.trace`."""
+        names = ("split", "samples", "vocab", "path", "detail")
+        return {"metrics": self.metrics, "centre": self.meta["centred"], **{name: self.meta[name] for name in names}}
+
     def gain(self, metric: str | None = None, **options: Any) -> Gain:
         """Estimate the gain of finetuning each layer; options as in `semviz.estimation.estimate_gain`."""
         from semviz.estimation import estimate_gain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read when the libraries are imported, below: the same quiet and offline surroundings however pytest is started.
@@ -67,3 +68,19 @@ def stories() -> sv.Task:
     """Next-token prediction on ragged texts."""
     texts = [" ".join(line.split()[: 4 + i % 8]) for i, line in enumerate(plain_text(40))]
     return sv.Task.from_texts(texts, name="tiny stories")
+
+
+@pytest.fixture
+def study(tiny: sv.LanguageModel, mood: sv.Task, tmp_path: Path) -> Iterator[sv.Study]:
+    """A study of both."""
+    made = sv.Study(tiny, mood, store=tmp_path / "runs", progress=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def heard(study: sv.Study) -> list[str]:
+    """The words that the study tells."""
+    changes: list[str] = []
+    study.observe(changes.append)
+    return changes

@@ -10,22 +10,6 @@ import semviz as sv
 from semviz.errors import ScopeError, SemvizError, TaskError
 from semviz.settings import Settings
 
-
-@pytest.fixture
-def study(tiny, mood, tmp_path):
-    made = sv.Study(tiny, mood, store=tmp_path / "runs", progress=False)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def heard(study):
-    """The words that the study tells."""
-    changes = []
-    study.observe(changes.append)
-    return changes
-
-
 # ---- Opening ---------------------------------------------------------------------------------------------------------
 
 

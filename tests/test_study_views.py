@@ -13,18 +13,10 @@ from semviz.settings import Settings
 
 
 @pytest.fixture
-def study(tiny, mood, tmp_path):
-    made = sv.Study(tiny, mood, store=tmp_path / "runs", progress=False)
-    made.set(steps=2, lr=1e-3, batch_size=16)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def heard(study):
-    changes = []
-    study.observe(changes.append)
-    return changes
+def study(study):
+    """One whose finetunes take a moment."""
+    study.set(steps=2, lr=1e-3, batch_size=16)
+    return study
 
 
 def test_another_task_resets_what_was_chosen(study, stories, heard):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from semviz.traces import Trace
 
 _TABS = ("Trace", "Gain", "Finetune", "Runs")
+_CONTROLS: tuple[Change, ...] = ("settings", "job")  # with these, parts set the controls that an action may refuse
 
 
 class Explorer:
@@ -145,7 +146,8 @@ class Explorer:
         folded = "" if _is_told(error) else "".join(traceback.format_exception(error))
         with self.wiring.following():
             for part in self._parts:
-                part.follow("settings")  # a control that was refused goes back
+                for change in _CONTROLS:
+                    part.follow(change)  # a control that was refused goes back
             self._problem = (narration.explain(error, self.study), folded)
             self._narrate()
 

@@ -20,7 +20,7 @@ class Data:
     """Controls: `task`, `text`, `label`, `read`."""
 
     def __init__(self, study: Study, wiring: Wiring) -> None:
-        self.study, self.wiring = study, wiring
+        self.study = study
         self._given: dict[str, Task | str] = {**{name: name for name in SPECS}, study.task.name: study.task}
         self.header = widgets.HTML()
         self.task = widgets.Dropdown(
@@ -71,12 +71,7 @@ class Data:
 
     def _choose(self, name: str) -> None:
         if name != self.study.task.name:
-            try:
-                self.study.choose(self._given[name])
-            except Exception:
-                with self.wiring.following():
-                    self.task.value = self.study.task.name
-                raise
+            self.study.choose(self._given[name])
 
     def _read(self) -> None:
         self.study.read(self.text.value, self.label.value or None)

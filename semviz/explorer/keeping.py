@@ -14,8 +14,8 @@ from semviz.explorer.reproducing import code_of
 from semviz.explorer.table import Column, Table
 from semviz.explorer.wiring import Wiring
 from semviz.exports import EXPORTS
-from semviz.figures.moving import moved
 from semviz.run import Run
+from semviz.runs import Runs
 from semviz.study import Study
 
 _PYTHON = "Python"
@@ -69,8 +69,8 @@ class Keeping:
         if change in ("task", "difference"):
             difference = study.difference
             self.change.show(None if difference is None else difference.sample_heatmap(boundary=study.boundary))
-        if change == "scope" and self.change.figure:
-            self.change.mark(moved(self.change.figure, study.boundary))
+        if change == "scope":
+            self.change.move(study.boundary)
         self.inspect.disabled = study.busy or study.chosen is None
         if change not in ("progress", "job"):
             self._say()
@@ -113,8 +113,6 @@ class Keeping:
         runs = self.study.history.runs
         if not runs:
             raise SemvizError("There is no finished run to write; finetune first.")
-        from semviz.runs import Runs
-
         table = Runs(tuple(runs), zero_shot=self.study.opening.untrained).frame()
         return table.to_csv(index=False).encode("utf-8", "backslashreplace")
 

@@ -15,7 +15,6 @@ from semviz.explorer.picture import Click, Picture
 from semviz.explorer.wiring import Wiring
 from semviz.figures import style
 from semviz.figures.heatmap import ALONE, Place
-from semviz.figures.moving import moved
 from semviz.figures.samples import draw_samples
 from semviz.figures.tokens import draw_tokens
 from semviz.study import Study
@@ -25,8 +24,6 @@ _ORDERS = {
     "index": "as in the data",
 }  # fmt: skip
 _VOCABULARIES = {"full": "whole vocabulary", "labels": "label words only"}
-
-
 _TOKENS, _SAMPLES = 390, 240  # pixels of the plot areas, which stand side by side
 _MANY = 40  # tokens that have room there; a longer sample takes the whole width
 
@@ -66,7 +63,7 @@ class Look:
         wiring.on_value(self.metric, lambda key: study.show(metric=key))
         wiring.on_value(self.order, lambda key: study.show(order=key))
         wiring.on_value(self.start, study.begin)
-        wiring.on_value(self.vocab, self._compare)
+        wiring.on_value(self.vocab, study.compare_with)
 
     def follow(self, change: Change) -> None:
         """Draw what is looked at."""
@@ -79,8 +76,7 @@ class Look:
             self._draw_way()
         if change == "scope":
             for picture in (self.tokens, self.samples, self.way):
-                if picture.figure:
-                    picture.mark(moved(picture.figure, self.study.boundary))
+                picture.move(self.study.boundary)
         if change == "job":
             self.vocab.disabled = self.study.busy
             self.vocab.value = self.study.vocab
@@ -168,11 +164,3 @@ class Look:
     def _sample(self, click: Click) -> None:
         numbers = self.samples.figure["layout"]["meta"]["samples"]
         self.wiring.act(lambda: self.study.open(numbers[round(float(cast(float, click.x)))]))
-
-    def _compare(self, vocab: str) -> None:
-        try:
-            self.study.compare_with(vocab)  # type: ignore[arg-type]  # the control offers nothing else
-        except Exception:
-            with self.wiring.following():
-                self.vocab.value = self.study.vocab
-            raise

@@ -57,8 +57,8 @@ def _outcome(study: Study, value: object) -> str:
         if not study.trials.trials:
             note += " The same run was finished before, so it was not run again."
         return (
-            f"Done: training {value.scope.label} gives {score(value.value, value.score)} on test rows, from "
-            f"{score(study.opening.untrained, value.score)} before; {formats.si(value.trainable)} parameters, "
+            f"Done: training {value.scope.label} gives {formats.score(value.value, value.score)} on test rows, from "
+            f"{formats.score(study.opening.untrained, value.score)} before; {formats.si(value.trainable)} parameters, "
             f"{formats.seconds(value.seconds)} of training at learning rate {formats.number(value.lr, digits=2)}.{note}"
         )
     if isinstance(value, Probes):
@@ -68,11 +68,6 @@ def _outcome(study: Study, value: object) -> str:
     if isinstance(value, TraceDifference):
         return "Done: the difference heatmap shows where the deviation fell (blue) and where it rose (orange)."
     return "Done."
-
-
-def score(value: float, kind: str) -> str:
-    """Write a score: ``97.2 % accuracy`` or ``a loss of 1.234 nats``."""
-    return f"{formats.percent(value, digits=1)} accuracy" if kind == "accuracy" else f"a loss of {value:.3f} nats"
 
 
 def explain(error: BaseException, study: Study) -> str:

@@ -20,6 +20,7 @@ from plotly.utils import PlotlyJSONEncoder
 from semviz.errors import SemvizError
 from semviz.explorer.scripts import script
 from semviz.figures import style
+from semviz.figures.moving import moved
 
 _CSS = """
 .semviz-picture { position: relative; width: 100%; overflow-x: auto; color: var(--jp-ui-font-color1, #1c2733);
@@ -124,6 +125,15 @@ class Picture(anywidget.AnyWidget):
         if odd := sorted(set(overlay) - {"layout", "data"}):
             raise SemvizError(f"A mark has no {odd[0]!r}. Pass 'layout' (paths and values) and 'data' (by trace).")
         self.overlay = json.loads(json.dumps(overlay, cls=PlotlyJSONEncoder))
+
+    def move(self, boundary: int) -> None:
+        """Move the boundary in the figure, if there is one.
+
+        Raises:
+            SemvizError: As in `semviz.figures.moving.moved`.
+        """
+        if self.figure:
+            self.mark(moved(self.figure, boundary))
 
     def click(self, point: Click) -> None:
         """Do what a click on a point does."""

@@ -13,7 +13,6 @@ from semviz.explorer import marks
 from semviz.explorer.picture import Picture
 from semviz.explorer.table import Column, Table
 from semviz.explorer.wiring import Wiring
-from semviz.figures.moving import moved
 from semviz.study import Preset, Study
 
 _PRESETS = {
@@ -89,7 +88,7 @@ class Gains:
         if change == "task":
             self.gain.show(study.gain.figure(boundary=study.boundary))
         elif change == "scope":
-            self.gain.mark(moved(self.gain.figure, study.boundary))
+            self.gain.move(study.boundary)
         if change in ("task", "settings", "runs"):
             self._price()
         if change in ("task", "scope"):

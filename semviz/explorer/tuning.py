@@ -14,7 +14,7 @@ from semviz.explorer.wiring import Wiring
 from semviz.figures import style
 from semviz.figures.benefit import benefit_curve
 from semviz.figures.live import extended, live_curves
-from semviz.figures.moving import moved, moved_pareto
+from semviz.figures.moving import moved_pareto
 from semviz.figures.pareto import pareto
 from semviz.run import Run
 from semviz.study import Study
@@ -100,8 +100,7 @@ class Tuning:
         if change == "scope":
             if self.pareto.figure:
                 self.pareto.mark(moved_pareto(self.pareto.figure, study.scope.trainable))
-            if self.benefit.figure:
-                self.benefit.mark(moved(self.benefit.figure, study.boundary))
+            self.benefit.move(study.boundary)
         if change == "job":
             self._job()
         if change == "progress":

@@ -9,8 +9,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from semviz.errors import SemvizError
-
 
 class Wiring:
     """Ties controls to actions; what an action raises is shown, never lost.
@@ -33,7 +31,7 @@ class Wiring:
         """Do something to the study. The lock is not held: an action may wait for a job, which may wait for it."""
         try:
             action()
-        except (SemvizError, Exception) as error:  # a callback has nobody above it who would tell the user
+        except Exception as error:  # a callback has nobody above it who would tell the user
             self._on_error(error)
 
     def on_value(self, control: widgets.Widget, action: Callable[[Any], object]) -> None:

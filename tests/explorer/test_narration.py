@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from explorer.apps import tags, words
+from semviz import formats
 from semviz.errors import SemvizError
 from semviz.explorer import narration
 
@@ -121,8 +122,8 @@ def test_outcomes_of_every_job_are_told(app, stories):
     assert narration.status(app.study) == "Done."
     probes = app.study.probe().result()
     assert narration.status(app.study) == f"Done: {probes.message}"
-    assert narration.score(0.9716, "accuracy") == "97.2 % accuracy"
-    assert narration.score(1.2344, "loss") == "a loss of 1.234 nats"
+    assert formats.score(0.9716, "accuracy") == "97.2 % accuracy"
+    assert formats.score(1.2344, "loss") == "a loss of 1.234 nats"
     noted = replace(run, note="It was trained without the cache.")
     assert "without the cache" in narration._outcome(app.study, noted)
 
