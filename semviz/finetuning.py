@@ -16,6 +16,7 @@ from semviz.cache_proof import refusal
 from semviz.cost_table import ADAPTED, METHODS
 from semviz.errors import SemvizError
 from semviz.evaluation import Scores, evaluate
+from semviz.memory_check import check_memory
 from semviz.models import LanguageModel
 from semviz.prefix import Part
 from semviz.progress import Control
@@ -76,7 +77,8 @@ def finetune(
 
     Raises:
         Cancelled: If asked to stop; the model is as before.
-        SemvizError: If an argument is out of range; the message says what to pass.
+        SemvizError: If an argument is out of range, or the run would not fit into what a JupyterHub (Binder) lets this
+            session use; the message says what to pass.
     """
     scope = scope or Scope.full(model)
     scope.modules(model)
@@ -87,6 +89,7 @@ def finetune(
         bench = Workbench(model, task, cache=cache, control=control, progress=progress)
     elif bench.model is not model or bench.task is not task:
         raise SemvizError("bench was made for another model or task; pass Workbench(model, task), or leave it out.")
+    check_memory(bench, scope, recipe, cache=cache)
     job = _Job(bench, scope, control, cache, progress)
     guess = first_guess(model.anatomy.width, method) if lr == "auto" else lr
     rate: float | None = guess

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from semviz.deviations import Deviations
 
 if TYPE_CHECKING:
+    import pandas as pd
     from plotly.graph_objects import Figure
 
     from semviz.differences import TraceDifference
@@ -70,6 +71,25 @@ class Trace(Deviations):
         from semviz.differences import subtract
 
         return subtract(self, before)
+
+    def nearest_tokens(self, *, sample: int, position: int | None = None) -> pd.DataFrame:
+        """Name the tokens that one position is nearest to in every space.
+
+        Args:
+            sample: Number of the sample, as in `positions`.
+            position: Position in it; by default its answer, or its last position with a target.
+
+        Returns:
+            One row a space, by `space`: first, second, third (the tokens whose semantic bases are nearest by angle, if
+            `"semantic"` was traced over the whole vocabulary) and head (what the model's own head ranks first when it
+            reads this space, if `"lens"` was).
+
+        Raises:
+            SemvizError: If neither was traced, or the position was not.
+        """
+        from semviz.nearest import nearest_tokens
+
+        return nearest_tokens(self, sample, position)
 
     def transition_map(
         self, *, sample: int | None = None, position: int | None = None, boundary: int | None = None

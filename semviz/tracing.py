@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-import psutil
 from tqdm.auto import tqdm
 
-from semviz import formats, processes, transitions
+from semviz import formats, memory, processes, transitions
 from semviz.calibration import Calibration, default_calibration
 from semviz.encoding import NO_TARGET, Encoded, encode
 from semviz.errors import SemvizError
@@ -146,7 +145,7 @@ def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) 
 
 def _announce(plan: Plan, table: Table, progress: bool) -> None:
     """Say how large a large trace will be, and refuse one that this machine cannot hold."""
-    size, free = plan.nbytes(table), psutil.virtual_memory().available
+    size, free = plan.nbytes(table), memory.free()
     what = f"{len(table.sample):,} positions × {plan.spaces} spaces × {len(plan.keys)} metrics"
     if size > free:
         raise SemvizError(

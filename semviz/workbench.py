@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import psutil
-
+from semviz import memory
 from semviz.encoding import Encoded, encode
 from semviz.prefix import Collator, Part, PrefixCache, cache_bytes, edits_of, run_prefix
 from semviz.reading import pad_id
@@ -55,7 +54,7 @@ class Workbench:
             TaskError: If the task does not fit the model.
         """
         self.model, self.task, self.control, self.progress = model, task, control, progress
-        self.room = _SHARE * psutil.virtual_memory().available if room is None else room
+        self.room = _SHARE * memory.free() if room is None else room
         self._caching, self.refused = cache, ""
         self._encoded = {name: _with_targets(encode(model, task, name)) for name in SPLITS}
         self._caches: dict[str, dict[int, PrefixCache]] = {name: {} for name in SPLITS}
