@@ -7,9 +7,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 # What tests and notebooks need to be the same everywhere: no bars on stderr, no chatter, no network, one thread.
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error HF_HUB_OFFLINE=1 \
-	TOKENIZERS_PARALLELISM=false GOMP_SPINCOUNT=10000
+	TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 GOMP_SPINCOUNT=10000
+# Tests and notebooks share so many processes; each of them computes on one thread.
+WORKERS ?= 2
 
-.PHONY: demo lab test lint notebooks constraints clean
+.PHONY: demo lab test binder lint notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -18,9 +20,13 @@ lab: $(VENV)/lab
 	$(BIN)/semviz lab notebooks/01_tour.ipynb
 
 test: $(VENV)/test $(VENV)/old-kernel
-	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest
-	$(QUIET) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
-		--nbval-sanitize-with tests/sanitize.cfg -p no:cacheprovider notebooks
+	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest -n $(WORKERS) \
+		--nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg \
+		--ignore-glob="*/exercises/lab*" notebooks tests semviz
+
+# An empty environment of exactly what Binder installs, and the tour in it: minutes, so not in `make test`.
+binder: $(VENV)/test
+	SEMVIZ_BINDER=1 $(BIN)/python -m pytest -q -s -k within_a_sessions_memory tests/test_binder.py
 
 lint: $(VENV)/test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -224,9 +226,10 @@ def _from_files(
                 "Pass a decoder-only model."
             )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=_dtype(dtype, where), use_safetensors=True, **placed, **options
-        )
+        with _loading_bar(shown=name != DEMO):
+            model = AutoModelForCausalLM.from_pretrained(
+                path, config=config, dtype=_dtype(dtype, where), use_safetensors=True, **placed, **options
+            )
     except ModelError:
         raise
     except Exception as error:  # transformers and the hub raise many kinds; all of them mean: not loadable
@@ -236,6 +239,21 @@ def _from_files(
             "a login)."
         ) from error
     return (model.eval() if placed else model.eval().to(where)), tokenizer
+
+
+@contextmanager
+def _loading_bar(*, shown: bool) -> Iterator[None]:
+    """Keep transformers' bar out of notebooks where loading takes no time: the packaged model."""
+    from transformers.utils import logging
+
+    hide = not shown and logging.is_progress_bar_enabled()
+    if hide:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

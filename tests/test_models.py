@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from small import tiny_llama, word_tokenizer
+from transformers import AutoModelForCausalLM
 
 import semviz as sv
 from semviz.errors import ModelError, SemvizError
@@ -173,3 +174,26 @@ def test_a_device_map_is_passed_on(model_folder, mood):
     assert model.model.hf_device_map["model.layers.2"] == "disk"
     found, expected = (sv.trace(m, mood, metrics="lens", progress=False) for m in (model, sv.load_model(model_folder)))
     np.testing.assert_allclose(found.values["lens"], expected.values["lens"], atol=1e-5)
+
+
+def test_the_packaged_model_is_loaded_without_a_bar_and_others_as_transformers_does(model_folder, monkeypatch):
+    from transformers.utils import logging
+
+    seen = []
+    original = AutoModelForCausalLM.from_pretrained
+
+    def loading(*args, **options):
+        seen.append(logging.is_progress_bar_enabled())
+        return original(*args, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", loading)
+    before = logging.is_progress_bar_enabled()
+    try:
+        for shown in (True, False):
+            (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+            sv.load_model()
+            sv.load_model(model_folder)
+            assert logging.is_progress_bar_enabled() == shown
+    finally:
+        (logging.enable_progress_bar if before else logging.disable_progress_bar)()
+    assert seen == [False, True, False, False]

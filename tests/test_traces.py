@@ -215,3 +215,35 @@ def test_groups_by_what_is_not_there(traced, model, stories):
         sv.trace(model, stories, **QUIET).by("label")
     with pytest.raises(KeyError, match="yes"):
         traced.by("label")["maybe"]
+
+
+def test_nearest_tokens_name_what_the_trace_holds(traced):
+    table = traced.nearest_tokens(sample=1)
+    assert list(table.columns) == ["first", "second", "third", "head"]
+    assert list(table.index) == [0, 1, 2, 3, 4]
+    rows = traced.positions.query("sample == 1")
+    answer = rows.query("role == 'answer'").index[0]
+    assert table.to_numpy()[:, :3].tolist() == [
+        [traced.vocabulary[i] for i in ids] for ids in traced.nearest[answer].tolist()
+    ]
+    assert table["head"].tolist() == [traced.vocabulary[i] for i in traced.top1[answer].tolist()]
+    third = traced.nearest_tokens(sample=1, position=3)
+    at = rows.query("position == 3").index[0]
+    assert third["head"].tolist() == [traced.vocabulary[i] for i in traced.top1[at].tolist()]
+    assert not third.equals(table)
+
+
+def test_nearest_tokens_have_the_columns_that_were_traced(model, mood, stories):
+    lens = sv.trace(model, mood, metrics="lens", **QUIET)
+    assert list(lens.nearest_tokens(sample=0).columns) == ["head"]
+    angles = sv.trace(model, mood, metrics="semantic", **QUIET)
+    assert list(angles.nearest_tokens(sample=0).columns) == ["first", "second", "third"]
+    text = sv.trace(model, stories, **QUIET)
+    last = text.positions.query("sample == 2 and target_id >= 0")["position"].max()
+    assert text.nearest_tokens(sample=2).equals(text.nearest_tokens(sample=2, position=last))
+    with pytest.raises(SemvizError, match='metrics=\\("semantic", "lens"\\)'):
+        sv.trace(model, mood, metrics="target", **QUIET).nearest_tokens(sample=0)
+    with pytest.raises(SemvizError, match="sample=999"):
+        lens.nearest_tokens(sample=999)
+    with pytest.raises(SemvizError, match=r"position=0 of sample 40 was not traced; pass one of \d+"):
+        lens.nearest_tokens(sample=40, position=0)
