@@ -107,9 +107,9 @@ class Runs:
         Returns:
             Columns scope, name, boundary, first and last (trained block of a contiguous range), suffix (whether it is
             one), method, runs, lr, trainable, share, accuracy, low, high (95 % bootstrap
-            interval over seeds and test rows), seconds, speedup (against full finetuning), predicted and benefit
-            (predicted and measured share of full finetuning's improvement). For language modelling tasks also loss,
-            loss_low and loss_high, in nats; low and high are then NaN.
+            interval over seeds and test rows), seconds, speedup (against full finetuning), predicted and benefit (share
+            of full finetuning's improvement: predicted by the profile where its law applies, and measured). For
+            language modelling tasks also loss, loss_low and loss_high, in nats; low and high are then NaN.
         """
         table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
         table = table.astype({"first": "Int64", "last": "Int64"})
@@ -136,7 +136,8 @@ class Runs:
         scope, method = runs[0].scope, runs[0].method
         low, high = seeds_and_rows(np.asarray([run.rows for run in runs]))
         accuracy = self.score == "accuracy"
-        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and scope.is_suffix else np.nan
+        lawful = self.gain is not None and self.gain.applies and scope.is_suffix
+        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and lawful else np.nan
         row: dict[str, object] = {
             "scope": scope.label,
             "name": self.name_of(runs[0]),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -41,7 +42,15 @@ def test_the_recommended_scope_is_named(tiny, mood):
     runs = sv.sweep(tiny, mood, [sv.Scope.full(tiny), gain.scope()], gain=gain, **QUICK)
     names = runs.table()["name"].tolist()
     assert any("recommended" in name for name in names)
-    assert np.isfinite(runs.table()["predicted"]).all() == np.isfinite(gain.benefit).all()
+
+
+@pytest.mark.parametrize("applies", [True, False])
+def test_a_profile_predicts_only_where_its_law_applies(swept, tiny, mood, applies):
+    gain = sv.trace(tiny, mood, progress=False).gain()
+    law = dataclasses.replace(gain.law, nonmonotone=0.0 if applies else 0.5, flat=False)
+    gain = dataclasses.replace(gain, law=law, predicted=gain.deviation[-1] - np.array([0.8, 0.8, 0.4, 0.1, 0.0]))
+    predicted = dataclasses.replace(swept, gain=gain).table()["predicted"]
+    assert predicted.tolist() == pytest.approx([1, 1, 0.5, 0.125] if applies else [np.nan] * 4, nan_ok=True)
 
 
 def test_scopes_of_one_sweep_differ_in_nothing_but_the_scope(swept):
