@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from semviz.checks import path_of
 from semviz.errors import SemvizError
 
 
@@ -18,7 +19,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     Raises:
         SemvizError: If the folder is missing or cannot be written; the old file, if any, is then as it was.
     """
-    target = Path(path)
+    target = path_of("path", path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         os.close(handle)
@@ -30,7 +31,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
             os.chmod(name, 0o644)
             os.replace(name, target)
         except BaseException:
-            os.unlink(name)
+            with suppress(OSError):  # what went wrong first is what should be told
+                os.unlink(name)
             raise
     except OSError as error:
         raise SemvizError(

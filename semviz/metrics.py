@@ -19,6 +19,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts
 from semviz.scoring import Product, Scores, score
@@ -145,11 +146,14 @@ def resolve(keys: Sequence[str] | str | None) -> tuple[str, ...]:
     """
     if keys is None:
         return tuple(METRICS)
-    wanted = (keys,) if isinstance(keys, str) else tuple(dict.fromkeys(keys))
-    unknown = [key for key in wanted if key not in METRICS]
+    wanted = (keys,) if isinstance(keys, str) else checks.several("metrics", keys, f"some of {list(METRICS)}")
+    unknown = [key for key in wanted if not isinstance(key, str) or key not in METRICS]
     if unknown or not wanted:
-        raise SemvizError(f"metrics={list(wanted)} has none or unknown ones {unknown}; pass some of {list(METRICS)}.")
-    return wanted
+        raise SemvizError(
+            f"metrics={checks.shown(keys)} has none or unknown ones {checks.shown(unknown)}; pass some of "
+            f"{list(METRICS)}."
+        )
+    return tuple(dict.fromkeys(wanted))
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

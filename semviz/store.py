@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.files import replace_file, replacing
 from semviz.run import Run
@@ -31,7 +32,7 @@ class Store:
         Raises:
             SemvizError: If the folder cannot be made.
         """
-        self.folder = Path(folder)
+        self.folder = checks.path_of("store", folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

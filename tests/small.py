@@ -31,12 +31,12 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_llama(*, blocks: int = 4, seed: int = 0, **options) -> LlamaForCausalLM:
-    """A random Llama of width 32, larger weights than usual so that its blocks do something."""
+def tiny_llama(*, blocks: int = 4, width: int = 32, seed: int = 0, **options) -> LlamaForCausalLM:
+    """A random Llama, larger weights than usual so that its blocks do something."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=4 + len(WORDS),
-        hidden_size=32,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=blocks,
         num_attention_heads=4,

@@ -1,0 +1,630 @@
+"""Bad input is refused in words, and nothing is left behind: no file, no flag, no hook, no random number drawn.
+
+A case is a name, a call and the words that its message must hold; `refused` looks at everything else, which is the
+same for all. What looks bad and is legal stands in tests of its own, at the end of each part.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import unicodedata
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small import plain_text, tiny_llama, word_tokenizer
+
+import semviz as sv
+from semviz.errors import ModelError, ScopeError, SemvizError, TaskError
+from semviz.settings import Settings
+from semviz.workbench import Workbench
+
+NAN = math.nan
+LINEAR = torch.nn.Linear(2, 2)
+SURROGATE = "a \ud800 b"
+TEXTS = [f"the {thing} was {how} ." for thing in ("cat", "dog", "bird", "tree", "house") for how in ("good", "bad")]
+LABELS = ["yes", "no"] * 5
+FRAME = pd.DataFrame({"text": TEXTS, "label": LABELS})
+QUIET = {"progress": False}
+QUICK = {"epochs": 1, "batch_size": 16, "lr": 3e-3, **QUIET}
+ADVICE = re.compile(
+    r"\b([Pp]ass|[Dd]rop|[Ll]eave|[Ll]oad|[Mm]ake|[Uu]pdate|[Dd]elete|[Rr]un|[Ee]nd|[Mm]erge|[Cc]onvert|[Ss]ave|[Tt]race)\b"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is tried, and what the refusal must say."""
+
+    name: str
+    call: object
+    words: tuple[str, ...]
+    kind: type[SemvizError] = SemvizError
+
+
+def case(name, call, *words, kind=SemvizError):
+    return pytest.param(Case(name, call, words, kind), id=name)
+
+
+def tiny_model(**options):
+    return sv.load_model((tiny_llama(**options), word_tokenizer()), general_text=plain_text())
+
+
+def mood_task():
+    texts, labels = [], []
+    for i in range(80):
+        good = (i // 5) % 2 == 0
+        thing = ("cat", "dog", "bird", "tree", "house")[i % 5]
+        texts.append(f"the {('red', 'blue', 'green')[i % 3]} {thing} was {'good' if good else 'bad'} .")
+        labels.append("yes" if good else "no")
+    return sv.Task.from_texts(texts, labels, prompt="{text} mood :", name="tiny mood")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """Good things, made once; every case breaks one of them."""
+    model, task = tiny_model(), mood_task()
+    made = SimpleNamespace(model=model, task=task, folder=tmp_path_factory.mktemp("house"))
+    made.stories = sv.Task.from_texts(plain_text(20), name="tiny stories")
+    made.trace = sv.trace(model, task, detail=2, **QUIET)
+    made.gain = made.trace.gain()
+    made.full, made.last = sv.Scope.full(model), sv.Scope.last(model)
+    made.runs = sv.sweep(
+        model, task, [made.full, sv.Scope.half(model), made.last], gain=made.gain, keep_weights=True, **QUICK
+    )
+    made.run = made.runs.runs[-1]
+    made.probes = made.runs.probes([0, 2, 3])
+    made.costs = sv.estimate_costs(model, task)
+    made.deeper = tiny_model(blocks=6)
+    made.wider = sv.load_model((tiny_llama(width=64), word_tokenizer()), general_text=plain_text())
+    made.study = sv.Study(model, task, trace=made.trace, **QUIET)
+    yield made
+    made.study.close()
+
+
+def state_of(model):
+    """All of a model that a refused call could have changed, and the random state."""
+    network = model.model
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+    return {
+        "weights": {name: value.clone() for name, value in network.state_dict().items()},
+        "flags": [(p.requires_grad, p.grad is None) for p in network.parameters()],
+        "modules": [(m.training, *(len(getattr(m, hook)) for hook in hooks)) for m in network.modules()],
+        "random": (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()),
+        "grad": torch.is_grad_enabled(),
+        "metrics": list(sv.METRICS),
+    }
+
+
+def files_in(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@contextmanager
+def unchanged(folder, *models):
+    before, files = [state_of(model) for model in models], files_in(folder)
+    yield
+    for old, model in zip(before, models, strict=True):
+        new = state_of(model)
+        assert {k: v for k, v in old.items() if k != "weights"} == {k: v for k, v in new.items() if k != "weights"}
+        assert all(torch.equal(value, new["weights"][name]) for name, value in old["weights"].items())
+    assert files_in(folder) == files
+
+
+def check_words(error, words, kind=SemvizError):
+    """A message in the style of the house: what, what was got, what to pass; one line that any terminal can show."""
+    message = str(error)
+    assert isinstance(error, kind), repr(error)
+    for word in words:
+        assert word in message, message
+    assert ADVICE.search(message), f"no advice: {message}"
+    assert len(message) < 800, message
+    hidden = {c for c in message if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert not hidden, (hidden, message)
+    frames, trail = [], error.__traceback__
+    while trail:
+        frames.append(trail.tb_frame.f_code.co_filename)
+        trail = trail.tb_next
+    assert "/semviz/" in frames[-1], f"raised in {frames[-1]}"
+
+
+def refused(one, house, folder):
+    with unchanged(folder, house.model), pytest.raises(Exception) as caught:  # noqa: PT011 (looked at below)
+        one.call(house)
+    check_words(caught.value, one.words, one.kind)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# Tasks
+
+
+def texts(*given, **options):
+    return lambda h: sv.Task.from_texts(*given, **options)
+
+
+def frame(table=FRAME, **options):
+    return lambda h: sv.Task.from_frame(table, **options)
+
+
+def labelled(values, names=("no", "yes")):
+    feature = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(names))}
+    return datasets.Dataset.from_dict({"text": TEXTS, "label": values}, features=datasets.Features(feature))
+
+
+TASKS = [
+    case("texts are None", texts(None), "texts", "None", "list of texts"),
+    case("texts are a number", texts(3), "texts=3", "list of texts"),
+    case("texts are a mapping", texts({"a": 1}), "texts", "dict", "list of texts"),
+    case("a text is NaN", texts(["a", NAN, "b", "c"]), "texts[1]", "float nan"),
+    case("a text is bytes", texts([b"a", "b", "c", "d"]), "texts[0]", "bytes"),
+    case("a text is a huge list", texts(["a", list(range(10**5)), "b", "c"]), "texts[1]", "list", "…"),
+    case("a test text has a lone surrogate", texts(TEXTS, test=[SURROGATE]), "test[0]", "surrogate"),
+    case("labels are a number", texts(TEXTS, 5), "labels=5", "one label for each text"),
+    case("labels are one text", texts(TEXTS, "yesnoyesno"), "labels='yesnoyesno'", "one label for each text"),
+    case("a label is None", texts(TEXTS, [None, *LABELS[1:]]), "labels[0]", "NoneType"),
+    case("a label is NaN", texts(TEXTS, [*LABELS[:9], NAN]), "labels[9]", "float nan"),
+    case("a label is empty", texts(TEXTS, ["", *LABELS[1:]]), "labels[0]", "empty"),
+    case("a label has a lone surrogate", texts(TEXTS, ["\udfff", *LABELS[1:]]), "labels[0]", "surrogate"),
+    case("the prompt is a number", texts(TEXTS, LABELS, prompt=3), "prompt=3", "{text}"),
+    case("the prompt has a lone surrogate", texts(TEXTS, LABELS, prompt="{text}\ud800"), "prompt", "surrogate"),
+    case("the prompt has a hidden override", texts(TEXTS, LABELS, prompt="\u202ea"), r"\u202e", "{text}"),
+    case("words are a list", texts(TEXTS, LABELS, words=["a", "b"]), "words", "list", "each label"),
+    case("words have keys of two kinds", texts(TEXTS, LABELS, words={"yes": "a", 3: "b"}), "words", "3", "each label"),
+    case("a word is a number", texts(TEXTS, LABELS, words={"yes": 1, "no": "b"}), "words['yes']", "int 1"),
+    case("a word is empty", texts(TEXTS, LABELS, words={"yes": " ", "no": "b"}), "words['yes']", "empty"),
+    case("test is a number", texts(TEXTS, LABELS, test=3), "test=3", "(texts, labels)"),
+    case("test has no labels", texts(TEXTS, LABELS, test=(TEXTS, None)), "test", "labels", "None"),
+    case("test texts are empty", texts(TEXTS, LABELS, test=([], [])), "test is empty"),
+    case("test is a number, without labels", texts(TEXTS, test=3), "test=3", "list of texts"),
+    case("max_tokens is a text", texts(TEXTS, max_tokens="9"), "max_tokens='9'", "whole"),
+    case("max_tokens is NaN", texts(TEXTS, max_tokens=NAN), "max_tokens=nan", "whole"),
+    case("max_tokens is True", texts(TEXTS, max_tokens=True), "max_tokens=True", "whole"),
+    case("the seed of splits is a fraction", texts(TEXTS, seed=0.5), "seed=0.5", "whole"),
+    case("the seed of splits is None", texts(TEXTS, seed=None), "seed=None", "whole"),
+    case("the name is a number", texts(TEXTS, name=3), "name is int 3", "text"),
+    case("no frame", frame([1, 2]), "frame=[1, 2]", "DataFrame"),
+    case("a column that is not there", frame(text="body"), "'body'", "'text'"),
+    case("a column that is a list", frame(text=["text"]), "['text']", "'label'"),
+    case("two columns of one name", frame(FRAME.set_axis(["text", "text"], axis=1)), "'text'", "twice"),
+    case("a label is missing in a frame", frame(FRAME.assign(label=[None, *LABELS[1:]]), label="label"), "labels[0]"),
+    case("a label is NaN in a frame", frame(FRAME.assign(label=[NAN, *LABELS[1:]]), label="label"), "labels[0]", "nan"),
+    case("a test frame is a list", frame(test=[1]), "test=[1]", "DataFrame"),
+    case("no dataset", lambda h: sv.Task.from_dataset(TEXTS), "dataset", "list", "Dataset"),
+    case(
+        "a stream",
+        lambda h: sv.Task.from_dataset(labelled([0, 1] * 5).to_iterable_dataset()),
+        "IterableDataset",
+        "map-style",
+    ),
+    case("an unlabelled row", lambda h: sv.Task.from_dataset(labelled([-1, 1] * 5), label="label"), "labels[0]", "-1"),
+    case("no train split", lambda h: sv.Task.from_dataset(datasets.DatasetDict(test=labelled([0, 1] * 5))), "train"),
+    case("a packaged task by number", lambda h: sv.load_task(3), "3", "'mood'"),
+    case("a packaged task by list", lambda h: sv.load_task(["mood"]), "['mood']", "'question'"),
+    case("a split by number", lambda h: h.task.split(0), "split=0", "'train'"),
+    case("a split by list", lambda h: h.task.split(["train"]), "split=['train']", "'train'"),
+    case("a subset of no rows", lambda h: h.task.subset(train=0), "train=0", "at least 1"),
+    case("a subset of a fraction", lambda h: h.task.subset(test=2.5), "test=2.5", "whole"),
+    case("a subset by text", lambda h: h.task.subset(train="9"), "train='9'", "whole"),
+    case("the seed of a subset is a text", lambda h: h.task.subset(train=8, seed="x"), "seed='x'", "whole"),
+]
+
+
+@pytest.mark.parametrize("one", TASKS)
+def test_tasks_that_are_none(one, house, here):
+    refused(replace(one, kind=TaskError if "seed" not in one.name else SemvizError), house, here)
+
+
+# Models
+
+
+class Ints(torch.nn.Module):
+    """A quantized linear layer: what 4-bit and 8-bit loaders put in the place of one."""
+
+    def __init__(self, linear, dtype):
+        super().__init__()
+        self.step = linear.weight.abs().max().item() / 100
+        self.weight = torch.nn.Parameter((linear.weight / self.step).round().add(128).to(dtype), requires_grad=False)
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, (self.weight.to(x.dtype) - 128) * self.step)
+
+
+def quantized(dtype=torch.uint8):
+    network = tiny_llama()
+    for block in network.model.layers:
+        block.mlp.up_proj = Ints(block.mlp.up_proj, dtype)
+    return sv.load_model((network, word_tokenizer()), general_text=plain_text())
+
+
+def load(*given, **options):
+    return lambda h: sv.load_model(*given, **options)
+
+
+def live(**options):
+    return lambda h: sv.load_model((h.model.model, word_tokenizer()), **options)
+
+
+MODELS = [
+    case("an empty name", load(""), "source=''"),
+    case("a name of spaces", load("  "), "source=' '"),
+    case("a name with a null", load("a\0b"), "source='a\\x00b'"),
+    case("a name with an override", load("a\u202eb"), r"a\u202eb"),
+    case("a lone surrogate", load("a\ud800b"), r"a\ud800b"),
+    case("bytes", load(b"gpt2"), "source=b'gpt2'", "bytes"),
+    case("a file", load(__file__), "no model folder", "test_bad_input.py"),
+    case("an empty folder", load("/proc/self/fd"), "config.json"),
+    case("a tokenizer by its name", lambda h: sv.load_model((h.model.model, "gpt2")), "str", "(model, tokenizer)"),
+    case("the wrong way round", lambda h: sv.load_model((h.model.tokenizer, h.model.model)), "(model, tokenizer)"),
+    case("a network of one's own", lambda h: sv.load_model((LINEAR, h.model.tokenizer)), "Linear"),
+    case("a device by number", load(device=3), "device=3", '"cpu"'),
+    case("a device that is not there", load(device="cuda:7"), "device='cuda:7'", '"cpu"'),
+    case("an integer dtype", load(dtype=torch.int8), "dtype=torch.int8", '"float32"'),
+    case("a dtype by number", load(dtype=16), "dtype=16", '"float32"'),
+    case("a revision by number", load("a/b", revision=3), "revision=3"),
+    case("remote code by a text", load("a/b", trust_remote_code="no"), "trust_remote_code='no'", "True or False"),
+    case("layers by number", live(layers=3), "layers=3", "model.layers"),
+    case("general text as one text", live(general_text="the cat"), "general_text='the cat'", "list"),
+    case("general text of numbers", live(general_text=[1, 2]), "general_text[0]", "int 1"),
+    case("general text with a surrogate", live(general_text=["a", SURROGATE]), "general_text[1]", "surrogate"),
+]
+
+
+@pytest.mark.parametrize("one", MODELS)
+def test_models_that_are_none(one, house, here):
+    refused(one, house, here)
+
+
+# What takes a model, a task and options
+
+BAD_CONTROL = {"control": 3}
+
+
+def traced(**options):
+    return lambda h: sv.trace(h.model, h.task, **{**QUIET, **options})
+
+
+def tuned(scope=None, **options):
+    return lambda h: sv.finetune(h.model, h.task, scope(h) if callable(scope) else scope, **{**QUICK, **options})
+
+
+def swept(scopes=lambda h: [h.last], **options):
+    return lambda h: sv.sweep(h.model, h.task, scopes(h), **{**QUICK, **options})
+
+
+TRACES = [
+    case("a model by its name", lambda h: sv.trace("demo", h.task), "model='demo'", "load_model", kind=ModelError),
+    case("no model", lambda h: sv.trace(None, h.task), "model=None", "load_model", kind=ModelError),
+    case("a bare network", lambda h: sv.trace(h.model.model, h.task), "model=", "load_model", kind=ModelError),
+    case("a task by its name", lambda h: sv.trace(h.model, "mood"), "task='mood'", "load_task", kind=TaskError),
+    case("metrics by number", traced(metrics=3), "metrics=3", "'lens'"),
+    case("metrics of numbers", traced(metrics=[3]), "metrics=[3]", "'lens'"),
+    case("metrics of lists", traced(metrics=[["lens"]]), "metrics=[['lens']]", "'lens'"),
+    case("no metrics", traced(metrics=()), "metrics=()", "'lens'"),
+    case("samples are a fraction", traced(samples=2.5), "samples=2.5", "whole"),
+    case("samples are NaN", traced(samples=NAN), "samples=nan", "whole"),
+    case("samples are a text", traced(samples="3"), "samples='3'", "whole"),
+    case("samples are True", traced(samples=True), "samples=True", "whole"),
+    case("detail is None", traced(detail=None), "detail=None", "whole"),
+    case("detail is a fraction", traced(detail=1.5), "detail=1.5", "whole"),
+    case("a vocabulary by list", traced(vocab=["full"]), "vocab=['full']", "'labels'"),
+    case("a path by number", traced(path=1), "path=1", "'slerp'"),
+    case("centring by a text", traced(centre="no"), "centre='no'", "True or False"),
+    case("no control", traced(**BAD_CONTROL), "control=3", "Control"),
+    case("no calibration", traced(calibration=0.5), "calibration=0.5", "calibrate"),
+    case(
+        "a calibration of a wider model",
+        lambda h: sv.trace(h.model, h.task, calibration=sv.calibrate(h.wider, **QUIET), **QUIET),
+        "calibration",
+        "width 64",
+        "calibrate(model)",
+    ),
+    case(
+        "a calibration of a deeper model",
+        lambda h: sv.trace(h.model, h.task, calibration=sv.calibrate(h.deeper, **QUIET), **QUIET),
+        "calibration",
+        "6 blocks",
+    ),
+    case("a ridge by text", lambda h: sv.calibrate(h.model, ridge="x", **QUIET), "ridge='x'", "at least 0"),
+    case("a ridge of NaN", lambda h: sv.calibrate(h.model, ridge=NAN, **QUIET), "ridge=nan", "at least 0"),
+    case("a text to calibrate", lambda h: sv.calibrate(h.model, "the cat", **QUIET), "texts='the cat'", "list"),
+    case("no text to calibrate", lambda h: sv.calibrate(h.model, [], **QUIET), "texts", "empty"),
+    case("numbers to calibrate", lambda h: sv.calibrate(h.model, [1, 2], **QUIET), "texts[0]", "int 1"),
+]
+
+
+@pytest.mark.parametrize("one", TRACES)
+def test_traces_that_cannot_be_made(one, house, here):
+    refused(one, house, here)
+
+
+SCOPES = [
+    case("blocks are a number", lambda h: sv.Scope.of(h.model, 3), "blocks=3", "[3]"),
+    case("blocks are None", lambda h: sv.Scope.of(h.model, None), "blocks=None"),
+    case("blocks are a text", lambda h: sv.Scope.of(h.model, "34"), "blocks='34'"),
+    case("no blocks", lambda h: sv.Scope.of(h.model, []), "no block"),
+    case("blocks of two kinds", lambda h: sv.Scope.of(h.model, [1, "a"]), "'a'", "from 1 to 4"),
+    case("blocks of lists", lambda h: sv.Scope.of(h.model, [[1]]), "[1]", "from 1 to 4"),
+    case("a block of NaN", lambda h: sv.Scope.of(h.model, [NAN]), "nan", "from 1 to 4"),
+    case("block 0", lambda h: sv.Scope.of(h.model, [0, 1]), "[0]", "from 1 to 4"),
+    case("a block beyond the last", lambda h: sv.Scope.of(h.model, [5]), "blocks[0]=5", "from 1 to 4"),
+    case("a boundary of NaN", lambda h: sv.Scope.above(h.model, NAN), "boundary=nan", "0 to 3"),
+    case("the boundary that trains nothing", lambda h: sv.Scope.above(h.model, 4), "boundary=4", "0 to 3"),
+    case("a scope of a name", lambda h: sv.Scope.full("demo"), "model='demo'", "load_model"),
+    case("a trainer by number", lambda h: h.last.export(3), "3", "'peft'"),
+    case("a trainer by list", lambda h: h.last.export(["peft"]), "['peft']", "'transformers'"),
+    case("a gain's boundary by text", lambda h: h.gain.scope("3"), "boundary='3'", "0 to 3"),
+    case("a gain's boundary of a fraction", lambda h: h.gain.scope(1.5), "boundary=1.5", "0 to 3"),
+    case("a gain's boundary of True", lambda h: h.gain.theta_of(True), "boundary=True", "0 to 3"),
+]
+
+
+@pytest.mark.parametrize("one", SCOPES)
+def test_scopes_that_are_none(one, house, here):
+    kind = SemvizError if "scope of a name" in one.name else ScopeError
+    refused(replace(one, kind=kind), house, here)
+
+
+GAINS = [
+    case("a metric by list", lambda h: h.trace.gain(["lens"]), "metric=['lens']", "'lens'"),
+    case("a metric by number", lambda h: h.trace.gain(3), "metric=3", "'lens'"),
+    case("a rule by list", lambda h: h.trace.gain(rule=["law"]), "rule=['law']", "'surplus'"),
+    case("beta by text", lambda h: h.trace.gain(beta="x"), "beta='x'", "finite"),
+    case("beta of NaN", lambda h: h.trace.gain(beta=NAN), "beta=nan", "finite"),
+    case("a negative seed", lambda h: h.trace.gain(seed=-1), "seed=-1", "whole"),
+    case("a seed by text", lambda h: h.trace.gain(seed="x"), "seed='x'", "whole"),
+    case("theta by text", lambda h: h.gain.threshold("x"), "theta='x'", "between 0 and 1"),
+    case("theta of None", lambda h: h.gain.threshold(None), "theta=None", "between 0 and 1"),
+    case("theta of NaN", lambda h: h.gain.threshold(NAN), "theta=nan", "between 0 and 1"),
+    case("epsilon by text", lambda h: h.gain.recommend(epsilon="x"), "epsilon='x'"),
+    case("epsilon of NaN", lambda h: h.probes.recommend(epsilon=NAN), "epsilon=nan"),
+    case("weight by text", lambda h: h.probes.recommend(weight="x"), "weight='x'"),
+    case("epochs of a recommendation", lambda h: h.gain.recommend(epochs=0), "epochs=0", "positive"),
+    case("evidence by list", lambda h: sv.recommend(h.model, h.task, evidence=["profile"]), "evidence=['profile']"),
+]
+
+
+@pytest.mark.parametrize("one", GAINS)
+def test_gains_that_cannot_be_made(one, house, here):
+    refused(one, house, here)
+
+
+# Finetuning
+
+SEEDS = [-1, 0.5, "0", None, True, NAN, 2**32]
+RUNS = [
+    *(case(f"a seed of {seed!r}", tuned(seed=seed), f"seed={seed!r}", "whole") for seed in SEEDS),
+    *(
+        case(f"epochs of {n!r}", tuned(epochs=n), f"epochs={n!r}", "positive")
+        for n in (NAN, math.inf, "3", None, True, -1)
+    ),
+    *(
+        case(f"rows a step of {n!r}", tuned(batch_size=n), f"batch_size={n!r}", "whole")
+        for n in (2.5, "8", True, NAN, -3)
+    ),
+    *(
+        case(f"a rate of {rate!r}"[:30], tuned(lr=rate), "lr=", "positive", "auto")
+        for rate in (math.inf, True, None, 10**400, 0, [1e-3], NAN)
+    ),
+    case("a method by list", tuned(method=["lora"]), "method=['lora']", "'lora'"),
+    case("a method of None", tuned(method=None), "method=None", "'lora'"),
+    case("a scope by its name", tuned("last"), "scope='last'", "Scope"),
+    case("a scope of blocks", tuned([3, 4]), "scope=[3, 4]", "Scope"),
+    case("a scope of another depth", tuned(lambda h: sv.Scope.last(h.deeper)), "6 blocks", "4", kind=ScopeError),
+    case("arguments by list", tuned(arguments=[("bf16", True)]), "arguments=[('bf16', True)]", "mapping"),
+    case("arguments with a number for a name", tuned(arguments={3: 1}), "arguments", "3"),
+    case("an argument of the wrong type", tuned(arguments={"max_grad_norm": "much"}), "arguments", "max_grad_norm"),
+    case("caching by a text", tuned(cache="no"), "cache='no'", "True or False"),
+    case("checkpointing by a number", tuned(checkpointing=1), "checkpointing=1", "True or False"),
+    case("no control", tuned(**BAD_CONTROL), "control=3", "Control"),
+    case("a workbench that is none", tuned(bench=3), "bench", "Workbench"),
+    case(
+        "a bench of another task",
+        lambda h: sv.finetune(h.model, h.task, bench=Workbench(h.model, h.stories, **QUIET), **QUICK),
+        "bench",
+        "Workbench",
+    ),
+    case("a model by its name", lambda h: sv.finetune("demo", h.task), "model='demo'", "load_model"),
+    case("a task by its name", lambda h: sv.finetune(h.model, "mood"), "task='mood'", "load_task"),
+    case("one scope", swept(lambda h: h.last), "scopes", "Scope", "[scope]"),
+    case("scopes by name", swept(lambda h: ["last"]), "scopes[0]='last'", "Scope"),
+    case("scopes by number", swept(lambda h: 3), "scopes=3"),
+    case("methods as one text", swept(methods="full"), "methods='full'", "['full']"),
+    case("an unknown method", swept(methods=["full", "dora"]), "methods[1]='dora'", "'lora'"),
+    case("seeds as a number", swept(seeds=3), "seeds=3", "list"),
+    case("seeds of fractions", swept(seeds=[0, 1.5]), "seeds[1]=1.5", "whole"),
+    case("seeds of texts", swept(seeds=["0"]), "seeds[0]='0'", "whole"),
+    case("no seeds, by an array", swept(seeds=np.array([], dtype=int)), "seeds", "empty"),
+    case("a gain that is none", swept(gain=3), "gain=3", "Trace.gain"),
+    case("a gain of a deeper model", swept(gain=SimpleNamespace(boundary=1, benefit=[0.0] * 7)), "gain", "Trace.gain"),
+    case("a store by number", swept(store=3), "store=3", "folder"),
+    case("a store with a null", swept(store="a\0b"), r"store='a\x00b'", "folder"),
+    case("a store that is a file", swept(store=__file__), "test_bad_input.py", "folder"),
+    case("epochs of a sweep", swept(epochs=0), "epochs=0", "positive"),
+    case("the rate of a sweep", swept(lr=NAN), "lr=nan", "auto"),
+    case("rows a step of a sweep", swept(batch_size=0), "batch_size=0", "whole"),
+    case("probes at a number", lambda h: sv.probe(h.model, h.task, boundaries=3, **QUICK), "boundaries=3", "0"),
+    case("probes at texts", lambda h: sv.probe(h.model, h.task, boundaries=[0, "2"], **QUICK), "boundaries[1]='2'"),
+    case("probes at lists", lambda h: sv.probe(h.model, h.task, boundaries=[[0], 2], **QUICK), "boundaries[0]=[0]"),
+    case("the seed of probes", lambda h: sv.probe(h.model, h.task, seed="x", **QUICK), "seed", "'x'", "whole"),
+    case(
+        "rows a step of a price",
+        lambda h: sv.estimate_costs(h.model, h.task, batch_size=2.5),
+        "batch_size=2.5",
+        "whole",
+    ),
+    case("epochs of a price", lambda h: h.costs.of(h.last, epochs="3"), "epochs='3'", "positive"),
+    case("a price of a name", lambda h: h.costs.of("last"), "scope='last'", "Scope"),
+    case("sizes by text", lambda h: sv.baseline_scopes(h.model, h.task, "2", **QUIET), "size='2'", "whole"),
+    case(
+        "the seed of a baseline",
+        lambda h: sv.baseline_scopes(h.model, h.task, 2, seed="x", **QUIET),
+        "seed='x'",
+        "whole",
+    ),
+    case("settings of NaN steps", lambda h: Settings(steps=NAN), "steps=nan", "whole"),
+]
+
+
+@pytest.mark.parametrize("one", RUNS)
+def test_runs_that_cannot_train(one, house, here):
+    refused(one, house, here)
+
+
+RESULTS = [
+    case("weights of another depth", lambda h: sv.load_run(h.deeper, h.run), "4 blocks", "6"),
+    case("weights of another width", lambda h: sv.load_run(h.wider, h.run), "(64,", "(32,", "model"),
+    case("no run", lambda h: sv.load_run(h.model, 3), "run=3", "finetune"),
+    case("no model", lambda h: sv.load_run("demo", h.run), "model='demo'", "load_model"),
+    case("runs of nothing", lambda h: sv.Runs((3,), zero_shot=0.5), "runs[0]=3", "finetune"),
+    case(
+        "runs of two tasks",
+        lambda h: replace(h.runs, runs=(h.run, replace(h.run, task="other"))),
+        "'other'",
+        "one task",
+    ),
+    case("a reference by number", lambda h: h.runs.compare(3), "3", "'full'"),
+    case("a choice by text", lambda h: h.runs.regret(mine="x"), "mine='x'", "whole number"),
+    case("a choice of True", lambda h: h.runs.regret(mine=True), "mine=True", "whole number"),
+    case("probes of a text", lambda h: h.runs.probes("02"), "boundaries='02'"),
+    case("probes that were not run", lambda h: h.runs.probes([0, 1]), "[1]", "[0, 2, 3]"),
+    case("a trace of a run of a name", lambda h: replace(h.run, origin=None).trace("demo", h.task), "model='demo'"),
+]
+
+
+@pytest.mark.parametrize("one", RESULTS)
+def test_results_that_do_not_fit(one, house, here):
+    refused(one, house, here)
+
+
+# Pictures and tables
+
+NOT_NUMBERS = ["x", 1.5, True, -1, 10**30, NAN, [1]]
+FIGURES = [
+    *(case(f"sample {n!r}", lambda h, n=n: h.trace.token_heatmap(sample=n), f"sample={n!r}") for n in NOT_NUMBERS),
+    *(case(f"boundary {n!r}", lambda h, n=n: h.trace.profile(boundary=n), f"boundary={n!r}") for n in NOT_NUMBERS),
+    *(case(f"start {n!r}", lambda h, n=n: h.trace.token_heatmap(start=n), f"start={n!r}") for n in NOT_NUMBERS),
+    *(case(f"limit {n!r}", lambda h, n=n: h.trace.sample_heatmap(limit=n), f"limit={n!r}") for n in ("x", 1.5, NAN)),
+    *(case(f"map of {n!r}", lambda h, n=n: h.trace.transition_map(sample=n), f"sample={n!r}") for n in NOT_NUMBERS),
+    *(
+        case(f"map at {n!r}", lambda h, n=n: h.trace.transition_map(sample=0, position=n), f"osition={n!r}")
+        for n in ("x", [1], -1, NAN)
+    ),
+    *(
+        case(f"tokens of {n!r}", lambda h, n=n: h.trace.nearest_tokens(sample=n), f"sample={n!r}")
+        for n in ("x", [1], NAN, -1)
+    ),
+    *(
+        case(f"tokens at {n!r}", lambda h, n=n: h.trace.nearest_tokens(sample=0, position=n), f"position={n!r}")
+        for n in ("x", [1], NAN)
+    ),
+    case("a metric by list", lambda h: h.trace.token_heatmap(metric=["lens"]), "metric=['lens']", "'lens'"),
+    case("a metric that is a table", lambda h: h.trace.sample_heatmap(metric=FRAME), "metric=", "'lens'"),
+    case("an order by list", lambda h: h.trace.sample_heatmap(order=["label"]), "order=['label']", "'cluster'"),
+    case("an order by number", lambda h: h.trace.sample_heatmap(order=3), "order=3", "'cluster'"),
+    case("metrics by number", lambda h: h.trace.profile(metrics=3), "metrics=3", "list"),
+    case("metrics of numbers", lambda h: h.trace.profile(metrics=[3]), "metric=3", "'lens'"),
+    case("no metrics", lambda h: h.trace.profile(metrics=[]), "metrics", "empty"),
+    case("a profile's seed", lambda h: h.trace.profile_frame("lens", seed="x"), "seed='x'", "whole"),
+    case("groups by number", lambda h: h.trace.by(3), "by=3", "'label'"),
+    case("groups by list", lambda h: h.trace.by(["label"]), "by=['label']", "'label'"),
+    case("a group that is not there", lambda h: h.trace.by("label").frame("x"), "metric='x'", "'lens'"),
+    case("a gain's boundary", lambda h: h.gain.figure(boundary="x"), "boundary='x'", "0"),
+    case("a mark by text", lambda h: h.runs.pareto(trainable="x"), "trainable='x'"),
+    case("ranges by list", lambda h: h.runs.range_heatmap(method=["full"]), "['full']"),
+    case("runs that are none", lambda h: h.probes.figure(runs=3), "runs=3", "sweep"),
+]
+
+
+@pytest.mark.parametrize("one", FIGURES)
+def test_pictures_that_cannot_be_drawn(one, house, here):
+    refused(one, house, here)
+
+
+# Study, Explorer, report
+
+STUDIES = [
+    case("no model", lambda h: sv.Study("demo", h.task, **QUIET), "model='demo'", "load_model"),
+    case("no task", lambda h: sv.Study(h.model, 3, **QUIET), "task=3", "load_task"),
+    case("no trace", lambda h: sv.Study(h.model, h.task, trace=3, **QUIET), "trace=3", "sv.trace"),
+    case("no samples", lambda h: sv.Study(h.model, h.task, samples=0, **QUIET), "samples=0", "at least 1"),
+    case("a trace of another model", lambda h: sv.Study(h.deeper, h.task, trace=h.trace, **QUIET), "model_hash"),
+    case("a trace of another task", lambda h: sv.Study(h.model, h.stories, trace=h.trace, **QUIET), "tiny mood"),
+    case(
+        "a store by number", lambda h: sv.Study(h.model, h.task, trace=h.trace, store=3, **QUIET), "store=3", "folder"
+    ),
+    case(
+        "a store that is a file", lambda h: sv.Study(h.model, h.task, trace=h.trace, store=__file__, **QUIET), "store"
+    ),
+    case("freeze by text", lambda h: h.study.freeze("3"), "boundary='3'", "0 to 3"),
+    case("freeze a fraction", lambda h: h.study.freeze(1.5), "boundary=1.5", "0 to 3"),
+    case("freeze all", lambda h: h.study.freeze(4), "boundary=4", "0 to 3"),
+    case("a threshold by text", lambda h: h.study.threshold("half"), "theta='half'", "between"),
+    case("a setting that is none", lambda h: h.study.set(rate=3), "rate", "'lr'"),
+    case("a setting of NaN", lambda h: h.study.set(lr=NAN), "lr=nan", "auto"),
+    case("a sample by text", lambda h: h.study.open("3"), "sample='3'", "0 to"),
+    case("a sample by fraction", lambda h: h.study.open(0.5), "sample=0.5", "0 to"),
+    case("a token by text", lambda h: h.study.begin("x"), "start='x'", "0 to"),
+    case("a point by text", lambda h: h.study.point("x", 1), "position='x'"),
+    case("a space by text", lambda h: h.study.point(1, "x"), "space='x'"),
+    case("a point by list", lambda h: h.study.point([1], 1), "position=[1]"),
+    case("a text that is a number", lambda h: h.study.read(3), "text", "int 3", kind=TaskError),
+    case("a text with a surrogate", lambda h: h.study.read(SURROGATE), "text", "surrogate", kind=TaskError),
+    case("a metric by list", lambda h: h.study.show(metric=["lens"]), "metric=['lens']"),
+    case("an order by list", lambda h: h.study.show(order=["label"]), "order=['label']"),
+    case("a preset by list", lambda h: h.study.preset(["full"]), "['full']", "'half'"),
+    case("a run that is not there", lambda h: h.study.restore(3), "3", "finetune"),
+    case("a vocabulary", lambda h: h.study.compare_with("x"), "vocab='x'", "'labels'"),
+    case("another task", lambda h: h.study.choose("moods"), "'moods'", "'mood'"),
+    case("another task by number", lambda h: h.study.choose(3), "task=3", "load_task"),
+    case("an observer that is none", lambda h: h.study.observe(3), "observer=3", "function"),
+    case("an Explorer of a number", lambda h: sv.Explorer(study=3), "study=3", "Study"),
+    case("an Explorer of a name", lambda h: sv.Explorer("demo", h.task, **QUIET), "model='demo'", "load_model"),
+]
+
+
+@pytest.mark.parametrize("one", STUDIES)
+def test_studies_that_cannot_be(one, house, here):
+    before = (house.study.boundary, house.study.theta, house.study.settings, house.study.sample, house.study.job)
+    refused(one, house, here)
+    assert before == (
+        house.study.boundary, house.study.theta, house.study.settings, house.study.sample, house.study.job
+    )  # fmt: skip
+
+
+def reported(**changed):
+    def call(h):
+        given = {"trace": h.trace, "gain": h.gain, "runs": h.runs, **changed}
+        return sv.write_report(given.pop("path", "report.html"), **given)
+
+    return call
+
+
+REPORTS = [
+    case("a path by number", reported(path=3), "path=3", "file"),
+    case("an empty path", reported(path=""), "path=''", "file"),
+    case("a path with a null", reported(path="a\0.html"), "path=", "file"),
+    case("a path in a file", reported(path=f"{__file__}/report.html"), "path=", "folder"),
+    case("no trace", reported(trace=3), "trace=3", "sv.trace"),
+    case("no gain", reported(gain=None), "gain=None", "Trace.gain"),
+    case("no runs", reported(runs=[1]), "runs=[1]", "sweep"),
+    case("no probes", reported(probes=3), "probes=3", "probe"),
+    case("a title by number", reported(title=3), "title=3", "text"),
+]
+
+
+@pytest.mark.parametrize("one", REPORTS)
+def test_reports_that_cannot_be_written(one, house, here):
+    refused(one, house, here)
