@@ -39,7 +39,17 @@ def shown(value: Any, *, width: int = _WIDTH) -> str:
         text = repr(value[: width + 1] if isinstance(value, str | bytes | list | tuple) else value)
     except Exception:
         text = f"<{type(value).__name__}>"
-    line = " ".join(text.split())
+    return _line(text, width)
+
+
+def said(error: object) -> str:
+    """Return the first line of what a library says went wrong, as `shown` shows it, or the error's name."""
+    text = str(error).strip()
+    return _line(text.splitlines()[0], 300) if text else type(error).__name__
+
+
+def _line(text: str, width: int) -> str:
+    line = " ".join(text[: 2 * width].split())
     line = "".join(c if c.isprintable() else c.encode("ascii", "backslashreplace").decode() for c in line)
     return line if len(line) <= width else line[: width - 1] + "…"
 

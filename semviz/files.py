@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +38,38 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     except OSError as error:
         raise SemvizError(
             f"Cannot write {target}: {error.strerror or error}. Pass a path in a folder that can be written."
+        ) from error
+
+
+def digest_of(*parts: bytes | memoryview) -> str:
+    """Return 32 hex digits that change with any byte."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the digest of a file, read in parts, since weights may be larger than the memory that is free."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while part := file.read(2**22):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def temporary_folder(purpose: str) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is removed with the object.
+
+    Raises:
+        SemvizError: If there is no room or no right to make one.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix=f"semviz-{purpose}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise SemvizError(
+            f"Cannot make a temporary folder: {error.strerror or error}. Make room there, or pass another place as the "
+            "environment variable TMPDIR."
         ) from error
 
 

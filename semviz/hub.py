@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semviz.checks import shown
+from semviz.checks import said
 
 _KNOWN = {
     # Gated before not found, of which it is a kind.
@@ -24,7 +24,5 @@ def why(error: BaseException) -> str:
     for kind, told in _KNOWN.items():
         if kind in kinds:
             return told
-    text = str(error).strip().split("\n")[0]
-    # repr() of a text puts quotes around it and makes it safe to print; only the latter is wanted.
-    line = shown(text, width=300)[1:-1].strip() if text else type(error).__name__
+    line = said(error)
     return line if line.endswith(".") else line + "."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from semviz import checks
 from semviz.choices import Change, Choices
 from semviz.errors import SemvizError
+from semviz.files import temporary_folder
 from semviz.history import History, run_once
 from semviz.jobs import Job
 from semviz.models import load_model
@@ -88,7 +88,7 @@ class Study(Choices):
         model = load_model() if model is None else checks.check_model(model)
         task = as_task(task)
         self.samples = samples if samples is None else checks.whole("samples", samples, least=1)
-        self._folder = tempfile.TemporaryDirectory(prefix="semviz-runs-") if store is None else None
+        self._folder = temporary_folder("runs") if store is None else None
         self.store = Store(self._folder.name if self._folder is not None else store or "")
         self.job: Job[Any] | None = None
         self.trials = Trials()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 
 from semviz import checks, processes
 from semviz.errors import SemvizError
+from semviz.files import temporary_folder
 from semviz.recipes import Recipe
 from semviz.watching import BlockSampling, Watch
 
@@ -72,7 +72,7 @@ def fit(
     sampling = [BlockSampling(suffix, steps, seed=recipe.seed)] if recipe.method == "lisa" else []
     if recipe.checkpointing:
         suffix.checkpoint()
-    with tempfile.TemporaryDirectory() as folder, preserved_random_state():
+    with temporary_folder("training") as folder, preserved_random_state():
         suffix.to(device)
         trainer = Trainer(
             model=suffix,

@@ -1,17 +1,14 @@
 """Bad input is refused in words, and nothing is left behind: no file, no flag, no hook, no random number drawn.
 
-A case is a name, a call and the words that its message must hold; `refused` looks at everything else, which is the
-same for all. What looks bad and is legal stands in tests of its own, at the end of each part.
+A case is a name, a call and the words that its message must hold; `tests/refusals.py` looks at everything else, which
+is the same for all. What looks bad and is legal stands in tests of its own, at the end of each part.
 """
 
 from __future__ import annotations
 
 import math
-import random
-import re
 import unicodedata
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import datasets
@@ -19,11 +16,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from refusals import case, refused
 from small import plain_text, tiny_llama, word_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 import semviz as sv
 from semviz.errors import ModelError, ScopeError, SemvizError, TaskError
+from semviz.reading import pad_id
 from semviz.settings import Settings
+from semviz.tokens import show
 from semviz.workbench import Workbench
 
 NAN = math.nan
@@ -34,23 +36,6 @@ LABELS = ["yes", "no"] * 5
 FRAME = pd.DataFrame({"text": TEXTS, "label": LABELS})
 QUIET = {"progress": False}
 QUICK = {"epochs": 1, "batch_size": 16, "lr": 3e-3, **QUIET}
-ADVICE = re.compile(
-    r"\b([Pp]ass|[Dd]rop|[Ll]eave|[Ll]oad|[Mm]ake|[Uu]pdate|[Dd]elete|[Rr]un|[Ee]nd|[Mm]erge|[Cc]onvert|[Ss]ave|[Tt]race)\b"
-)
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is tried, and what the refusal must say."""
-
-    name: str
-    call: object
-    words: tuple[str, ...]
-    kind: type[SemvizError] = SemvizError
-
-
-def case(name, call, *words, kind=SemvizError):
-    return pytest.param(Case(name, call, words, kind), id=name)
 
 
 def tiny_model(**options):
@@ -83,62 +68,10 @@ def house(tmp_path_factory):
     made.probes = made.runs.probes([0, 2, 3])
     made.costs = sv.estimate_costs(model, task)
     made.deeper = tiny_model(blocks=6)
-    made.wider = sv.load_model((tiny_llama(width=64), word_tokenizer()), general_text=plain_text())
+    made.wider = sv.load_model((tiny_llama(hidden_size=64), word_tokenizer()), general_text=plain_text())
     made.study = sv.Study(model, task, trace=made.trace, **QUIET)
     yield made
     made.study.close()
-
-
-def state_of(model):
-    """All of a model that a refused call could have changed, and the random state."""
-    network = model.model
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-    return {
-        "weights": {name: value.clone() for name, value in network.state_dict().items()},
-        "flags": [(p.requires_grad, p.grad is None) for p in network.parameters()],
-        "modules": [(m.training, *(len(getattr(m, hook)) for hook in hooks)) for m in network.modules()],
-        "random": (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()),
-        "grad": torch.is_grad_enabled(),
-        "metrics": list(sv.METRICS),
-    }
-
-
-def files_in(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
-
-
-@contextmanager
-def unchanged(folder, *models):
-    before, files = [state_of(model) for model in models], files_in(folder)
-    yield
-    for old, model in zip(before, models, strict=True):
-        new = state_of(model)
-        assert {k: v for k, v in old.items() if k != "weights"} == {k: v for k, v in new.items() if k != "weights"}
-        assert all(torch.equal(value, new["weights"][name]) for name, value in old["weights"].items())
-    assert files_in(folder) == files
-
-
-def check_words(error, words, kind=SemvizError):
-    """A message in the style of the house: what, what was got, what to pass; one line that any terminal can show."""
-    message = str(error)
-    assert isinstance(error, kind), repr(error)
-    for word in words:
-        assert word in message, message
-    assert ADVICE.search(message), f"no advice: {message}"
-    assert len(message) < 800, message
-    hidden = {c for c in message if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
-    assert not hidden, (hidden, message)
-    frames, trail = [], error.__traceback__
-    while trail:
-        frames.append(trail.tb_frame.f_code.co_filename)
-        trail = trail.tb_next
-    assert "/semviz/" in frames[-1], f"raised in {frames[-1]}"
-
-
-def refused(one, house, folder):
-    with unchanged(folder, house.model), pytest.raises(Exception) as caught:  # noqa: PT011 (looked at below)
-        one.call(house)
-    check_words(caught.value, one.words, one.kind)
 
 
 @pytest.fixture
@@ -224,7 +157,7 @@ TASKS = [
 
 @pytest.mark.parametrize("one", TASKS)
 def test_tasks_that_are_none(one, house, here):
-    refused(replace(one, kind=TaskError if "seed" not in one.name else SemvizError), house, here)
+    refused(replace(one, kind=TaskError if "seed" not in one.name else SemvizError), house.model, here, house)
 
 
 # Models
@@ -284,7 +217,7 @@ MODELS = [
 
 @pytest.mark.parametrize("one", MODELS)
 def test_models_that_are_none(one, house, here):
-    refused(one, house, here)
+    refused(one, house.model, here, house)
 
 
 # What takes a model, a task and options
@@ -347,7 +280,7 @@ TRACES = [
 
 @pytest.mark.parametrize("one", TRACES)
 def test_traces_that_cannot_be_made(one, house, here):
-    refused(one, house, here)
+    refused(one, house.model, here, house)
 
 
 SCOPES = [
@@ -374,7 +307,7 @@ SCOPES = [
 @pytest.mark.parametrize("one", SCOPES)
 def test_scopes_that_are_none(one, house, here):
     kind = SemvizError if "scope of a name" in one.name else ScopeError
-    refused(replace(one, kind=kind), house, here)
+    refused(replace(one, kind=kind), house.model, here, house)
 
 
 GAINS = [
@@ -398,7 +331,7 @@ GAINS = [
 
 @pytest.mark.parametrize("one", GAINS)
 def test_gains_that_cannot_be_made(one, house, here):
-    refused(one, house, here)
+    refused(one, house.model, here, house)
 
 
 # Finetuning
@@ -480,7 +413,7 @@ RUNS = [
 
 @pytest.mark.parametrize("one", RUNS)
 def test_runs_that_cannot_train(one, house, here):
-    refused(one, house, here)
+    refused(one, house.model, here, house)
 
 
 RESULTS = [
@@ -506,7 +439,7 @@ RESULTS = [
 
 @pytest.mark.parametrize("one", RESULTS)
 def test_results_that_do_not_fit(one, house, here):
-    refused(one, house, here)
+    refused(one, house.model, here, house)
 
 
 # Pictures and tables
@@ -550,7 +483,7 @@ FIGURES = [
 
 @pytest.mark.parametrize("one", FIGURES)
 def test_pictures_that_cannot_be_drawn(one, house, here):
-    refused(one, house, here)
+    refused(one, house.model, here, house)
 
 
 # Study, Explorer, report
@@ -598,7 +531,7 @@ STUDIES = [
 @pytest.mark.parametrize("one", STUDIES)
 def test_studies_that_cannot_be(one, house, here):
     before = (house.study.boundary, house.study.theta, house.study.settings, house.study.sample, house.study.job)
-    refused(one, house, here)
+    refused(one, house.model, here, house)
     assert before == (
         house.study.boundary, house.study.theta, house.study.settings, house.study.sample, house.study.job
     )  # fmt: skip
@@ -627,4 +560,188 @@ REPORTS = [
 
 @pytest.mark.parametrize("one", REPORTS)
 def test_reports_that_cannot_be_written(one, house, here):
-    refused(one, house, here)
+    refused(one, house.model, here, house)
+
+
+# Models and tokenizers that do not fit each other
+
+
+def taught(*words, **options):
+    """The word tokenizer with more words, which the tiny model has no embeddings for."""
+    tokenizer = word_tokenizer()
+    tokenizer.add_tokens(list(words))
+    return sv.load_model((tiny_llama(**options), tokenizer), general_text=plain_text())
+
+
+def worded(animal="zebra", **changed):
+    texts = [f"{animal if i % 7 == 3 else 'the cat'} was {('good', 'bad')[i % 2]}" for i in range(40)]
+    return sv.Task.from_texts(texts, [("yes", "no")[i % 2] for i in range(40)], prompt="{text} mood :", **changed)
+
+
+STRANGERS = [
+    case("a text's token has no embedding", lambda h: worded(), "'zebra'", "55", "resize_token_embeddings"),
+    case(
+        "a label's token has no logit",
+        lambda h: worded("dog", words={"yes": "quagga", "no": "bad"}),
+        "'quagga'",
+        "resize",
+    ),
+]
+
+
+@pytest.mark.parametrize("one", STRANGERS)
+def test_a_tokenizer_that_knows_more_than_the_model(one, here):
+    model = taught("zebra", "quagga")
+    for use in (sv.trace, sv.finetune, sv.sweep, sv.estimate_costs, sv.Study):
+        quiet = {} if use is sv.estimate_costs else QUIET
+        refused(replace(one, call=lambda _, use=use, quiet=quiet: use(model, one.call(_), **quiet)), model, here)
+
+
+def test_general_text_that_the_model_has_no_embeddings_for(here):
+    tokenizer = word_tokenizer()
+    tokenizer.add_tokens(["zebra"])
+    model = sv.load_model((tiny_llama(), tokenizer), general_text=["the zebra sat"] * 40)
+    calibrating = case("", lambda h: sv.calibrate(model, **QUIET), "'zebra'", "embeddings", kind=TaskError).values[0]
+    refused(calibrating, model, here)
+
+
+def test_a_tokenizer_with_more_words_than_are_used_is_fine(house):
+    model = taught("zebra", "<image>")
+    found = sv.trace(model, house.task, **QUIET)
+    np.testing.assert_array_equal(found.values["lens"], sv.trace(house.model, house.task, **QUIET).values["lens"])
+
+
+def test_a_padding_token_without_an_embedding_is_never_read(house):
+    tokenizer = word_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
+    model = sv.load_model((tiny_llama(), tokenizer), general_text=plain_text())
+    assert tokenizer.pad_token_id >= len(model.model.get_input_embeddings().weight)
+    assert pad_id(model) == 0
+    ragged = sv.Task.from_texts([line[: 20 + 3 * i] for i, line in enumerate(plain_text(20))])
+    assert np.isfinite(sv.finetune(model, ragged, **QUICK).loss)
+
+
+def test_no_padding_token_and_no_chat_template_are_fine(house):
+    tokenizer = word_tokenizer()
+    tokenizer.pad_token = None
+    assert tokenizer.chat_template is None
+    model = sv.load_model((tiny_llama(), tokenizer), general_text=plain_text())
+    ragged = sv.Task.from_texts([line[: 20 + 3 * i] for i, line in enumerate(plain_text(20))])
+    assert np.isfinite(sv.finetune(model, ragged, **QUICK).loss)
+
+
+# Quantized models
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32], ids=str)
+@pytest.mark.parametrize("method", ["full", "lisa"])
+def test_quantized_weights_do_not_train(house, here, dtype, method):
+    model = quantized(dtype)
+    words = (str(dtype), "quantized", "lora")
+    for name, call in (
+        ("finetune", lambda h: sv.finetune(model, h.task, method=method, **QUICK)),
+        ("apply", lambda h: sv.Scope.last(model).apply(model).__enter__()),
+    ):
+        refused(case(name, lambda _, call=call: call(house), *words, kind=ScopeError).values[0], model, here)
+
+
+def test_a_quantized_model_traces_and_trains_where_it_is_whole(house):
+    network = tiny_llama()
+    network.model.layers[0].mlp.up_proj = Ints(network.model.layers[0].mlp.up_proj, torch.uint8)
+    model = sv.load_model((network, word_tokenizer()), general_text=plain_text())
+    assert np.isfinite(sv.trace(model, house.task, metrics="lens", **QUIET).values["lens"][:, -1]).all()
+    run = sv.finetune(model, house.task, sv.Scope.last(model), **QUICK)
+    assert np.isfinite(run.loss)
+
+
+# What looks bad and is legal
+
+
+def bytewise(*, blocks=2):
+    """A model that reads bytes, so that any text at all has tokens of its own."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({c: i for i, c in enumerate(["<pad>", "<eos>", *alphabet])}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>")
+    network = tiny_llama(blocks=blocks, vocab_size=len(tokenizer), max_position_embeddings=256)
+    return sv.load_model((network, tokenizer), general_text=plain_text())
+
+
+ODD = {
+    "one token": "a",
+    "a control character": "a\x00\x07\x1b[31mred",
+    "an override": "a\u202eb\u2066c\u200f",
+    "a byte order mark": "\ufeffa",
+    "line ends": "a\r\n\u2028\u2029\x85b",
+    "joined emoji": "👩🏽‍👩🏽‍👧🏽 🇩🇪",
+    "piled accents": "e" + "\u0301" * 40,
+    "private use": "\ue000\U0010fffd",
+    "tags and formulas": "<b>$x$ & <script>",
+    "a field of format": "{0} {text} %s {",
+}
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return bytewise()
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_texts_are_read_with_finite_numbers_and_visible_tokens(reader, name, tmp_path):
+    texts = [ODD[name], *plain_text(5)]
+    task = sv.Task.from_texts(texts, ["y", "n"] * 3, prompt="{text}:\n", name=ODD[name], test=(texts, ["y", "n"] * 3))
+    trace = sv.trace(reader, task, split="test", detail=6, **QUIET)
+    assert all(np.isfinite(values[trace.counted]).all() for values in trace.values.values())
+    figure = trace.token_heatmap(sample=0)
+    drawn = [text for axis in (figure.layout.xaxis,) for text in axis.ticktext or ()]
+    assert drawn
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") and ord(c) != 0x200D for t in drawn for c in t), drawn
+    for text in (repr(trace), repr(task), trace._repr_html_(), task._repr_html_()):
+        assert text
+    back = sv.Trace.load(trace.save(tmp_path / "odd.parquet"))
+    assert back.vocabulary == trace.vocabulary
+    assert back.positions.equals(trace.positions)
+
+
+def test_a_text_of_one_token_among_others_trains(reader):
+    task = sv.Task.from_texts(["a", "b", *plain_text(10)], name="short")
+    assert np.isfinite(sv.finetune(reader, task, **QUICK).loss)
+
+
+def test_a_text_of_a_hundred_thousand_tokens(reader, here):
+    huge = "ab c" * 25_000
+    task = sv.Task.from_texts([huge, *plain_text(5)], ["y", "n"] * 3, prompt="{text}:\n")
+    one = case("", lambda _: sv.trace(reader, task, **QUIET), "100,00", "max_tokens=", kind=TaskError).values[0]
+    for split in ("train", "validation", "test"):
+        if huge in task.split(split).texts:
+            refused(
+                replace(one, call=lambda _, split=split: sv.trace(reader, task, split=split, **QUIET)), reader, here
+            )
+    cut = sv.Task.from_texts([huge, *plain_text(5)], ["y", "n"] * 3, prompt="{text}:\n", max_tokens=32)
+    for split in ("train", "validation", "test"):
+        trace = sv.trace(reader, cut, split=split, **QUIET)
+        assert np.isfinite(trace.values["lens"][trace.counted]).all()
+    assert len(show(huge)) <= 12
+
+
+def test_numbers_of_numpy_are_numbers(house):
+    runs = [
+        sv.finetune(house.model, house.task, house.last, **{**QUICK, **options})
+        for options in (
+            {"seed": 1, "batch_size": 16, "lr": 0.5, "epochs": 1},
+            {"seed": np.int64(1), "batch_size": np.int32(16), "lr": np.float32(0.5), "epochs": np.float64(1)},
+        )
+    ]
+    assert runs[0].key == runs[1].key
+    assert Settings(steps=np.int64(3), lr=np.float32(0.5), seed=np.uint8(1)) == Settings(steps=3, lr=0.5, seed=1)
+    assert sv.Scope.of(house.model, np.array([3, 4])) == sv.Scope.half(house.model)
+    assert len(sv.trace(house.model, house.task, samples=np.int64(5), **QUIET).positions["sample"].unique()) == 5
+
+
+def test_iterators_are_lists_that_are_read_once(house):
+    task = sv.Task.from_texts(iter(TEXTS), iter(LABELS), test=(iter(TEXTS), iter(LABELS)))
+    assert task.hash == sv.Task.from_texts(TEXTS, LABELS, test=(TEXTS, LABELS)).hash
+    scopes = (scope for scope in (house.full, house.last))
+    runs = sv.sweep(house.model, house.task, scopes, methods=iter(["full"]), seeds=(s for s in (0, 1)), **QUICK)
+    assert len(runs) == 4
