@@ -50,7 +50,7 @@ def said(error: object) -> str:
 
 def _line(text: str, width: int) -> str:
     line = " ".join(text[: 2 * width].split())
-    line = "".join(c if c.isprintable() else c.encode("ascii", "backslashreplace").decode() for c in line)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -123,7 +123,7 @@ def _task(options: argparse.Namespace) -> Task:
         frame = pd.read_csv(options.task)
     except (OSError, ValueError) as error:
         raise SemvizError(
-            f"--task={options.task} cannot be read as CSV: {error}. Pass a packaged task or a .csv file."
+            f"--task={options.task} cannot be read as CSV: {checks.said(error)}. Pass a packaged task or a .csv file."
         ) from error
     name = Path(options.task).stem
     return Task.from_frame(frame, text=options.text, label=options.label, prompt=options.prompt, name=name)

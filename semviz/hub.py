@@ -21,6 +21,8 @@ def why(error: BaseException) -> str:
     while cause is not None and len(kinds) < 100:
         kinds |= {kind.__name__ for kind in type(cause).__mro__}
         cause = cause.__cause__ or cause.__context__
+    if "trust_remote_code" in str(error):
+        return "it needs Python code from its repository to run; trust_remote_code=True allows that, if you trust it."
     for kind, told in _KNOWN.items():
         if kind in kinds:
             return told

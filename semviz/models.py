@@ -235,9 +235,23 @@ def _from_files(
                 "Pass a decoder-only model."
             )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=_dtype(dtype, where), use_safetensors=True, **placed, **options
-        )
+        # Weights that a file lacks are drawn at random first.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                path,
+                config=config,
+                dtype=_dtype(dtype, where),
+                use_safetensors=True,
+                output_loading_info=True,
+                **placed,
+                **options,
+            )
+        missing = sorted(loading["missing_keys"])
+        if missing:
+            raise ModelError(
+                f"{name} holds no weights for {len(missing)} of its tensors ({checks.shown(missing)}), which would be "
+                "random; pass a whole model, such as save_pretrained() writes."
+            )
     except ModelError:
         raise
     except Exception as error:  # transformers and the hub raise many kinds; all of them mean: not loadable
