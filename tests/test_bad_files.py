@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from faults import fuzz_files
 from refusals import case, check_words, files_in, refused, unchanged
 from safetensors import SafetensorError
 from small import plain_text, tiny_llama, word_tokenizer
@@ -551,3 +552,32 @@ def test_a_disk_without_room_for_the_prefix_is_told_before_it_is_mapped(house, h
     bench = Workbench(house.model, house.task, room=0, **QUIET)
     one = case("", lambda _: bench.part("train", 2), "No space", "TMPDIR", "cache=False").values[0]
     refused(one, house.model, here)
+
+
+# Damage
+
+
+@pytest.fixture(scope="module")
+def kinds():
+    return {kind.name: kind for kind in fuzz_files.made_kinds()}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="loads run in a fork, so that one that kills it is counted")
+@pytest.mark.parametrize("name", ["trace", "run", "weights", "old trace", "old run"])
+def test_damaged_files_are_refused_or_give_what_was_saved(kinds, name):
+    """A short run of tests/faults/fuzz_files.py."""
+    counts, faults = fuzz_files.fuzz(kinds[name], 60, seed=1)
+    assert not faults, "\n".join(faults)
+    assert sum(counts.values()) == 60
+    assert counts["refused"] > 30
+
+
+def test_a_load_that_gives_other_numbers_raises_or_dies_is_counted(kinds):
+    for wrong, outcome in (
+        (lambda folder: False, "other numbers"),
+        (lambda folder: 1 / 0, "raised"),
+        (lambda folder: os.kill(os.getpid(), 9), "crashed"),
+    ):
+        counts, faults = fuzz_files.fuzz(replace(kinds["run"], same=wrong), 2)
+        assert counts == {outcome: 2}
+        assert len(faults) == 2
