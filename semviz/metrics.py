@@ -12,6 +12,7 @@ A metric reads a `View` and returns one number a position:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -106,6 +107,7 @@ class Metric(MetricFacts):
 
 
 METRICS: dict[str, Metric] = {}
+_RESERVED = ("top1", "nearest", "path")  # columns of saved traces that are of no metric
 
 
 def metric(
@@ -124,8 +126,13 @@ def metric(
     Arguments as the attributes of `Metric`.
 
     Raises:
-        SemvizError: If the key is taken.
+        SemvizError: If the key is taken or no name of columns, or a bound is no number.
     """
+    if not isinstance(key, str) or not re.fullmatch(r"[\w-]+", key) or key in _RESERVED:
+        raise SemvizError(f"{checks.got('key', key)} cannot name columns of a saved trace; pass a name such as margin.")
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None:
+            checks.number(name, bound, "a finite number, or None")
 
     def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
         if key in METRICS:

@@ -283,6 +283,34 @@ def test_traces_that_cannot_be_made(one, house, here):
     refused(one, house.model, here, house)
 
 
+def registered(key="margin", **options):
+    """Register a metric, which a refusal must not leave behind."""
+    facts = {"title": "margin", "unit": "", "low": None, "high": None, "loss_like": False, "definition": "none"}
+    return lambda h: sv.metric(key, **{**facts, **options})(lambda view: view.states.norm(dim=-1))
+
+
+METRICS = [
+    *(case(f"a key of {key!r}", registered(key), f"key={key!r}", "such as margin") for key in (3, "", "a b", "../x")),
+    *(case(f"a key of {key!r}", registered(key), f"key={key!r}", "columns") for key in ("path", "nearest", "top1")),
+    case("a key that is taken", registered("lens"), "'lens'", "another key"),
+    case("a bound of text", registered(low="0"), "low='0'", "finite number"),
+    case("a bound of NaN", registered(high=NAN), "high=nan", "finite number"),
+]
+
+
+@pytest.mark.parametrize("one", METRICS)
+def test_metrics_that_are_none(one, house, here):
+    refused(one, house.model, here, house)
+
+
+@pytest.mark.parametrize("value", [None, 3.0, [1.0]], ids=repr)
+def test_a_metric_that_returns_no_tensor(house, value):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sv.METRICS, "margin", replace(sv.METRICS["lens"], key="margin", function=lambda view: value))
+        with pytest.raises(SemvizError, match=rf"'margin' returned {type(value).__name__}.*return one value"):
+            traced(metrics="margin")(house)
+
+
 SCOPES = [
     case("blocks are a number", lambda h: sv.Scope.of(h.model, 3), "blocks=3", "[3]"),
     case("blocks are None", lambda h: sv.Scope.of(h.model, None), "blocks=None"),
