@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 @contextmanager
 def applied(scope: Scope, model: LanguageModel) -> Iterator[nn.Module]:
     """Train only this scope's parts inside the `with` block; see `Scope.apply`. Keeps a copy of all weights."""
-    scope.modules(model)  # refuses a scope of another depth before anything is touched
+    modules = scope.modules(model)  # refuses a scope of another depth before anything is touched
     network: nn.Module = model.model
     if any(p.is_meta for p in network.parameters()):
         raise ScopeError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
+    check_floats(modules)
     # Gradients too: an optimizer step of the user's own may be under way.
     flags = [(p, p.requires_grad, p.grad) for p in network.parameters()]
     kept = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
@@ -41,6 +42,20 @@ def applied(scope: Scope, model: LanguageModel) -> Iterator[nn.Module]:
             for p, flag, gradient in flags:
                 p.requires_grad_(flag)
                 p.grad = gradient
+
+
+def check_floats(modules: Iterable[nn.Module]) -> None:
+    """Refuse to train weights that cannot have gradients.
+
+    Raises:
+        ScopeError: If one holds integers, as quantized weights do.
+    """
+    found = next((p.dtype for module in modules for p in module.parameters() if not p.is_floating_point()), None)
+    if found is not None:
+        raise ScopeError(
+            f"The scope holds weights of {found}, quantized ones, which cannot train; load the model in a "
+            'floating-point dtype, or pass method="lora" to train adapters beside them.'
+        )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from semviz import checks
 from semviz.encoding import Encoded, encode
 from semviz.errors import ModelError, ScopeError, SemvizError
 from semviz.modes import evaluating
@@ -64,7 +65,7 @@ def random_blocks(model: LanguageModel, size: int, *, seed: int = 0) -> Scope:
         ScopeError: If `size` lies outside 1…L.
     """
     size = _checked(model, size)
-    drawn = np.random.default_rng(seed).choice(model.n_blocks, size, replace=False)
+    drawn = np.random.default_rng(checks.whole("seed", seed)).choice(model.n_blocks, size, replace=False)
     return Scope.of(model, (drawn + 1).tolist())
 
 
@@ -182,9 +183,10 @@ def gradient_scores(
 
 def _checked(model: LanguageModel, size: int) -> int:
     """A size as a plain integer."""
-    if isinstance(size, bool) or not hasattr(size, "__index__") or not 1 <= size <= model.n_blocks:
+    blocks = checks.check_model(model).n_blocks
+    if not checks.is_whole(size) or not 1 <= size <= blocks:
         raise ScopeError(
-            f"size={size!r}; pass how many of the blocks train, a whole number from 1 to {model.n_blocks}."
+            f"size={checks.shown(size)}; pass how many of the blocks train, a whole number from 1 to {blocks}."
         )
     return int(size)
 
@@ -243,7 +245,7 @@ def _drawn(encoded: Encoded, rows: int, seed: int) -> Encoded:
     if isinstance(rows, bool) or not hasattr(rows, "__index__") or rows < 1:
         raise SemvizError(f"rows={rows!r}; pass how many training rows to read, a whole number of at least 1.")
     usable = np.asarray([row for row, counted in enumerate(encoded.counted) if counted.any()])
-    drawn = np.random.default_rng(seed).choice(usable, min(int(rows), len(usable)), replace=False)
+    drawn = np.random.default_rng(checks.whole("seed", seed)).choice(usable, min(int(rows), len(usable)), replace=False)
     return encoded.take(drawn[np.argsort(encoded.ids.lengths[drawn], kind="stable")])
 
 

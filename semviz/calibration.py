@@ -13,6 +13,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from semviz import checks
 from semviz.encoding import Encoded, encode_texts
 from semviz.errors import SemvizError
 from semviz.progress import progress_bar
@@ -74,9 +75,12 @@ def calibrate(
     Raises:
         SemvizError: If the text has too few positions, or the ridge is negative.
     """
-    if ridge is not None and not ridge >= 0:
-        raise SemvizError(f"ridge={ridge}; pass a number of at least 0, math.inf for the head's own rows, or None.")
-    encoded = _first_positions(encode_texts(model, texts or model.general_text, max_tokens=_TOKENS_A_TEXT))
+    checks.check_model(model)
+    if ridge is not None:
+        instead = "a number of at least 0, math.inf for the head's own rows, or None"
+        ridge = checks.number("ridge", ridge, instead, fits=lambda x: x >= 0)
+    given = model.general_text if texts is None else checks.texts("texts", texts)
+    encoded = _first_positions(encode_texts(model, given, max_tokens=_TOKENS_A_TEXT))
     head = model.anatomy.head_weight
     sums = torch.zeros(model.n_blocks + 1, head.shape[1], dtype=torch.float64)
     last: list[Tensor] = []
@@ -123,6 +127,23 @@ def default_calibration(model: LanguageModel, *, progress: bool = True) -> Calib
     if model not in _DONE:
         _DONE[model] = calibrate(model, progress=progress)
     return _DONE[model]
+
+
+def check_calibration(calibration: Calibration, model: LanguageModel) -> None:
+    """Refuse a calibration of a model of another shape; of two models of one shape, either's may be meant.
+
+    Raises:
+        SemvizError: If it does not fit the model, or is none.
+    """
+    checks.of_class("calibration", calibration, Calibration, "calibrate(model), or None")
+    spaces, width = calibration.means.shape
+    size = min(len(model.tokenizer), model.anatomy.vocabulary)
+    if (spaces - 1, width, calibration.bases.size) != (model.n_blocks, model.anatomy.width, size):
+        raise SemvizError(
+            f"calibration is of a model of {spaces - 1} blocks, width {width} and {calibration.bases.size:,} tokens, "
+            f"and this one has {model.n_blocks} blocks, width {model.anatomy.width} and {size:,} tokens; pass "
+            "calibrate(model), or None."
+        )
 
 
 def _choose(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.figures.samples import Order
 from semviz.samples import open_sample, open_text
@@ -108,10 +109,10 @@ class Choices:
         Raises:
             SemvizError: If the metric was not traced, or there is no such order for this task.
         """
-        if order is not None and order not in self.orders:
-            raise SemvizError(f"order={order!r} is not for this task; pass one of {self.orders}.")
-        self.metric = self.trace.check(metric or self.metric)
-        self.order = order or self.order
+        if order is not None and (not isinstance(order, str) or order not in self.orders):
+            raise SemvizError(f"order={checks.shown(order)} is not for this task; pass one of {self.orders}.")
+        self.metric = self.trace.check(self.metric if metric is None else metric)
+        self.order = self.order if order is None else order
         self._tell("view")
 
     @property
@@ -144,9 +145,7 @@ class Choices:
         Raises:
             SemvizError: If the sample has no such token.
         """
-        if not 0 <= start < self.sample.tokens:
-            raise SemvizError(f"start={start}; pass a token from 0 to {self.sample.tokens - 1}.")
-        self.start = start
+        self.start = checks.whole("start", start, most=self.sample.tokens - 1)
         self._tell("sample")
 
     def point(self, position: int, space: int) -> None:
@@ -157,11 +156,16 @@ class Choices:
         """
         rows = self.sample.trace.positions
         known = rows.loc[rows["sample"] == self.sample.number, "position"].tolist()
-        if position not in known or not 0 <= space <= self.model.n_blocks:
+        try:
+            cell = checks.whole("position", position), checks.whole("space", space, most=self.model.n_blocks)
+        except SemvizError:
+            cell = (-1, -1)
+        if cell[0] not in known:
             raise SemvizError(
-                f"position={position}, space={space}; pass one of {known} and a space from 0 to {self.model.n_blocks}."
+                f"position={checks.shown(position)}, space={checks.shown(space)}; pass one of {checks.shown(known)} "
+                f"and a space from 0 to {self.model.n_blocks}."
             )
-        self.cell = (position, space)
+        self.cell = cell
         self._tell("cell")
 
     def _open(self, number: int) -> Sample:
@@ -191,8 +195,10 @@ class Choices:
         """Change how the next finetune is done: `steps`, `lr`, `method`, `seed`, `batch_size`.
 
         Raises:
-            SemvizError: If a value is out of range.
+            SemvizError: If there is no such setting, or a value is out of range.
         """
+        for name in changes:
+            checks.one_of("a setting's name", name, Settings.__dataclass_fields__)
         self.settings = replace(self.settings, **changes)
         self._tell("settings")
 
@@ -201,7 +207,12 @@ class Choices:
 
         Returns:
             What stops it.
+
+        Raises:
+            SemvizError: If it cannot be called.
         """
+        if not callable(observer):
+            raise SemvizError(f"{checks.got('observer', observer)}; pass a function that takes one word.")
         self._observers.append(observer)
         return lambda: self._observers.remove(observer) if observer in self._observers else None
 

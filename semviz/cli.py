@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.version import __version__
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that the user can mend are one line on stderr and exit code 2."""
-    parser = argparse.ArgumentParser(prog="semviz", description="See where to finetune a causal language model.")
+    parser = _Parser(prog="semviz", description="See where to finetune a causal language model.")
     parser.add_argument("--version", action="version", version=f"semviz {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_report(commands.add_parser("report", help="trace, gain and a measured sweep, as a table and an HTML page"))
@@ -35,6 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SemvizError as error:
         print(f"semviz: {error}", file=sys.stderr)
         return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as all other mistakes are told."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"semviz: {message}; {self.prog} --help lists what to pass.\n")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +60,18 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 def _report(options: argparse.Namespace) -> int:
     """Trace, estimate, sweep, print and write."""
-    # A misspelt path should fail before minutes of training, not after.
-    folder = Path(options.out).resolve().parent
+    # What is wrong should fail before minutes of training, not after.
+    out = checks.path_of("--out", options.out)
+    if out.is_dir():
+        raise SemvizError(f"--out={options.out} is a folder; pass the name of a file in it, such as report.html.")
+    folder = out.resolve().parent
     if not folder.is_dir():
         raise SemvizError(f"--out={options.out}: there is no folder {folder}; make it or pass another path.")
-    if options.seeds < 1:
-        raise SemvizError(f"--seeds={options.seeds}; pass at least 1.")
+    checks.whole("--seeds", options.seeds, least=1)
+    checks.positive("--epochs", options.epochs)
+    if options.store is not None and checks.path_of("--store", options.store).is_file():
+        raise SemvizError(f"--store={options.store} is a file; pass a folder.")
+    task = _task(options)
     from semviz import processes
 
     # Before the model is loaded: each process gets a device of its own.
@@ -68,7 +82,6 @@ def _report(options: argparse.Namespace) -> int:
     from semviz.tables import for_people
 
     model = load_model(options.model, device=options.device)
-    task = _task(options)
     if number == 0:
         print(f"{model}\n{task}", flush=True)
     traced = trace(model, task, distributed=several > 1, progress=number == 0)
@@ -110,7 +123,7 @@ def _task(options: argparse.Namespace) -> Task:
         frame = pd.read_csv(options.task)
     except (OSError, ValueError) as error:
         raise SemvizError(
-            f"--task={options.task} cannot be read as CSV: {error}. Pass a packaged task or a .csv file."
+            f"--task={options.task} cannot be read as CSV: {checks.said(error)}. Pass a packaged task or a .csv file."
         ) from error
     name = Path(options.task).stem
     return Task.from_frame(frame, text=options.text, label=options.label, prompt=options.prompt, name=name)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from semviz import checks
+from semviz.errors import SemvizError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -70,9 +73,20 @@ def module_names(model: LanguageModel, scope: Scope) -> list[str]:
 
 
 def finetuned(model: LanguageModel, scope: Scope, weights: Mapping[str, Tensor], *, name: str) -> LanguageModel:
-    """A copy of a model with a scope's weights replaced; all others are shared with it."""
+    """A copy of a model with a scope's weights replaced; all others are shared with it.
+
+    Raises:
+        SemvizError: If a weight does not fit the model.
+    """
     made = private_copy(model, scope)
+    there = dict(made.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for key, value in weights.items():
-            made.get_parameter(key).copy_(value)
+            if key not in there or there[key].shape != value.shape:
+                has = f"of shape {tuple(there[key].shape)}" if key in there else "nowhere"
+                raise SemvizError(
+                    f"The run's weight {checks.shown(key)} has shape {tuple(value.shape)} and the model has it {has}; "
+                    "pass the model that the run was made with."
+                )
+            there[key].copy_(value)
     return model.replaced(made, name=name)

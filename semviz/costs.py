@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semviz import formats
+from semviz import checks, formats
 from semviz.cost_table import ADAPTED, METHODS, units
 from semviz.errors import SemvizError
 
@@ -120,14 +120,14 @@ class Costs:
         Raises:
             SemvizError: If the scope is for a model of another depth, the method is unknown or epochs are not positive.
         """
-        if scope.n_blocks != len(self.block_flops):
+        from semviz.scopes import check_scope
+
+        if check_scope("scope", scope).n_blocks != len(self.block_flops):
             raise SemvizError(
                 f"The scope is for {scope.n_blocks} blocks and the prices for {len(self.block_flops)}; make it anew."
             )
-        if method not in METHODS:
-            raise SemvizError(f"method={method!r} is unknown; pass one of {list(METHODS)}.")
-        if not (np.isfinite(epochs) and epochs > 0):
-            raise SemvizError(f"epochs={epochs}; pass a positive number.")
+        checks.one_of("method", method, METHODS)
+        epochs = checks.positive("epochs", epochs)
         mean = float(self.block_flops.mean())
         each = (self.block_flops / mean).tolist()
         spent = units(
@@ -240,8 +240,9 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
     """
     from semviz.encoding import encode
 
-    if batch_size < 1:
-        raise SemvizError(f"batch_size={batch_size}; pass at least 1.")
+    checks.check_model(model)
+    checks.check_task(task)
+    batch_size = checks.whole("batch_size", batch_size, least=1)
     return price(model, encode(model, task, "train"), batch_size=batch_size)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts
 from semviz.resampling import bootstrap_means, interval
@@ -81,9 +82,11 @@ class Deviations:
         """
         if metric is None:
             return self.default_metric
-        if metric not in self.values:
+        if not isinstance(metric, str) or metric not in self.values:
             known = ", ".join(repr(key) for key in self.values)
-            raise SemvizError(f"metric={metric!r} was not traced. Pass one of {known}, or trace again with it.")
+            raise SemvizError(
+                f"metric={checks.shown(metric)} was not traced. Pass one of {known}, or trace again with it."
+            )
         return metric
 
     def sample_means(self, metric: str | None = None) -> pd.DataFrame:
@@ -97,6 +100,7 @@ class Deviations:
         Returns:
             Columns space, mean, low, high; one row a space.
         """
+        seed = checks.whole("seed", seed)
         means = self.sample_means(metric).to_numpy(dtype=np.float32)
         low, high = interval(bootstrap_means(means, seed=seed))
         return pd.DataFrame({"space": range(means.shape[1]), "mean": means.mean(0), "low": low, "high": high})

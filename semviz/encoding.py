@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semviz.checks import shown
 from semviz.errors import TaskError
 from semviz.ragged import Ragged
 from semviz.tasks import Split, Task
@@ -70,18 +71,23 @@ def encode(model: LanguageModel, task: Task, split: str) -> Encoded:
 
     Raises:
         TaskError: If the split is empty, two label words share their first token, a label word is unknown to the
-            tokenizer, a text has no tokens, or one is longer than the model's context.
+            tokenizer, a text has no tokens, one is longer than the model's context, or the model has no embedding or
+            logit for a token.
     """
     part = task.split(split)
     if not len(part):
         raise TaskError(f"Task {task.name!r} has no rows in its {split} split; pass another split.")
     ids = _tokenize(model, task, part)
     label_ids = _label_ids(model.tokenizer, task)
+    embeddings: Any = model.anatomy.model.get_input_embeddings()
+    _check_ids(model.tokenizer, ids.flat, len(embeddings.weight), "embeddings")
+    _check_ids(model.tokenizer, label_ids, model.anatomy.vocabulary, "logits")
     special = np.isin(ids.flat, model.tokenizer.all_special_ids)
     last = ids.offsets[1:] - 1
     targets = np.append(ids.flat[1:], NO_TARGET).astype(np.int32)
     # Neither what a special token predicts nor the prediction of one says anything about language.
     targets[np.append(special[1:], False)] = NO_TARGET
+    _check_ids(model.tokenizer, targets, model.anatomy.vocabulary, "logits")
     targets[last] = label_ids[list(part.labels)] if part.labels else NO_TARGET
     if part.labels:
         counted = np.zeros(len(targets), dtype=bool)
@@ -92,6 +98,18 @@ def encode(model: LanguageModel, task: Task, split: str) -> Encoded:
         raise TaskError(f"No text of task {task.name!r} has a token to predict; pass texts of at least two tokens.")
     labels = np.asarray(part.labels if part.labels else [-1] * len(part), dtype=np.int64)
     return Encoded(ids, Ragged(targets, ids.offsets), Ragged(counted, ids.offsets), labels, label_ids)
+
+
+def _check_ids(tokenizer: PreTrainedTokenizerBase, ids: NDArray[Any], known: int, what: str) -> None:
+    """Refuse tokens that the model has no row for: torch would say no more than that an index is out of range."""
+    highest = int(ids.max(initial=-1))
+    if highest >= known:
+        token = str(tokenizer.convert_ids_to_tokens(highest))
+        raise TaskError(
+            f"The tokenizer writes {shown(token)} as {highest:,}, and the model has {what} for ids below "
+            f"{known:,} only; pass the tokenizer that belongs to the model, or add rows: "
+            "model.resize_token_embeddings(len(tokenizer))."
+        )
 
 
 def encode_texts(model: LanguageModel, texts: Sequence[str], *, max_tokens: int) -> Encoded:

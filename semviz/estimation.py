@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.gains import Gain
 from semviz.laws import PEAK, SCALES, argmax_layer, fit_law, layer_gains, predict
@@ -38,12 +39,12 @@ def estimate_gain(
         able = [k for k in trace.values if trace.facts[k].loss_like]
         raise SemvizError(f"metric={key!r} does not fall towards 0 at the target; pass one of {able or 'the others'}.")
     rules = [*SCALES, *([PEAK] if "virtual" in trace.values else [])]
-    if rule not in rules:
-        raise SemvizError(f"rule={rule!r} cannot be applied to this trace; pass one of {rules}.")
+    if not isinstance(rule, str) or rule not in rules:
+        raise SemvizError(f"rule={checks.shown(rule)} cannot be applied to this trace; pass one of {rules}.")
     if trace.n_blocks < 2:
         raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
-    if beta is not None and not np.isfinite(beta):
-        raise SemvizError(f"beta={beta}; pass a finite number, or None to fit it.")
+    beta = None if beta is None else checks.number("beta", beta, "a finite number, or None to fit it")
+    seed = checks.whole("seed", seed)
 
     samples = trace.sample_means(key).to_numpy(dtype=np.float32)
     deviation = samples.mean(0, dtype=np.float64)

@@ -11,7 +11,7 @@ from re import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from semviz import formats
+from semviz import checks, formats
 from semviz.errors import ScopeError
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def snippet(scope: Scope, trainer: str) -> str:
     Raises:
         ScopeError: If the trainer is unknown, or has no way to say this scope.
     """
-    if trainer not in EXPORTS:
-        raise ScopeError(f"trainer={trainer!r} is unknown; pass one of {list(EXPORTS)}.")
+    checks.one_of("trainer", trainer, EXPORTS, error=ScopeError)
     return EXPORTS[trainer](scope)
 
 

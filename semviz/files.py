@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from semviz.checks import path_of
 from semviz.errors import SemvizError
 
 
@@ -18,7 +20,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     Raises:
         SemvizError: If the folder is missing or cannot be written; the old file, if any, is then as it was.
     """
-    target = Path(path)
+    target = path_of("path", path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         os.close(handle)
@@ -30,11 +32,44 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
             os.chmod(name, 0o644)
             os.replace(name, target)
         except BaseException:
-            os.unlink(name)
+            with suppress(OSError):  # what went wrong first is what should be told
+                os.unlink(name)
             raise
     except OSError as error:
         raise SemvizError(
             f"Cannot write {target}: {error.strerror or error}. Pass a path in a folder that can be written."
+        ) from error
+
+
+def digest_of(*parts: bytes | memoryview) -> str:
+    """Return 32 hex digits that change with any byte."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the digest of a file, read in parts, since weights may be larger than the memory that is free."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while part := file.read(2**22):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def temporary_folder(purpose: str) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is removed with the object.
+
+    Raises:
+        SemvizError: If there is no room or no right to make one.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix=f"semviz-{purpose}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise SemvizError(
+            f"Cannot make a temporary folder: {error.strerror or error}. Make room there, or pass another place as the "
+            "environment variable TMPDIR."
         ) from error
 
 

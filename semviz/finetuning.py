@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import torch
 
-from semviz import processes
+from semviz import checks, processes
 from semviz.adapters import add_adapters, merged_weights
+from semviz.applying import check_floats
 from semviz.cache_proof import refusal
-from semviz.cost_table import ADAPTED, METHODS
+from semviz.cost_table import ADAPTED
 from semviz.errors import SemvizError
 from semviz.evaluation import Scores, evaluate
 from semviz.memory_check import check_memory
@@ -23,7 +24,7 @@ from semviz.progress import Control
 from semviz.rates import first_guess, next_rate
 from semviz.recipes import Recipe, run_key
 from semviz.run import Run
-from semviz.scopes import Scope
+from semviz.scopes import Scope, check_scope
 from semviz.suffix import Suffix
 from semviz.tasks import Task
 from semviz.training import Trained, fit
@@ -80,11 +81,17 @@ def finetune(
         SemvizError: If an argument is out of range, or the run would not fit into what a JupyterHub (Binder) lets this
             session use; the message says what to pass.
     """
-    scope = scope or Scope.full(model)
-    scope.modules(model)
+    checks.check_model(model)
+    checks.check_task(task)
+    scope = Scope.full(model) if scope is None else check_scope("scope", scope)
+    checks.check_control(control)
+    checks.flag("cache", cache)
     control = control or Control()
-    recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, dict(arguments or {}))
-    _check(model, recipe, lr)
+    recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
+    epochs, batch_size, seed = recipe.epochs, recipe.batch_size, recipe.seed
+    lr = checks.rate(lr)
+    _check(model, scope, recipe)
+    checks.of_class("bench", bench, (Workbench, type(None)), "Workbench(model, task), or leave it out")
     if bench is None:
         bench = Workbench(model, task, cache=cache, control=control, progress=progress)
     elif bench.model is not model or bench.task is not task:
@@ -231,22 +238,12 @@ def _weights(suffix: Suffix, model: LanguageModel, scope: Scope, method: str) ->
     return merged_weights(suffix, model, scope) if method in ADAPTED else suffix.weights(model, scope)
 
 
-def _check(model: LanguageModel, recipe: Recipe, lr: float | str) -> None:
+def _check(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
     """Refuse what cannot train."""
-    method, epochs, size = recipe.method, recipe.epochs, recipe.batch_size
-    if method not in METHODS:
-        raise SemvizError(f"method={method!r} is unknown; pass one of {list(METHODS)}.")
-    if lr != "auto" and not (isinstance(lr, int | float) and math.isfinite(lr) and lr > 0):
-        raise SemvizError(f'lr={lr!r}; pass a positive number such as 1e-3, or "auto".')
-    if not (math.isfinite(epochs) and epochs > 0):
-        raise SemvizError(f"epochs={epochs}; pass a positive number.")
-    if size < 1:
-        raise SemvizError(f"batch_size={size}; pass at least 1.")
-    if method == "lisa" and processes.launched():
+    if recipe.method == "lisa" and processes.launched():
         raise SemvizError('method="lisa" changes what trains on the way, which several processes cannot; pass "full".')
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
-    if not model.model.dtype.is_floating_point:
-        raise SemvizError(
-            f"The model's weights are {model.model.dtype}; load it in a floating-point dtype to finetune."
-        )
+    modules = scope.modules(model)
+    if recipe.method not in ADAPTED:
+        check_floats(modules)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from semviz import formats
-from semviz.errors import ScopeError, SemvizError
+from semviz import checks, formats
+from semviz.errors import ScopeError
 from semviz.facts import MetricFacts
 from semviz.laws import BENEFIT, EPSILON, Array, Law
 from semviz.parts import Parts
@@ -137,12 +137,13 @@ class Gain:
             epochs: Passes over the training rows, for the cost.
 
         Raises:
-            SemvizError: If ε or λ is out of range.
+            SemvizError: If ε, λ or the epochs are out of range.
         """
         from semviz.cost_table import relative_costs
         from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason
 
-        check_terms(epsilon, weight)
+        epsilon, weight = check_terms(epsilon, weight)
+        epochs = checks.positive("epochs", epochs)
         scopes = [self.scope(k) for k in range(self.n_blocks)]
         cost = relative_costs(scopes, epochs=epochs, everywhere=self.kind == "language modelling")
         if self.applies and np.isfinite(self.benefit).all():
@@ -186,8 +187,7 @@ class Gain:
         Raises:
             SemvizError: If θ lies outside [0, 1].
         """
-        if not 0 <= theta <= 1:
-            raise SemvizError(f"theta={theta}; pass a freeze threshold between 0 and 1.")
+        theta = checks.number("theta", theta, "a freeze threshold between 0 and 1", fits=lambda x: 0 <= x <= 1)
         if theta == 0:
             return 0
         reached = np.flatnonzero(self._normalised >= theta)
@@ -201,7 +201,7 @@ class Gain:
         Raises:
             ScopeError: If the boundary lies outside 0…L−1.
         """
-        self._check_boundary(boundary)
+        boundary = self._boundary(boundary)
         return float(self._normalised[boundary - 1]) if boundary else 0.0
 
     def scope(self, boundary: int | None = None) -> Scope:
@@ -212,13 +212,11 @@ class Gain:
         """
         from semviz.scopes import Scope
 
-        k = self.boundary if boundary is None else boundary
-        self._check_boundary(k)
+        k = self.boundary if boundary is None else self._boundary(boundary)
         return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, self.parts)
 
-    def _check_boundary(self, boundary: int) -> None:
-        if not 0 <= boundary < self.n_blocks:
-            raise ScopeError(f"boundary={boundary}; pass 0 to {self.n_blocks - 1}.")
+    def _boundary(self, boundary: int) -> int:
+        return checks.whole("boundary", boundary, most=self.n_blocks - 1, error=ScopeError)
 
     def frame(self) -> pd.DataFrame:
         """One row a layer: deviation before and after it, gain with interval, share of resamples that choose it."""

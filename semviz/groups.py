@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.traces import Trace
 
@@ -77,8 +78,8 @@ def group(trace: Trace, column: str) -> Groups:
     Raises:
         SemvizError: If there is no such column, or it has no values at counted positions.
     """
-    if column not in trace.positions:
-        raise SemvizError(f"by={column!r} is no column of positions; pass one of {list(trace.positions)}.")
+    if not isinstance(column, str) or column not in trace.positions:
+        raise SemvizError(f"by={checks.shown(column)} is no column of positions; pass one of {list(trace.positions)}.")
     values = trace.positions[column].to_numpy(dtype=object, na_value=None)
     known = trace.counted & np.array([value is not None for value in values])
     if not known.any():

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.recipes import Recipe, run_key
 from semviz.runs import Runs
@@ -78,7 +79,8 @@ class History:
         for run in self.runs:
             if run.key == key:
                 return run
-        raise SemvizError(f"There is no run {key!r}; pass one of {[run.key for run in self.runs]}.")
+        known = [run.key for run in self.runs]
+        raise SemvizError(f"There is no run {checks.shown(key)}; pass one of {known}, or finetune() first.")
 
 
 def comparable(runs: Iterable[Run]) -> list[Run]:

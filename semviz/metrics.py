@@ -12,6 +12,7 @@ A metric reads a `View` and returns one number a position:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from semviz import checks
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts
 from semviz.scoring import Product, Scores, score
@@ -105,6 +107,7 @@ class Metric(MetricFacts):
 
 
 METRICS: dict[str, Metric] = {}
+_RESERVED = ("top1", "nearest", "path")  # columns of saved traces that are of no metric
 
 
 def metric(
@@ -123,8 +126,13 @@ def metric(
     Arguments as the attributes of `Metric`.
 
     Raises:
-        SemvizError: If the key is taken.
+        SemvizError: If the key is taken or no name of columns, or a bound is no number.
     """
+    if not isinstance(key, str) or not re.fullmatch(r"[\w-]+", key) or key in _RESERVED:
+        raise SemvizError(f"{checks.got('key', key)} cannot name columns of a saved trace; pass a name such as margin.")
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None:
+            checks.number(name, bound, "a finite number, or None")
 
     def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
         if key in METRICS:
@@ -145,11 +153,14 @@ def resolve(keys: Sequence[str] | str | None) -> tuple[str, ...]:
     """
     if keys is None:
         return tuple(METRICS)
-    wanted = (keys,) if isinstance(keys, str) else tuple(dict.fromkeys(keys))
-    unknown = [key for key in wanted if key not in METRICS]
+    wanted = (keys,) if isinstance(keys, str) else checks.several("metrics", keys, f"some of {list(METRICS)}")
+    unknown = [key for key in wanted if not isinstance(key, str) or key not in METRICS]
     if unknown or not wanted:
-        raise SemvizError(f"metrics={list(wanted)} has none or unknown ones {unknown}; pass some of {list(METRICS)}.")
-    return wanted
+        raise SemvizError(
+            f"metrics={checks.shown(keys)} has none or unknown ones {checks.shown(unknown)}; pass some of "
+            f"{list(METRICS)}."
+        )
+    return tuple(dict.fromkeys(wanted))
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from semviz import checks
 from semviz.anatomy import Anatomy, find_anatomy
 from semviz.errors import ModelError
+from semviz.hub import why
 from semviz.parts import Parts, parts_of
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DEMO = "demo"
+_LAYERS = '; the blocks\' list is named such as "model.layers"'
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +148,10 @@ def load_model(
     """
     if isinstance(source, LanguageModel):
         return source
+    checks.flag("trust_remote_code", trust_remote_code)
+    for option, value in (("revision", revision), ("layers", layers)):
+        checks.of_class(option, value, (str, type(None)), f"a text, or None{_LAYERS if option == 'layers' else ''}")
+    own_text = None if general_text is None else tuple(checks.texts("general_text", general_text))
     if isinstance(source, tuple):
         model, tokenizer = _live(source)
         name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
@@ -156,7 +163,7 @@ def load_model(
         tokenizer=tokenizer,
         name=name,
         anatomy=find_anatomy(model, layers=layers),
-        general_text=tuple(general_text) if general_text else _general_text(name),
+        general_text=own_text or _general_text(name),
     )
 
 
@@ -182,10 +189,14 @@ def _locate(source: str | os.PathLike[str] | None) -> tuple[str, str]:
         return str(MODEL_DIR), DEMO
     if not isinstance(source, str | os.PathLike):
         raise ModelError(
-            f"Got a source of class {type(source).__name__}; pass None for the demo, a folder, a hub id or "
+            f"{checks.got('source', source)} is no model; pass None for the demo, a folder, a hub id or "
             "(model, tokenizer)."
         )
-    path = Path(source)
+    if isinstance(os.fspath(source), bytes) or not os.fspath(source).strip():
+        raise ModelError(
+            f"{checks.got('source', source)} names no model; pass None for the demo, a folder or a hub id."
+        )
+    path = checks.path_of("source", source)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(
@@ -226,15 +237,28 @@ def _from_files(
                 "Pass a decoder-only model."
             )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        with _loading_bar(shown=name != DEMO):
-            model = AutoModelForCausalLM.from_pretrained(
-                path, config=config, dtype=_dtype(dtype, where), use_safetensors=True, **placed, **options
+        # Weights that a file lacks are drawn at random first.
+        with _loading_bar(shown=name != DEMO), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                path,
+                config=config,
+                dtype=_dtype(dtype, where),
+                use_safetensors=True,
+                output_loading_info=True,
+                **placed,
+                **options,
+            )
+        missing = sorted(loading["missing_keys"])
+        if missing:
+            raise ModelError(
+                f"{name} holds no weights for {len(missing)} of its tensors ({checks.shown(missing)}), which would be "
+                "random; pass a whole model, such as save_pretrained() writes."
             )
     except ModelError:
         raise
     except Exception as error:  # transformers and the hub raise many kinds; all of them mean: not loadable
         raise ModelError(
-            f"Cannot load {name!r}: {_first_line(error)} Pass None for the packaged demo, a folder that "
+            f"Cannot load {checks.shown(name)}: {why(error)} Pass None for the packaged demo, a folder that "
             "save_pretrained() wrote, (model, tokenizer), or a hub id that this machine can reach (gated models need "
             "a login)."
         ) from error
@@ -256,19 +280,18 @@ def _loading_bar(*, shown: bool) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _first_line(error: Exception) -> str:
-    """What went wrong, in one sentence of the library's own."""
-    text = str(error).strip().split("\n")[0].strip() or type(error).__name__
-    return text if text.endswith(".") else text + "."
-
-
 def _device(device: str) -> torch.device:
     """Resolve `"auto"`."""
     if device != "auto":
         try:
-            return torch.device(device)
-        except RuntimeError as error:
-            raise ModelError(f'device={device!r} is unknown; pass "auto", "cpu", "cuda", "cuda:1" or "mps".') from error
+            if not isinstance(device, str | torch.device):
+                raise RuntimeError("no name of a device")
+            # The only way to know that it is there: torch.device() takes the eighth of one GPU too.
+            return torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ModelError(
+                f'{checks.got("device", device)} is unknown or not there; pass "auto", "cpu", "cuda" or "mps".'
+            ) from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -276,14 +299,14 @@ def _device(device: str) -> torch.device:
 
 def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """Resolve `"auto"`: bfloat16 where the device computes in it, float32 elsewhere."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
+    if isinstance(dtype, str) and dtype == "auto":
         half = device.type == "mps" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
         return torch.bfloat16 if half else torch.float32
-    found = getattr(torch, dtype, None)
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ModelError(f'dtype={dtype!r} is unknown; pass "auto", "float32", "bfloat16" or "float16".')
+        raise ModelError(
+            f'{checks.got("dtype", dtype)} is no floating-point dtype; pass "auto", "float32", "bfloat16" or "float16".'
+        )
     return found
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from semviz.checks import is_whole, shown
 from semviz.errors import SemvizError
 from semviz.tokens import show
 
@@ -20,17 +21,17 @@ def nearest_tokens(trace: Trace, sample: int, position: int | None) -> pd.DataFr
     """Tabulate one traced position; `Trace.nearest_tokens` says how."""
     if trace.nearest is None and trace.top1 is None:
         raise SemvizError('This trace names no tokens; pass sv.trace(..., metrics=("semantic", "lens"), vocab="full").')
-    rows = trace.positions[trace.positions["sample"] == sample]
+    rows = trace.positions[trace.positions["sample"] == (sample if is_whole(sample) else -1)]
     if not len(rows):
-        raise SemvizError(f"sample={sample!r} was not traced; the samples are in trace.positions.")
+        raise SemvizError(f"sample={shown(sample)} was not traced; pass one of those in trace.positions.")
     if position is None:
         # Of a labelled sample that is the answer position: it ends the prompt.
         row = (rows[rows["target_id"] >= 0] if (rows["target_id"] >= 0).any() else rows)["position"].idxmax()
-    elif position in set(rows["position"]):
+    elif is_whole(position) and position in set(rows["position"]):
         row = rows["position"].eq(position).idxmax()
     else:
         known = ", ".join(str(known) for known in rows["position"])
-        raise SemvizError(f"position={position!r} of sample {sample} was not traced; pass one of {known}.")
+        raise SemvizError(f"position={shown(position)} of sample {sample} was not traced; pass one of {known}.")
 
     def name(token_id: int) -> str:
         return show(trace.vocabulary.get(token_id, f"id {token_id}"), width=_WIDTH)

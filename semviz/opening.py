@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from semviz import checks
 from semviz.costs import Costs, price
 from semviz.errors import SemvizError
 from semviz.progress import Control
@@ -103,6 +104,8 @@ def open_task(
         Cancelled: If asked to stop.
         SemvizError: If the trace is of another model or task, or as in `semviz.trace`, `Trace.gain` and `finetune`.
     """
+    checks.check_model(model)
+    checks.check_task(task)
     control = control or Control()
     if trace is None:
         trace = trace_task(model, task, samples=samples, control=control, progress=progress)
@@ -132,6 +135,9 @@ def _unit_seconds(bench: Workbench, costs: Costs) -> float:
 
 def _check(trace: Trace, model: LanguageModel, task: Task) -> None:
     """Refuse a trace of something else: its pictures would tell of one thing and the runs of another."""
+    from semviz.traces import Trace
+
+    checks.of_class("trace", trace, Trace, "sv.trace(model, task), or leave it out")
     wanted = {"model_hash": model.hash, "task": task.name, "kind": task.kind, "vocab": "full"}
     for key, value in wanted.items():
         if trace.meta[key] != value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import tempfile
 import time
 from collections.abc import Iterable
@@ -17,7 +18,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from semviz import formats
 from semviz.encoding import NO_TARGET, Encoded
+from semviz.errors import SemvizError
+from semviz.files import temporary_folder
 from semviz.ragged import Ragged
 from semviz.reading import Batch, Enough, OnSpace, pad_batch, stream
 from semviz.resuming import resumed
@@ -139,9 +143,24 @@ def _empty(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tenso
     key, offsets, size = cache_key(model, encoded, boundary), encoded.ids.offsets, shape[0] * shape[1]
     if size * like.dtype.itemsize <= room:
         return PrefixCache(key, boundary, torch.empty(shape, dtype=like.dtype), offsets, 0.0)
-    folder = tempfile.TemporaryDirectory(prefix="semviz-prefix-")
-    states = torch.from_file(f"{folder.name}/states.bin", shared=True, size=size, dtype=like.dtype).view(shape)
+    folder = temporary_folder("prefix")
+    file = f"{folder.name}/states.bin"
+    _reserve(file, size * like.dtype.itemsize)
+    states = torch.from_file(file, shared=True, size=size, dtype=like.dtype).view(shape)
     return PrefixCache(key, boundary, states, offsets, 0.0, folder)
+
+
+def _reserve(file: str, size: int) -> None:
+    """Take the room of a mapped file now: a disk that is full when a page is written kills the whole process."""
+    try:
+        with open(file, "wb") as opened:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(opened.fileno(), 0, size)
+    except OSError as error:
+        raise SemvizError(
+            f"Cannot keep {formats.si(size)}B of the prefix's states on disk: {error.strerror or error}. Make room in "
+            "the temporary folder, pass another one as the environment variable TMPDIR, or pass cache=False."
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semviz import formats
+from semviz import checks, formats
 from semviz.cost_table import relative_costs
-from semviz.errors import SemvizError
+from semviz.errors import ScopeError, SemvizError
 from semviz.laws import EPSILON, Array
 from semviz.recommendations import Recommendation, check_terms, choose_boundary, reason
 from semviz.resampling import RESAMPLES, interval
@@ -134,7 +134,7 @@ class Probes:
         Raises:
             SemvizError: If ε or λ is out of range.
         """
-        check_terms(epsilon, weight)
+        epsilon, weight = check_terms(epsilon, weight)
         k = int(choose_boundary(self.benefit, self._cost, epsilon=epsilon, weight=weight)) if self.helps else 0
         why = reason(epsilon, weight) if self.helps else "full finetuning did not improve the model"
         benefit, low, high = (float(curve[k]) for curve in (self.benefit, self.low, self.high))
@@ -186,6 +186,19 @@ def probe_boundaries(n_blocks: int) -> tuple[int, ...]:
     return tuple(sorted({0, n_blocks // 2, n_blocks - 1}))
 
 
+def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...]:
+    """Return boundaries in ascending order, each once.
+
+    Raises:
+        ScopeError: If one is no whole number from 0 to L−1, or they are no list.
+    """
+    given = checks.several("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
+    most = n_blocks - 1
+    return tuple(
+        sorted({checks.whole(f"boundaries[{i}]", k, most=most, error=ScopeError) for i, k in enumerate(given)})
+    )
+
+
 def probe(
     model: LanguageModel,
     task: Task,
@@ -226,9 +239,9 @@ def probe(
     for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
         if name in options:
             raise SemvizError(f"{name}= is not for probes; pass {instead}.")
-    if model.n_blocks < 2:
+    if checks.check_model(model).n_blocks < 2:
         raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
-    wanted = tuple(probe_boundaries(model.n_blocks) if boundaries is None else sorted(set(boundaries)))
+    wanted = probe_boundaries(model.n_blocks) if boundaries is None else check_boundaries(boundaries, model.n_blocks)
     if 0 not in wanted or len(wanted) < 2:
         raise SemvizError(
             f"boundaries={wanted}; pass 0 (full finetuning, to which benefits are related) and at least one more."

@@ -87,8 +87,9 @@ def pad_batch(encoded: Encoded, rows: NDArray[np.int64], *, pad: int, device: to
 
 
 def pad_id(model: LanguageModel) -> int:
-    """Any id will do under the mask; the tokenizer's own where it has one."""
-    return model.tokenizer.pad_token_id or 0
+    """Any id will do under the mask; the tokenizer's own where it has one that the model can embed."""
+    own, embeddings = model.tokenizer.pad_token_id, model.anatomy.model.get_input_embeddings()
+    return own if own is not None and own < len(embeddings.weight) else 0
 
 
 @torch.no_grad()

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from semviz import checks
+from semviz.cost_table import METHODS
+from semviz.errors import SemvizError
 from semviz.version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +40,28 @@ class Recipe:
     seed: int
     checkpointing: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check all but the rate, which may still be unknown; numpy's numbers become Python's, so that keys are equal.
+
+        Raises:
+            SemvizError: If a value is of the wrong kind or out of range.
+        """
+        if not isinstance(self.arguments, Mapping) or any(not isinstance(name, str) for name in self.arguments):
+            raise SemvizError(
+                f"{checks.got('arguments', self.arguments)}; pass a mapping from names of TrainingArguments to values."
+            )
+        checks.one_of("method", self.method, METHODS)
+        checks.flag("checkpointing", self.checkpointing)
+        epochs = self.epochs if isinstance(self.epochs, int) and not isinstance(self.epochs, bool) else None
+        checked = {
+            "epochs": checks.positive("epochs", self.epochs) if epochs is None or epochs < 1 else epochs,
+            "batch_size": checks.whole("batch_size", self.batch_size, least=1),
+            "seed": checks.whole("seed", self.seed, most=checks.MOST_SEED),
+            "arguments": dict(self.arguments),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, lr: float | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,8 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semviz import formats
-from semviz.errors import SemvizError
+from semviz import checks, formats
 from semviz.laws import EPSILON
 
 if TYPE_CHECKING:
@@ -88,16 +88,18 @@ def choose_boundary(benefit: Array, cost: Array, *, epsilon: float, weight: floa
     return np.where(enough.any(-1), last, 0)
 
 
-def check_terms(epsilon: float, weight: float | None) -> None:
-    """Check ε and λ.
+def check_terms(epsilon: float, weight: float | None) -> tuple[float, float | None]:
+    """Return ε and λ, checked.
 
     Raises:
         SemvizError: If ε lies outside [0, 1), or λ is negative.
     """
-    if not 0 <= epsilon < 1:
-        raise SemvizError(f"epsilon={epsilon}; pass the share of the benefit that may be given up, such as 0.02.")
-    if weight is not None and not (np.isfinite(weight) and weight >= 0):
-        raise SemvizError(f"weight={weight}; pass how much benefit full finetuning's cost is worth, such as 0.1.")
+    share = "the share of the benefit that may be given up, such as 0.02"
+    epsilon = checks.number("epsilon", epsilon, share, fits=lambda x: 0 <= x < 1)
+    if weight is None:
+        return epsilon, None
+    worth = "how much benefit full finetuning's cost is worth, such as 0.1"
+    return epsilon, checks.number("weight", weight, worth, fits=lambda x: 0 <= x < math.inf)
 
 
 def reason(epsilon: float, weight: float | None) -> str:
@@ -137,14 +139,13 @@ def recommend(
     Raises:
         SemvizError: If the evidence is unknown, or ε or λ is out of range.
     """
-    check_terms(epsilon, weight)
-    if evidence == "profile":
+    epsilon, weight = check_terms(epsilon, weight)
+    epochs = checks.positive("epochs", epochs)
+    if checks.one_of("evidence", evidence, ("profile", "probes")) == "profile":
         from semviz.tracing import trace
 
         gain = trace(model, task, progress=progress, **options).gain()
         return gain.recommend(epsilon=epsilon, weight=weight, epochs=epochs)
-    if evidence != "probes":
-        raise SemvizError(f'evidence={evidence!r} is unknown; pass "profile" or "probes".')
     from semviz.probes import probe
 
     probes = probe(model, task, epochs=epochs, store=store, progress=progress, **options)

@@ -268,10 +268,10 @@ class _Part:
         )
         for i, key in enumerate(plan.keys):
             found = METRICS[key].function(view)
-            if found.shape != placed.shape[:1]:
+            if not isinstance(found, torch.Tensor) or found.shape != placed.shape[:1]:
+                what = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
                 raise SemvizError(
-                    f"metric {key!r} returned shape {tuple(found.shape)} for {len(placed)} positions; return one value "
-                    "a position."
+                    f"metric {key!r} returned {what} for {len(placed)} positions; return one value a position."
                 )
             self.values[i, :, space] = found
         if plan.keeps_nearest:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from semviz import formats
+from semviz import checks, formats
 from semviz.errors import SemvizError
 from semviz.parts import Parts
 from semviz.scopes import Scope
@@ -136,6 +136,7 @@ class Run:
             model, task = model or self.origin[0], task or self.origin[1]
         if model is None or task is None:
             raise SemvizError("The run was read from a file; pass the model and the task that it was made with.")
+        checks.check_model(model)
         if "calibration" not in options:
             options["calibration"] = default_calibration(model)
         return trace(load_run(model, self), task, **options)
@@ -182,11 +183,12 @@ def load_run(model: LanguageModel, run: Run) -> LanguageModel:
     """The finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
 
     Raises:
-        SemvizError: If the run kept no weights.
+        SemvizError: If the run kept no weights, or they do not fit the model.
     """
     from semviz.copies import finetuned
 
-    if not run.weights:
+    checks.check_model(model)
+    if not checks.of_class("run", run, Run, "what finetune() returns").weights:
         raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
     name = f"{model.name}, {run.scope.label} trained on {run.task}"
     return finetuned(model, run.scope, run.weights, name=name)

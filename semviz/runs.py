@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semviz import formats
+from semviz import checks, formats
 from semviz.errors import SemvizError
 from semviz.resampling import seeds_and_rows
 from semviz.run import Run
@@ -48,10 +48,19 @@ class Runs:
         """Refuse an empty collection.
 
         Raises:
-            SemvizError: If there is no run.
+            SemvizError: If there is no run, or they are not of one model and task.
         """
         if not self.runs:
             raise SemvizError("There is no run to show; pass at least one.")
+        for i, run in enumerate(self.runs):
+            checks.of_class(f"runs[{i}]", run, Run, "what finetune() returns")
+            for name in ("model", "task", "score"):
+                first, other = getattr(self.runs[0], name), getattr(run, name)
+                if first != other:
+                    raise SemvizError(
+                        f"runs[{i}] has {name} {checks.shown(other)} and runs[0] {checks.shown(first)}, which no table "
+                        "can compare; pass runs of one model and one task."
+                    )
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)
@@ -214,8 +223,10 @@ class Runs:
                 boundaries |= {f"{name}: {rule}" if several else rule: k for rule, k in choice.candidates.items()}
             else:
                 k = getattr(choice, "boundary", choice)
-                if not hasattr(k, "__index__"):
-                    raise SemvizError(f"{name}={choice!r} is no boundary; pass a whole number, a Gain or Probes.")
+                if isinstance(k, bool) or not hasattr(k, "__index__"):
+                    raise SemvizError(
+                        f"{name}={checks.shown(choice)} is no boundary; pass a whole number, a Gain or Probes."
+                    )
                 boundaries[name] = int(k)
         return regrets(self, boundaries)
 
@@ -228,9 +239,10 @@ class Runs:
         Raises:
             SemvizError: If one of them was not run.
         """
-        from semviz.probes import fit_probes, probe_boundaries
+        from semviz.probes import check_boundaries, fit_probes, probe_boundaries
 
-        wanted = set(probe_boundaries(self.runs[0].scope.n_blocks) if boundaries is None else boundaries)
+        blocks = self.runs[0].scope.n_blocks
+        wanted = set(probe_boundaries(blocks) if boundaries is None else check_boundaries(boundaries, blocks))
         found = {r.scope.boundary: r for r in reversed(self.runs) if r.scope.is_suffix and r.method == "full"}
         missing = sorted(wanted - set(found))
         if missing:

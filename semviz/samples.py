@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from semviz import checks
 from semviz.errors import TaskError
-from semviz.tasks import Split, Task, check_text
+from semviz.tasks import Split, Task
 from semviz.tracing import trace as trace_task
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def open_sample(model: LanguageModel, task: Task, trace: Trace, number: int) -> 
         TaskError: If there is no such row.
     """
     part = task.split(trace.meta["split"])
-    if not 0 <= number < len(part):
-        raise TaskError(f"sample={number}; pass a number from 0 to {len(part) - 1}.")
+    number = checks.whole("sample", number, most=len(part) - 1, error=TaskError)
     if number in trace.detailed:
         return Sample(trace, number, part.texts[number])
     made = _read(model, replace(task, splits={"train": part.take([number])}), trace)
@@ -75,7 +75,7 @@ def open_text(model: LanguageModel, task: Task, trace: Trace, text: str, label: 
     Raises:
         TaskError: If the text is empty or too long, or there is no such label.
     """
-    check_text(text, "text", 0)
+    checks.text("text", text)
     if label is None:
         made = Task("your text", "{text}", (), (), {"train": Split((text,))}, task.max_tokens)
     elif label in task.labels:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from semviz import formats
+from semviz import checks, formats
 from semviz.errors import ScopeError
 from semviz.parts import Parts
 
@@ -69,14 +69,16 @@ class Scope:
         Raises:
             ScopeError: If a block does not exist, or the head is tied and may not be untied.
         """
-        parts = model.parts
+        parts = checks.check_model(model).parts
         if head and parts.tied_head and not untie:
             raise ScopeError(
                 "The head is tied to the embeddings, so training it would change what enters block 1. Pass head=False, "
                 f"or untie=True to give it weights of its own ({formats.si(parts.tied_head)} parameters more)."
             )
-        # int() of numpy's integers, which slices of pandas and numpy give; anything else is left to the checks.
-        wanted = {int(b) if hasattr(b, "__index__") and not isinstance(b, bool) else b for b in blocks}
+        given = checks.several("blocks", blocks, "a list of blocks, such as [3]", error=ScopeError)
+        wanted = {
+            checks.whole(f"blocks[{i}]", b, least=1, most=model.n_blocks, error=ScopeError) for i, b in enumerate(given)
+        }
         return cls(tuple(sorted(wanted)), model.n_blocks, parts, tail=tail, head=head)
 
     @classmethod
@@ -88,9 +90,9 @@ class Scope:
         Raises:
             ScopeError: If the boundary lies outside 0…L−1, or as in `of`.
         """
-        if isinstance(boundary, bool) or not hasattr(boundary, "__index__") or not 0 <= boundary < model.n_blocks:
-            raise ScopeError(f"boundary={boundary!r}; pass a whole number from 0 to {model.n_blocks - 1}.")
-        blocks = range(int(boundary) + 1, model.n_blocks + 1)
+        most = checks.check_model(model).n_blocks - 1
+        boundary = checks.whole("boundary", boundary, most=most, error=ScopeError)
+        blocks = range(boundary + 1, model.n_blocks + 1)
         return cls.of(model, blocks, tail=tail, head=head, untie=untie)
 
     @classmethod
@@ -101,22 +103,22 @@ class Scope:
     @classmethod
     def half(cls, model: LanguageModel) -> Scope:
         """The upper half of the blocks: `freeze the bottom half` is the baseline to beat."""
-        return cls.above(model, model.n_blocks // 2)
+        return cls.above(model, checks.check_model(model).n_blocks // 2)
 
     @classmethod
     def last(cls, model: LanguageModel) -> Scope:
         """The last block only."""
-        return cls.above(model, model.n_blocks - 1)
+        return cls.above(model, checks.check_model(model).n_blocks - 1)
 
     @classmethod
     def suffixes(cls, model: LanguageModel) -> list[Scope]:
         """The scope above every boundary 0…L−1."""
-        return [cls.above(model, k) for k in range(model.n_blocks)]
+        return [cls.above(model, k) for k in range(checks.check_model(model).n_blocks)]
 
     @classmethod
     def ranges(cls, model: LanguageModel) -> list[Scope]:
         """Every contiguous range of blocks, L(L+1)/2 of them, for a start × end heatmap."""
-        blocks = range(1, model.n_blocks + 1)
+        blocks = range(1, checks.check_model(model).n_blocks + 1)
         return [cls.of(model, range(a, b + 1)) for a in blocks for b in blocks if a <= b]
 
     @property
@@ -171,7 +173,7 @@ class Scope:
             ScopeError: If the scope was made for a model of another depth, or a trained block shares weights with a
                 frozen one.
         """
-        if model.n_blocks != self.n_blocks:
+        if checks.check_model(model).n_blocks != self.n_blocks:
             raise ScopeError(
                 f"The scope is for {self.n_blocks} blocks and the model has {model.n_blocks}; make it anew."
             )
@@ -241,3 +243,16 @@ class Scope:
         from semviz.html import facts
 
         return facts(repr(self), self.frame())
+
+
+def check_scope(name: str, scope: Any) -> Scope:
+    """Refuse what is no `Scope`.
+
+    Raises:
+        ScopeError: If it is something else.
+    """
+    if not isinstance(scope, Scope):
+        raise ScopeError(
+            f"{checks.got(name, scope)} is no scope; pass Scope.above(model, k), gain.scope() or the like."
+        )
+    return scope

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from semviz import checks
 from semviz.cost_table import METHODS
-from semviz.errors import SemvizError
 
 Method = Literal["full", "lora", "ia3", "lisa"]
 
@@ -36,14 +36,15 @@ class Settings:
         Raises:
             SemvizError: If one is out of range.
         """
-        for name, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise SemvizError(f"{name}={value!r}; pass a whole number of at least {least}.")
-        if self.lr != "auto" and not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
-            raise SemvizError(f'lr={self.lr!r}; pass a positive number such as 1e-3, or "auto".')
-        if self.method not in METHODS:
-            raise SemvizError(f"method={self.method!r} is unknown; pass one of {list(METHODS)}.")
+        checks.one_of("method", self.method, METHODS)
+        made = {
+            "steps": checks.whole("steps", self.steps, least=1),
+            "batch_size": checks.whole("batch_size", self.batch_size, least=1),
+            "seed": checks.whole("seed", self.seed, most=checks.MOST_SEED),
+            "lr": checks.rate(self.lr),
+        }
+        for name, value in made.items():  # numpy's numbers as Python's
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of_epochs(cls, epochs: float, *, rows: int, batch_size: int = 32) -> Settings:

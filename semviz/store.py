@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,43 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from semviz import checks, records
+from semviz.cost_table import METHODS
 from semviz.errors import SemvizError
-from semviz.files import replace_file, replacing
+from semviz.files import digest_of, digest_of_file, replace_file, replacing
 from semviz.run import Run
 from semviz.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FORMAT = 2
+_FORMAT = 3
+_OLDEST = 2  # had no digests
+_RUN = {
+    **dict.fromkeys(("key", "model", "task", "note"), records.TEXT),
+    "score": records.one_of("accuracy", "loss"),
+    "scope": {
+        "blocks": [records.NATURAL],
+        "n_blocks": records.NATURAL,
+        "parts": records.PARTS,
+        "tail": records.FLAG,
+        "head": records.FLAG,
+    },
+    "method": records.one_of(*METHODS),
+    **dict.fromkeys(("seed", "steps", "trainable", "peak_bytes"), records.COUNT),
+    "batch_size": records.NATURAL,
+    **dict.fromkeys(("lr", "epochs"), records.POSITIVE),
+    "rates": records.Each(records.NUMBER),
+    **dict.fromkeys(("accuracy", "loss", "validation", "validation_loss"), records.NUMBER),
+    "rows": [records.NUMBER],
+    "validation_rows": [records.NUMBER],
+    **dict.fromkeys(("f1", "auroc"), records.NUMBER.or_none),
+    **dict.fromkeys(("seconds", "prefix_seconds", "search_seconds", "tokens_per_second"), records.AMOUNT),
+    "cached": records.FLAG,
+    "curve": {"step": [records.COUNT], "loss": [records.NUMBER], "accuracy": [records.NUMBER]},
+    "environment": records.Each(records.TEXT),
+}
+_NAME = re.compile(r"[\w-]{1,64}")
 
 
 class Store:
@@ -31,7 +60,7 @@ class Store:
         Raises:
             SemvizError: If the folder cannot be made.
         """
-        self.folder = Path(folder)
+        self.folder = checks.path_of("store", folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -44,16 +73,30 @@ class Store:
 
         Returns:
             The run, with its weights in the store instead of in memory.
+
+        Raises:
+            SemvizError: If the run's key is no name of a file, or the folder is full or cannot be written.
         """
-        content = {"format": _FORMAT, "semviz": __version__, "run": run.record()}
+        record, digest = run.record(), None
         if run.weights:
             # First, since a run is finished once its JSON file is there.
             from safetensors.torch import save_file
 
             with replacing(self._weights(run.key)) as temporary:
-                save_file({name: value.contiguous() for name, value in run.weights.items()}, temporary)
+                try:
+                    save_file({name: value.contiguous() for name, value in run.weights.items()}, temporary)
+                except SafetensorError as error:  # so it calls a full disk too
+                    raise OSError(str(error)) from error
+                digest = digest_of_file(Path(temporary))
+        content = {
+            "format": _FORMAT,
+            "semviz": __version__,
+            "digest": _digest(record),
+            "weights": digest,
+            "run": record,
+        }
         replace_file(self._path(run.key), json.dumps(content, indent=1))
-        return replace(run, weights=StoredWeights(self._weights(run.key))) if run.weights else run
+        return replace(run, weights=StoredWeights(self._weights(run.key), digest)) if run.weights else run
 
     def has(self, key: str) -> bool:
         """Whether a run is finished."""
@@ -63,52 +106,84 @@ class Store:
         """A finished run, or None.
 
         Raises:
-            SemvizError: If its file cannot be read.
+            SemvizError: If its file cannot be read, is damaged, or was written by a newer semviz.
         """
         path = self._path(key)
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] < _FORMAT:
-                raise SemvizError(
-                    f"{path} was written by an older semviz ({content['semviz']}); delete it or pass another store."
-                )
-            if content["format"] > _FORMAT:
-                raise SemvizError(
-                    f"{path} was written by semviz {content['semviz']}; update semviz, or pass another store."
-                )
-            run = Run.from_record(content["run"])
-            weights = self._weights(key)
-            return replace(run, weights=StoredWeights(weights)) if weights.is_file() else run
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise SemvizError(f"{path} is no run file ({error!r}); delete it or pass another store.") from error
+            content = json.loads(path.read_bytes())
+            records.check(content, {"format": records.COUNT, "semviz": records.TEXT})
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
+            raise _no_run(path, error) from error
+        wrote, by = content["format"], checks.shown(content["semviz"])
+        if wrote < _OLDEST:
+            raise SemvizError(f"{path} was written by an older semviz ({by}); delete it or pass another store.")
+        if wrote > _FORMAT:
+            raise SemvizError(f"{path} was written by semviz {by}; update semviz, or pass another store.")
+        try:
+            records.check(content, {"run": _RUN})
+            record = content["run"]
+            if wrote > _OLDEST or "digest" in content:
+                records.check(content, {"digest": records.TEXT, "weights": records.TEXT.or_none})
+                if content["digest"] != _digest(record):
+                    raise ValueError("it is not as it was written")
+            if record["key"] != key:
+                raise ValueError(f"it holds the run {checks.shown(record['key'])}")
+            run = Run.from_record({name: record[name] for name in _RUN})
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise _no_run(path, error) from error
+        weights, digest = self._weights(key), content.get("weights")
+        if not weights.is_file() or (wrote > _OLDEST and digest is None):
+            return run
+        return replace(run, weights=StoredWeights(weights, digest))
 
     def keys(self) -> list[str]:
         """Keys of the finished runs, the oldest first."""
         paths = [path for path in self.folder.glob("*.json") if not path.name.startswith(".")]
         return [path.stem for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))]
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.json"
+    def _path(self, key: str, ending: str = "json") -> Path:
+        # A key may come from a file, and a path in it would lead out of the folder.
+        if not isinstance(key, str) or not _NAME.fullmatch(key):
+            raise SemvizError(f"{checks.got('key', key)} is no key of a run; pass one of Store.keys().")
+        return self.folder / f"{key}.{ending}"
 
     def _weights(self, key: str) -> Path:
-        return self.folder / f"{key}.safetensors"
+        return self._path(key, "safetensors")
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """The digest of a run's record, however the JSON is laid out."""
+    return digest_of(json.dumps(record, sort_keys=True).encode())
+
+
+def _no_run(path: Path, error: Exception) -> SemvizError:
+    return SemvizError(f"{path} is no run file ({checks.said(error)}); delete it or pass another store.")
 
 
 class StoredWeights(Mapping[str, "Tensor"]):
-    """Trained tensors of a stored run by name, read from the file when they are asked for."""
+    """Trained tensors of a stored run by name, read from the file when they are asked for.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    The file's digest is looked at before the first of them is read.
+    """
+
+    def __init__(self, path: Path, digest: str | None = None) -> None:
+        self.path, self._unchecked = path, digest
         with self._open() as file:
             self._names = tuple(file.keys())
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
+        if self._unchecked is not None and digest_of_file(self.path) != self._unchecked:
+            raise self._damaged("it is not as it was written")
+        self._unchecked = None
         with self._open() as file:
-            tensor: Tensor = file.get_tensor(name)
+            try:
+                tensor: Tensor = file.get_tensor(name)
+            except (SafetensorError, ValueError, RuntimeError) as error:
+                raise self._damaged(error) from error
         return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -121,6 +196,7 @@ class StoredWeights(Mapping[str, "Tensor"]):
         try:
             return safe_open(self.path, framework="pt")
         except (OSError, SafetensorError) as error:
-            raise SemvizError(
-                f"{self.path} cannot be read ({error}); delete it and its .json and run again."
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, why: object) -> SemvizError:
+        return SemvizError(f"{self.path} cannot be read ({checks.said(why)}); delete it and its .json and run again.")

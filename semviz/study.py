@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from semviz import checks
 from semviz.choices import Change, Choices
 from semviz.errors import SemvizError
+from semviz.files import temporary_folder
 from semviz.history import History, run_once
 from semviz.jobs import Job
 from semviz.models import load_model
@@ -83,13 +84,15 @@ class Study(Choices):
         Raises:
             SemvizError: As in `semviz.trace`, `Trace.gain` and `semviz.estimate_costs`.
         """
-        model = load_model() if model is None else model
-        self.samples = samples
-        self._folder = tempfile.TemporaryDirectory(prefix="semviz-runs-") if store is None else None
-        self.store = Store(self._folder.name if self._folder is not None else os.fspath(store or "."))
+        # Before the store, of which nothing should be left if the rest is refused.
+        model = load_model() if model is None else checks.check_model(model)
+        task = as_task(task)
+        self.samples = samples if samples is None else checks.whole("samples", samples, least=1)
+        self._folder = temporary_folder("runs") if store is None else None
+        self.store = Store(self._folder.name if self._folder is not None else store or "")
         self.job: Job[Any] | None = None
         self.trials = Trials()
-        super().__init__(model, open_task(model, as_task(task), trace=trace, samples=samples, progress=progress))
+        super().__init__(model, open_task(model, task, trace=trace, samples=self.samples, progress=progress))
 
     def _enter(self, opening: Opening) -> None:
         super()._enter(opening)
@@ -129,9 +132,9 @@ class Study(Choices):
         known = {preset: scope.boundary for preset, scope in scopes.items()} | {"profile": self.gain.boundary}
         if self.history.probes is not None:
             known["probes"] = self.history.probes.boundary
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             why = "run the probes first" if name == "probes" else f"pass one of {list(get_args(Preset))}"
-            raise SemvizError(f"There is no preset {name!r}; {why}.")
+            raise SemvizError(f"There is no preset {checks.shown(name)}; {why}.")
         self.freeze(known[name])
 
     def restore(self, key: str) -> None:
@@ -217,7 +220,7 @@ class Study(Choices):
         Raises:
             SemvizError: If a job is running, or the task has no labels.
         """
-        if vocab == "labels" and not self.task.labels:
+        if checks.one_of("vocab", vocab, get_args(Vocabulary)) == "labels" and not self.task.labels:
             raise SemvizError(f'Task {self.task.name!r} has no labels; pass "full".')
         opening, options = self.opening, {**self.opening.traces["full"].options, "vocab": vocab}
 
@@ -297,5 +300,9 @@ class Study(Choices):
 
 
 def as_task(task: Task | str) -> Task:
-    """A task, or a packaged one by its name."""
-    return load_task(task) if isinstance(task, str) else task
+    """A task, or a packaged one by its name.
+
+    Raises:
+        TaskError: If it is neither.
+    """
+    return load_task(task) if isinstance(task, str) else checks.check_task(task)

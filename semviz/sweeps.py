@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from semviz import processes
+from semviz import checks, processes
+from semviz.cost_table import METHODS
 from semviz.errors import SemvizError
 from semviz.finetuning import finetune, zero_shot
 from semviz.progress import Control, progress_bar
 from semviz.recipes import Recipe, run_key
 from semviz.run import Run
 from semviz.runs import Runs
-from semviz.scopes import Scope
+from semviz.scopes import Scope, check_scope
 from semviz.store import Store
 from semviz.workbench import Workbench
 
@@ -68,33 +69,48 @@ def sweep(
 
     Raises:
         Cancelled: If asked to stop; finished runs are in the store.
-        SemvizError: If a list is empty, or as in `finetune`.
+        SemvizError: If a list is empty or none, the gain is of another model, or as in `finetune`.
     """
-    chosen = list(dict.fromkeys(Scope.suffixes(model) if scopes is None else scopes))
-    for name, given in (("scopes", chosen), ("methods", methods), ("seeds", seeds)):
-        if not given:
+    # Everything is checked before the first run, so that none fails at a later one.
+    checks.check_model(model)
+    checks.check_task(task)
+    checks.check_control(control)
+    given = Scope.suffixes(model) if scopes is None else checks.several("scopes", scopes, "a list of Scopes: [scope]")
+    chosen = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(given)))
+    ways = checks.several("methods", methods, f"a list such as [{checks.shown(methods)}]")
+    ways = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(ways)]
+    numbers = checks.several("seeds", seeds, "a list such as range(3)")
+    numbers = [checks.whole(f"seeds[{i}]", seed, most=checks.MOST_SEED) for i, seed in enumerate(numbers)]
+    for name, made in (("scopes", chosen), ("methods", ways), ("seeds", numbers)):
+        if not made:
             raise SemvizError(f"{name} is empty; pass at least one.")
+    lr = checks.rate(lr)
+    further = {} if arguments is None else arguments
+    for method in ways:
+        recipe = Recipe(method, math.nan, epochs, batch_size, numbers[0], checkpointing, further)
     for scope in chosen:
-        scope.modules(model)  # refuses before the first run what would fail at a later one
+        scope.modules(model)
+    if gain is not None:
+        _check_gain(gain, model)
     kept = Store(store) if store is not None else None
     control = control or Control()
     bench = Workbench(model, task, control=control, progress=progress)
     bench.announce(scope.boundary for scope in chosen)
     runs: list[Run] = []
     # Boundary by boundary, so that each frozen block runs once.
-    plan = [(s, m) for s in sorted(chosen, key=lambda s: (s.boundary, s.blocks)) for m in methods]
-    with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
+    plan = [(s, m) for s in sorted(chosen, key=lambda s: (s.boundary, s.blocks)) for m in ways]
+    with progress_bar(len(plan) * len(numbers), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
         for scope, method in plan:
             rate: float | Literal["auto"] = lr
-            for seed in seeds:
-                recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, dict(arguments or {}))
+            for seed in numbers:
+                recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, further)
                 run = _find(kept, run_key(model, task, scope, recipe, rate))
                 if run is None:
                     run = finetune(
                         model,
                         task,
                         scope,
-                        method=method,  # type: ignore[arg-type]  # finetune checks it
+                        method=method,
                         lr=rate,
                         epochs=epochs,
                         batch_size=batch_size,
@@ -114,6 +130,18 @@ def sweep(
     untrained, held_out = zero_shot(bench, "test"), zero_shot(bench, "validation")
     score = untrained.accuracy if task.score == "accuracy" else untrained.loss
     return Runs(tuple(runs), zero_shot=score, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
+
+
+def _check_gain(gain: Gain, model: LanguageModel) -> None:
+    """Refuse a gain of another model: its benefit would stand beside the wrong boundaries."""
+    blocks = getattr(gain, "n_blocks", None)
+    if blocks != model.n_blocks:
+        what = (
+            checks.got("gain", gain)
+            if blocks is None
+            else f"gain is of {blocks} blocks and the model has {model.n_blocks}"
+        )
+        raise SemvizError(f"{what}; pass what Trace.gain() returns for this model, or None.")
 
 
 def _find(store: Store | None, key: str) -> Run | None:

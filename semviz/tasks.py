@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from semviz import checks
 from semviz.errors import TaskError
 
 if TYPE_CHECKING:
@@ -89,17 +90,17 @@ class Task:
         Raises:
             TaskError: If there is no such split.
         """
-        if name not in self.splits:
-            raise TaskError(f"split={name!r} is unknown; pass one of {sorted(self.splits)}.")
-        return self.splits[name]
+        return self.splits[checks.one_of("split", name, sorted(self.splits), error=TaskError)]
 
     def subset(self, *, train: int | None = None, test: int | None = None, seed: int = 0) -> Task:
-        """The same task with at most so many training and test rows, drawn at random with a seed."""
-        splits = dict(self.splits)
+        """The same task with at most so many training and test rows, drawn at random with a seed.
+
+        Raises:
+            TaskError: If a number of rows or the seed is no whole number, or no row would be left.
+        """
+        splits, seed = dict(self.splits), checks.whole("seed", seed, error=TaskError)
         for name, size in (("train", train), ("test", test)):
-            if size is not None and size < len(splits[name]):
-                if size < 1:
-                    raise TaskError(f"{name}={size}; pass a number of rows of at least 1.")
+            if size is not None and checks.whole(name, size, least=1, error=TaskError) < len(splits[name]):
                 rows = sorted(random.Random(seed).sample(range(len(splits[name])), size))
                 splits[name] = splits[name].take(rows)
         return replace(self, splits=splits)
@@ -130,20 +131,24 @@ class Task:
             seed: Seed of the splits that are made here.
 
         Raises:
-            TaskError: If there is no text, an item is no text, labels do not fit, or the prompt has no `{text}`.
+            TaskError: If there is no text, an item is no text, labels do not fit, the prompt has no `{text}`, or an
+                argument is of the wrong kind.
         """
         prompt = prompt if prompt is not None else ("{text}" if labels is None else "{text}\nLabel:")
         if not isinstance(prompt, str) or "{text}" not in prompt:
-            raise TaskError(f"prompt={prompt!r} has no place for the text; pass a template with {{text}} in it.")
-        if max_tokens is not None and max_tokens < 2:
-            raise TaskError(f"max_tokens={max_tokens}; pass at least 2, or None for whole texts.")
+            raise TaskError(f"{checks.got('prompt', prompt)} has no place for the text; pass a template with {{text}}.")
+        checks.text("prompt", prompt)
+        checks.text("name", name)
+        seed = checks.whole("seed", seed, error=TaskError)
+        if max_tokens is not None:
+            max_tokens = checks.whole("max_tokens", max_tokens, least=2, error=TaskError)
         names: tuple[str, ...] = ()
         if labels is not None:
-            names = tuple(sorted({check_text(label, "labels", i) for i, label in enumerate(labels)}))
+            labels = checks.several("labels", labels, "one label for each text", error=TaskError)
+            names = tuple(sorted({checks.text(f"labels[{i}]", label) for i, label in enumerate(labels)}))
             if len(names) < 2:
                 raise TaskError(f"labels hold {len(names)} class ({', '.join(names)}); pass at least two.")
-        if words is not None and set(words) != set(names):
-            raise TaskError(f"words has keys {sorted(words)}; pass one word for each label of {list(names)}.")
+        said = _words(words, names)
         train = _split(texts, labels, names, "texts")
         if len(train) < 4:
             raise TaskError(f"Got {len(train)} texts; pass at least 4, better some hundreds.")
@@ -156,11 +161,12 @@ class Task:
         elif labels is None:
             splits["test"] = _split(test, None, names, "test")
         else:
-            if len(test) != 2:
+            pair = checks.several("test", test, "a pair, (texts, labels)", error=TaskError)
+            if len(pair) != 2:
                 raise TaskError("test of a classification task is a pair; pass (texts, labels).")
-            splits["test"] = _split(test[0], test[1], names, "test")
+            answers = checks.several("the labels of test", pair[1], "one label for each text", error=TaskError)
+            splits["test"] = _split(pair[0], answers, names, "test")
         splits["validation"], splits["train"] = train.take(rows[:held_out]), train.take(sorted(rows[held_out:]))
-        said = tuple(words[label] for label in names) if words else names
         return cls(name, prompt, names, said, splits, max_tokens)
 
     @classmethod
@@ -183,19 +189,23 @@ class Task:
             **options: `prompt`, `words`, `name`, `max_tokens`, `seed`.
 
         Raises:
-            TaskError: If a column is missing, or as in `from_texts`.
+            TaskError: If a column is missing, a row has no label, or as in `from_texts`.
         """
+        import pandas as pd
 
-        def columns(table: pd.DataFrame) -> tuple[list[str], list[str] | None]:
-            for column in (text, *([label] if label else [])):
-                if column not in table.columns:
-                    raise TaskError(f"There is no column {column!r}; pass one of {list(table.columns)}.")
-            return list(table[text]), [str(v) for v in table[label]] if label else None
+        def columns(name: str, table: pd.DataFrame) -> tuple[list[str], list[str] | None]:
+            if not isinstance(table, pd.DataFrame):
+                raise TaskError(f"{checks.got(name, table)}; pass a pandas DataFrame.")
+            _check_columns(list(table.columns), text, label)
+            if not label:
+                return list(table[text]), None
+            # A missing label has a name in pandas ("nan"), and would become a class of its own.
+            return list(table[text]), [v if pd.api.types.is_scalar(v) and pd.isna(v) else str(v) for v in table[label]]
 
-        texts, labels = columns(frame)
+        texts, labels = columns("frame", frame)
         held_out: Any = None
         if test is not None:
-            test_texts, test_labels = columns(test)
+            test_texts, test_labels = columns("test", test)
             held_out = test_texts if test_labels is None else (test_texts, test_labels)
         return cls.from_texts(texts, labels, test=held_out, **options)
 
@@ -208,7 +218,7 @@ class Task:
         Integer labels with a `ClassLabel` feature are turned into their names. Other options as in `from_texts`.
 
         Raises:
-            TaskError: If a column or the train split is missing, or as in `from_texts`.
+            TaskError: If a column or the train split is missing, a row has no label, or as in `from_texts`.
         """
         train, test = dataset, None
         if isinstance(dataset, dict):
@@ -217,12 +227,17 @@ class Task:
             train, test = dataset["train"], dataset.get("test", dataset.get("validation"))
 
         def table(part: Dataset) -> pd.DataFrame:
-            for column in (text, *([label] if label else [])):
-                if column not in part.column_names:
-                    raise TaskError(f"There is no column {column!r}; pass one of {part.column_names}.")
+            if not hasattr(part, "to_pandas") or not hasattr(part, "__len__"):
+                raise TaskError(f"{checks.got('dataset', part)}; pass a map-style datasets.Dataset, or a DatasetDict.")
+            _check_columns(list(part.column_names), text, label)
             made = part.select_columns([text, *([label] if label else [])]).to_pandas()
             names = getattr(part.features[label], "names", None) if label else None
-            return made.assign(**{label: [names[i] for i in made[label]]}) if label and names else made
+            if not (label and names):
+                return made
+            for row, index in enumerate(made[label]):
+                if not 0 <= index < len(names):  # -1 stands for no label, and NaN is in no range
+                    raise TaskError(f"labels[{row}] is {index}, which is no label of {names}; drop rows without one.")
+            return made.assign(**{label: [names[int(i)] for i in made[label]]})
 
         return cls.from_frame(table(train), text=text, label=label, test=test and table(test), **options)
 
@@ -257,10 +272,10 @@ def load_task(name: str) -> Task:
     """
     from semviz.demo import tasks as demo
 
-    if name not in demo.SPECS:
+    if not isinstance(name, str) or name not in demo.SPECS:
         raise TaskError(
-            f"There is no packaged task {name!r}; pass one of {sorted(demo.SPECS)}, or make one of your own with "
-            "Task.from_dataset, Task.from_frame or Task.from_texts."
+            f"There is no packaged task {checks.shown(name)}; pass one of {sorted(demo.SPECS)}, or make one of your "
+            "own with Task.from_dataset, Task.from_frame or Task.from_texts."
         )
     spec = demo.SPECS[name]
     train, test = demo.rows(name, "train"), demo.rows(name, "test")
@@ -277,34 +292,33 @@ def load_task(name: str) -> Task:
 
 def _split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str, ...], argument: str) -> Split:
     """Check texts and labels and turn labels into indices."""
-    if isinstance(texts, str):
-        raise TaskError(f"{argument} is one text; pass a list of texts.")
-    made = tuple(check_text(item, argument, i) for i, item in enumerate(texts))
-    if not made:
-        raise TaskError(f"{argument} is empty; pass at least a few texts.")
+    made = tuple(checks.texts(argument, texts))
     if labels is None:
         return Split(made)
     if len(labels) != len(made):
         raise TaskError(f"{argument} has {len(made)} texts and {len(labels)} labels; pass one label for each text.")
     unknown = sorted({str(label) for label in labels} - set(names))
     if unknown:
-        raise TaskError(f"{argument} has labels {unknown} that no training row has; pass labels among {list(names)}.")
+        raise TaskError(
+            f"{argument} has labels {checks.shown(unknown)} that no training row has; pass labels among {list(names)}."
+        )
     index = {label: i for i, label in enumerate(names)}
     return Split(made, tuple(index[str(label)] for label in labels))
 
 
-def check_text(item: Any, argument: str, row: int) -> str:
-    """Return a text that a tokenizer can read.
+def _words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The word that stands for each label."""
+    if words is None:
+        return names
+    if not isinstance(words, Mapping) or set(words) != set(names):
+        raise TaskError(f"{checks.got('words', words)}; pass one word for each label of {list(names)}, as a mapping.")
+    return tuple(checks.text(f"words[{label!r}]", words[label]) for label in names)
 
-    Raises:
-        TaskError: If it is none.
-    """
-    if not isinstance(item, str):
-        raise TaskError(f"{argument}[{row}] is {type(item).__name__} {item!r}; pass texts (str).")
-    if not item.strip():
-        raise TaskError(f"{argument}[{row}] is empty; drop the row or pass some text.")
-    try:
-        item.encode()
-    except UnicodeEncodeError as error:
-        raise TaskError(f"{argument}[{row}] holds a lone surrogate; pass text that encodes as UTF-8.") from error
-    return item
+
+def _check_columns(there: list[Any], *wanted: str | None) -> None:
+    """Refuse columns that are not there, or there twice."""
+    for column in (name for name in wanted if name):
+        found = there.count(column)
+        if found != 1:
+            told = "is there twice" if found else "is not there"
+            raise TaskError(f"Column {checks.shown(column)} {told}; pass one of {checks.shown(there)}.")

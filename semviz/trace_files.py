@@ -1,4 +1,8 @@
-"""A trace as one Parquet file, one row a position, with what decided the numbers in the schema's metadata."""
+"""A trace as one Parquet file, one row a position, with what decided the numbers in the schema's metadata.
+
+The metadata also hold a digest of the whole file, written into it last: a flipped bit somewhere would else be another
+number in a table. The digest is of the file with blanks in the digest's own place.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,84 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from semviz import memory, records
+from semviz.checks import path_of, said, shown
+from semviz.deviations import COUNTED
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts, plain
-from semviz.files import replacing
+from semviz.files import digest_of, replacing
 from semviz.parts import Parts
 from semviz.traces import Trace
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the columns and the metadata; a file of a higher one is refused."""
-_KEY = b"semviz"
+_KEY, _DIGEST = b"semviz", b"semviz_digest"
+_BLANK = b"-" * 32
+_BAD = (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+
+_ROLES = (*COUNTED, "context", "special")
+_WHOLE, _WORDS = "whole numbers", "texts"
+# The columns of `positions`, with what they hold and whether a value may be missing.
+_COLUMNS = {
+    "sample": (_WHOLE, False),
+    "position": (_WHOLE, False),
+    "token_id": (_WHOLE, False),
+    "token": (_WORDS, False),
+    "target_id": (_WHOLE, False),
+    "target": (_WORDS, False),
+    "label": (_WORDS, True),
+    "role": (_WORDS, False),
+    "predicted": (_WORDS, False),
+    "correct": ("true or false", True),
+}
+_METRIC = {
+    "key": records.TEXT,
+    "title": records.TEXT,
+    "unit": records.TEXT,
+    "low": records.FINITE.or_none,
+    "high": records.FINITE.or_none,
+    "loss_like": records.FLAG,
+    "definition": records.TEXT,
+    "is_change": records.FLAG,
+}
+_META = {
+    **dict.fromkeys(("model", "model_hash", "task", "semviz"), records.TEXT),
+    "parts": records.PARTS,
+    "kind": records.one_of("classification", "language modelling"),
+    "split": records.TEXT,
+    "samples": records.NATURAL,
+    "positions": records.NATURAL,
+    "vocab": records.one_of("full", "labels"),
+    "ridge": records.RIDGE,
+    "tau": records.POSITIVE,
+    "fidelity": records.SHARE,
+    "path": records.one_of("slerp", "lerp"),
+    "centred": records.FLAG,
+    "detail": records.COUNT,
+    "seconds": records.AMOUNT,
+}
+_FACTS = {
+    "spaces": records.NATURAL,
+    "detailed_rows": records.COUNT,
+    "metrics": [_METRIC],
+    "vocabulary": records.Each(records.TEXT),
+    "meta": records.Each(records.Is("anything", lambda _: True)),
+}
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
     """Write a trace; see `Trace.save`."""
-    table = pa.Table.from_pandas(trace.positions, preserve_index=False)
+    try:
+        table = pa.Table.from_pandas(trace.positions, preserve_index=False)
+    except (pa.ArrowException, UnicodeEncodeError) as error:
+        raise SemvizError(
+            f"positions of this trace cannot be written ({said(error)}); drop or convert the columns added to them."
+        ) from error
     for key, values in trace.values.items():
         for space in range(values.shape[1]):
             table = table.append_column(f"{key}_{space}", pa.array(np.ascontiguousarray(values[:, space])))
@@ -49,59 +113,117 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
         "vocabulary": {str(i): text for i, text in trace.vocabulary.items()},
         "meta": _encode(trace.meta),
     }
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(facts).encode()})
+    record = json.dumps(facts).encode()
+    place = digest_of(record).encode()  # a text that is nowhere else in the file
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: record, _DIGEST: place})
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
+        data = Path(temporary).read_bytes()
+        with open(temporary, "r+b") as file:
+            file.seek(data.rindex(place))
+            file.write(_digest(data, place).encode())
     return Path(path)
+
+
+def _digest(data: bytes, place: bytes) -> str:
+    """The digest of a file with blanks in its own place, which holds these bytes now."""
+    at, view = data.rindex(place), memoryview(data)
+    return digest_of(view[:at], _BLANK, view[at + len(place) :])
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
     """Read a trace; see `Trace.load`."""
-    file = Path(path)
+    file = path_of("path", path)
+    if file.is_dir():
+        raise SemvizError(f"{file} is a folder; pass a file that Trace.save wrote.")
     if not file.is_file():
         raise SemvizError(f"There is no file {file}; pass one that Trace.save wrote.")
     try:
-        table = pq.read_table(file)
-        stored = json.loads((table.schema.metadata or {})[_KEY])
-        schema = int(stored["schema"])
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        raise SemvizError(f"{file} is no saved trace ({_said(error)}); pass a file that Trace.save wrote.") from error
+        data = file.read_bytes()
+        parquet = pq.ParquetFile(pa.BufferReader(data))
+        kept = parquet.metadata.metadata or {}
+        stored = json.loads(kept[_KEY])
+        records.check(stored, {"schema": records.NATURAL})
+        schema = stored["schema"]
+    except (OSError, MemoryError, *_BAD) as error:
+        raise SemvizError(f"{file} is no saved trace ({said(error)}); pass a file that Trace.save wrote.") from error
     if schema > SCHEMA:
         raise SemvizError(f"{file} has schema {schema} and this semviz reads up to {SCHEMA}; update semviz to read it.")
     try:
-        return _trace(table, stored)
-    except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise SemvizError(f"{file} is damaged ({_said(error)}); save the trace again.") from error
+        # The first schema had no digest.
+        if (schema > 1 or _DIGEST in kept) and _digest(data, kept[_DIGEST]) != kept[_DIGEST].decode():
+            raise ValueError("its bytes are not those that were written")
+        size = parquet.metadata.num_rows * parquet.metadata.num_columns * 4
+        if size > memory.free():
+            raise ValueError(f"it claims {parquet.metadata.num_rows:,} rows, more than fit into memory")
+        return _trace(parquet.read(), stored)
+    except (OSError, MemoryError, *_BAD) as error:
+        raise SemvizError(f"{file} is damaged ({said(error)}); save the trace again.") from error
 
 
 def _trace(table: pa.Table, stored: dict[str, Any]) -> Trace:
     """Put a trace together from its columns and metadata."""
-    spaces, detailed = int(stored["spaces"]), int(stored["detailed_rows"])
-    facts = {entry["key"]: MetricFacts(**entry) for entry in stored["metrics"]}
-    families = [*facts, "top1", "nearest", "path"]
-    measured = {f"{family}_{space}" for family in families for space in range(spaces)}
-    words = [name for name in table.column_names if name not in measured]
+    records.check(stored, _FACTS)
+    meta = {
+        **stored["meta"],
+        "ridge": math.inf if stored["meta"].get("ridge") == "inf" else stored["meta"].get("ridge"),
+    }
+    records.check(meta, _META, "meta")
+    spaces, detailed = stored["spaces"], stored["detailed_rows"]
+    facts = {entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC}) for entry in stored["metrics"]}
+    there = table.column_names
+    if not facts or len(facts) < len(stored["metrics"]) or len(set(there)) < len(there):
+        raise ValueError("there is no metric, or one of them or a column is there twice")
+    if spaces > len(there) or spaces != len(meta["parts"]["blocks"]) + 1:
+        raise ValueError(f"it has {spaces} spaces for {len(meta['parts']['blocks'])} blocks")
+    if not 0 < len(table) >= detailed:
+        raise ValueError(f"it has {len(table)} rows, {detailed} of them in detail")
 
-    def stack(family: str) -> NDArray[Any] | None:
-        if f"{family}_0" not in table.column_names:
+    def stack(family: str, kind: pa.DataType) -> NDArray[Any] | None:
+        if f"{family}_0" not in there:
             return None
-        return np.stack([_array(table[f"{family}_{space}"]) for space in range(spaces)], axis=1)
+        return np.stack([_array(f"{family}_{i}", table[f"{family}_{i}"], kind) for i in range(spaces)], axis=1)
 
-    values = {key: stack(key) for key in facts}
-    paths = stack("path")
+    values = {key: stack(key, pa.float32()) for key in facts}
+    paths = stack("path", pa.list_(pa.float32(), 2))
     if paths is None or any(array is None for array in values.values()):
-        raise KeyError("a column is missing")
+        raise ValueError("a column is missing")
+    families = (*facts, "top1", "nearest", "path")
+    measured = {f"{family}_{space}" for family in families for space in range(spaces)}
+    positions = _positions(table.select([name for name in there if name not in measured]))
     return Trace(
-        # The metadata that pandas left brings the types of the columns back.
-        positions=table.select(words).to_pandas(),
+        positions=positions,
         values={key: array for key, array in values.items() if array is not None},
-        nearest=stack("nearest"),
-        top1=stack("top1"),
+        nearest=stack("nearest", pa.list_(pa.int32(), 3)),
+        top1=stack("top1", pa.int32()),
         vocabulary={int(i): text for i, text in stored["vocabulary"].items()},
         facts=facts,
-        meta=_decode(stored["meta"]),
+        meta={**meta, "parts": asdict(Parts.from_record(meta["parts"]))},
         paths=paths[:detailed],
     )
+
+
+def _positions(table: pa.Table) -> pd.DataFrame:
+    """The table of positions, checked."""
+    kinds = {
+        _WHOLE: pa.types.is_integer,
+        _WORDS: lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        "true or false": pa.types.is_boolean,
+    }
+    for name, (words, may_miss) in _COLUMNS.items():
+        column = table[name]
+        if not (kinds[words](column.type) or (may_miss and pa.types.is_null(column.type))):
+            raise ValueError(f"column {name} holds {column.type} and not {words}")
+        if column.null_count and not may_miss:
+            raise ValueError(f"column {name} lacks {column.null_count} values")
+    # The metadata that pandas left brings the types of the columns back.
+    made = table.to_pandas()
+    if list(made.columns) != table.column_names or not isinstance(made.index, pd.RangeIndex):
+        raise ValueError("its metadata make another table of its columns")
+    roles = set(made["role"].unique())
+    if not roles <= set(_ROLES) or not roles & set(COUNTED):
+        raise ValueError(f"the roles are {shown(sorted(roles))} and not some of {list(_ROLES)}")
+    return made
 
 
 def _lists(rows: NDArray[Any]) -> pa.Array:
@@ -109,25 +231,23 @@ def _lists(rows: NDArray[Any]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
 
 
-def _array(column: pa.ChunkedArray) -> NDArray[Any]:
+def _array(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
     """A column of numbers, shape (rows,), or of lists, shape (rows, n)."""
+    is_list = pa.types.is_fixed_size_list(kind)
+    # The name of a list's items is no part of what it is, and differs between writers.
+    same = pa.types.is_fixed_size_list(column.type) and column.type.list_size == kind.list_size if is_list else True
+    if not same or (column.type.value_type if is_list else column.type) != (kind.value_type if is_list else kind):
+        raise ValueError(f"column {name} holds {column.type} and not {kind}")
     whole = column.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # an empty column stays chunked in some versions
         whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
-    if pa.types.is_fixed_size_list(whole.type):
-        return whole.flatten().to_numpy(zero_copy_only=False).reshape(-1, whole.type.list_size).copy()
-    return whole.to_numpy(zero_copy_only=False).copy()
+    flat = whole.flatten() if is_list else whole
+    if whole.null_count or flat.null_count:
+        raise ValueError(f"column {name} lacks values")
+    found = flat.to_numpy(zero_copy_only=False)
+    return (found.reshape(-1, kind.list_size) if is_list else found).copy()
 
 
 def _encode(meta: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinity: an infinite ridge is written as a word."""
     return {key: "inf" if isinstance(value, float) and math.isinf(value) else value for key, value in meta.items()}
-
-
-def _decode(meta: dict[str, Any]) -> dict[str, Any]:
-    made = {**meta, "ridge": math.inf if meta["ridge"] == "inf" else meta["ridge"]}
-    return {**made, "parts": asdict(Parts.from_record(made["parts"]))}
-
-
-def _said(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

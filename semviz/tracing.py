@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from semviz import formats, memory, processes, transitions
-from semviz.calibration import Calibration, default_calibration
+from semviz import checks, formats, memory, processes, transitions
+from semviz.calibration import Calibration, check_calibration, default_calibration
 from semviz.encoding import NO_TARGET, Encoded, encode
 from semviz.errors import SemvizError
 from semviz.facts import plain
@@ -81,8 +81,14 @@ def trace(
             memory; the message says what to pass.
     """
     started = time.perf_counter()
+    checks.check_model(model)
     keys = resolve(metrics)
-    _check(task, vocab, path, samples, detail)
+    samples, detail = _check(task, vocab, path, samples, detail)
+    checks.flag("centre", centre)
+    checks.flag("distributed", distributed)
+    checks.check_control(control)
+    if calibration is not None:
+        check_calibration(calibration, model)
     encoded = encode(model, task, split)
     numbers = np.arange(len(encoded))
     if samples is not None and samples < len(encoded):
@@ -129,18 +135,13 @@ def trace(
     )
 
 
-def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) -> None:
+def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) -> tuple[int | None, int]:
     """Refuse what cannot be traced."""
-    if vocab not in ("full", "labels"):
-        raise SemvizError(f'vocab={vocab!r} is unknown; pass "full" or "labels".')
-    if vocab == "labels" and not task.labels:
+    checks.check_task(task)
+    if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
         raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
-    if path not in ("slerp", "lerp"):
-        raise SemvizError(f'path={path!r} is unknown; pass "slerp" or "lerp".')
-    if detail < 0:
-        raise SemvizError(f"detail={detail}; pass a number of samples of at least 0.")
-    if samples is not None and samples < 1:
-        raise SemvizError(f"samples={samples}; pass a number of at least 1, or None for all.")
+    checks.one_of("path", path, ("slerp", "lerp"))
+    return None if samples is None else checks.whole("samples", samples, least=1), checks.whole("detail", detail)
 
 
 def _announce(plan: Plan, table: Table, progress: bool) -> None:

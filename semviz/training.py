@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +15,9 @@ import pandas as pd
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 
-from semviz import processes
+from semviz import checks, processes
 from semviz.errors import SemvizError
+from semviz.files import temporary_folder
 from semviz.recipes import Recipe
 from semviz.watching import BlockSampling, Watch
 
@@ -72,7 +72,7 @@ def fit(
     sampling = [BlockSampling(suffix, steps, seed=recipe.seed)] if recipe.method == "lisa" else []
     if recipe.checkpointing:
         suffix.checkpoint()
-    with tempfile.TemporaryDirectory() as folder, preserved_random_state():
+    with temporary_folder("training") as folder, preserved_random_state():
         suffix.to(device)
         trainer = Trainer(
             model=suffix,
@@ -103,6 +103,7 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
         if name in _OURS:
             raise SemvizError(f"arguments={{{name!r}: …}} is decided elsewhere; pass {_OURS[name]}= instead.")
     given = dict(recipe.arguments)
+    _check_kinds(given)
     if int(given.get("gradient_accumulation_steps", 1)) < 1:
         raise SemvizError("gradient_accumulation_steps is below 1; pass at least 1.")
     parts = int(given.get("gradient_accumulation_steps", 1)) * processes.join()[1]
@@ -133,12 +134,23 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
             use_cpu=device.type == "cpu",
             seed=recipe.seed,
         )
-    except TypeError as error:
-        raise SemvizError(f"arguments={given}: {error}. Pass fields of transformers.TrainingArguments.") from error
+    except (TypeError, ValueError) as error:
+        raise SemvizError(
+            f"arguments={checks.shown(given)}: {error}. Pass fields of transformers.TrainingArguments."
+        ) from error
     # The suffix hands tensors past the model's signature, which copies of it in threads would not see; several GPUs
     # work through accelerate launch.
     made._n_gpu = min(made.n_gpu, 1)
     return made
+
+
+def _check_kinds(given: dict[str, Any]) -> None:
+    """Refuse what Trainer would fail on later: texts for numbers, and numbers for switches."""
+    for field in fields(TrainingArguments):
+        if field.name in given and isinstance(field.default, bool):
+            checks.flag(f"arguments[{field.name!r}]", given[field.name])
+        elif field.name in given and isinstance(field.default, int | float):
+            checks.number(f"arguments[{field.name!r}]", given[field.name], f"a number, such as {field.default}")
 
 
 @contextmanager

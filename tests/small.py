@@ -34,20 +34,19 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 def tiny_llama(*, blocks: int = 4, seed: int = 0, **options) -> LlamaForCausalLM:
     """A random Llama of width 32, larger weights than usual so that its blocks do something."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=4 + len(WORDS),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=blocks,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-        **options,
-    )
-    return LlamaForCausalLM(config).eval()
+    small = {
+        "vocab_size": 4 + len(WORDS),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": blocks,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.2,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+    }
+    return LlamaForCausalLM(LlamaConfig(**{**small, **options})).eval()
 
 
 def made_parts(blocks: int, *, each: int = 10, tail: int = 1, head: int = 0, embeddings: int = 5) -> Parts:

@@ -562,7 +562,7 @@ def test_estimates_that_cannot_be_made(tiny):
     long = sv.Task.from_texts([" ".join(["the"] * 100)] * 5, name="too long")
     with pytest.raises(TaskError, match="pass"):
         estimate_costs(tiny, long)
-    with pytest.raises(SemvizError, match="batch_size=0; pass at least 1"):
+    with pytest.raises(SemvizError, match="batch_size=0; pass a whole number of at least 1"):
         estimate_costs(tiny, long, batch_size=0)
     with pytest.raises(ScopeError):
         above(9)

@@ -350,7 +350,7 @@ def test_probes_that_a_sweep_did_not_run():
     runs = made_runs(*(run for run in swept() if run.scope.boundary in (0, 3, 5)))
     with pytest.raises(SemvizError, match=r"Boundaries \[4, 7\] were not run; pass boundaries= of these: \[0, 3, 5\]"):
         runs.probes()
-    with pytest.raises(SemvizError, match=r"Boundaries \[9\] were not run"):
+    with pytest.raises(SemvizError, match=r"boundaries\[1\]=9; pass a whole number from 0 to 7"):
         runs.probes([0, 9])
     with pytest.raises(SemvizError, match="all blocks"):
         runs.probes([3, 5])

@@ -239,7 +239,7 @@ def test_probes_of_a_model_recommend(tiny, mood, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"evidence": "stars"}, 'pass "profile" or "probes"'),
+        ({"evidence": "stars"}, "'profile', 'probes'"),
         ({"epsilon": 1.0}, "pass the share of the benefit"),
         ({"weight": -1.0}, "such as 0.1"),
     ],

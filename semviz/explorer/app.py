@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from semviz.checks import of_class
 from semviz.choices import Change
 from semviz.errors import SemvizError
 from semviz.explorer import lifecycle, marks, narration
@@ -87,6 +88,7 @@ class Explorer:
         page = Page()
         self._owned = study is None
         try:
+            of_class("study", study, (Study, type(None)), "a Study, or None to open one")
             self.study = study or Study(model, task, trace=trace, samples=samples, store=store, progress=progress)
         except BaseException:
             _close(page)

@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz import formats, tokens
+from semviz.checks import missing
 from semviz.errors import SemvizError
 from semviz.figures import boundaries, style
 from semviz.figures.curves import band, rounded, ticks, whiskers
@@ -97,6 +98,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
 
 def _measured(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
     """Read the suffixes that were run, with the intervals of their scores on the benefit's scale."""
+    missing("runs", runs, ("table", "model", "task"), "what sv.sweep() returns, or None")
     for what, ours, theirs in (("model", probes.model, runs.model), ("task", probes.task, runs.task)):
         if ours != theirs:
             raise SemvizError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semviz.checks import is_whole, shown
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.figures.inputs import Floats, difference_of
@@ -57,10 +58,10 @@ def route_of(trace: Deviations, sample: int | None, position: int | None) -> Rou
     if not trace.detailed:
         raise SemvizError("No sample of this trace keeps its path. Pass sv.trace(..., detail=16) to keep some.")
     sample = trace.detailed[0] if sample is None else sample
-    if sample not in trace.detailed:
+    if not is_whole(sample) or sample not in trace.detailed:
         raise SemvizError(
-            f"sample={sample!r} keeps no path. Pass one of {_some(trace.detailed)}, or sv.trace(..., detail=…) with a "
-            "larger number."
+            f"sample={shown(sample)} keeps no path. Pass one of {_some(trace.detailed)}, or sv.trace(..., detail=…) "
+            "with a larger number."
         )
     rows = trace.positions.iloc[: len(trace.paths)].reset_index(drop=True)
     aimed = rows[_has_way(trace) & (rows["sample"] == sample)]
@@ -71,9 +72,9 @@ def route_of(trace: Deviations, sample: int | None, position: int | None) -> Rou
         # Of a labelled sample that is the answer position: it ends the prompt.
         chosen = aimed.sort_values("position").iloc[-1]
     else:
-        if position not in set(rows["position"]):
+        if not is_whole(position) or position not in set(rows["position"]):
             raise SemvizError(
-                f"position={position!r} of sample {sample} was not traced. Pass one of {_some(rows['position'])}."
+                f"position={shown(position)} of sample {sample} was not traced. Pass one of {_some(rows['position'])}."
             )
         if position not in set(aimed["position"]):
             raise SemvizError(

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz import formats
+from semviz.checks import several
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.facts import MetricFacts
@@ -41,7 +42,8 @@ def profile(trace: Deviations, *, metrics: Sequence[str] | None = None, boundary
     """
     if isinstance(metrics, str):
         raise SemvizError(f"metrics={metrics!r} is one text. Pass a list, such as metrics=[{metrics!r}].")
-    keys = list(dict.fromkeys(trace.check(key) for key in (trace.metrics if metrics is None else metrics)))
+    given = trace.metrics if metrics is None else several("metrics", metrics, "a list of traced metrics")
+    keys = list(dict.fromkeys(trace.check(key) for key in given))
     if not keys:
         raise SemvizError("metrics is empty. Pass at least one traced metric, or None for all.")
     boundary = check_boundary(trace.n_blocks, boundary)

@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz import formats, tokens
+from semviz.checks import shown
 from semviz.errors import SemvizError
 from semviz.figures import style
 from semviz.figures.curves import ticks
@@ -109,10 +110,10 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
 def _ranges(runs: RunsLike, method: str) -> tuple[list[_Range], int]:
     """Read the ranges from the runs' table, one for each pair of blocks, and count those that are left out for it."""
     table = runs.table()
-    of_method = table[table["method"] == method]
+    of_method = table[table["method"] == (method if isinstance(method, str) else "")]
     if len(table) and not len(of_method):
         known = ", ".join(repr(str(m)) for m in table["method"].unique())
-        raise SemvizError(f"No run has the method {method!r}. Pass one of those that were run as method: {known}.")
+        raise SemvizError(f"No run has the method {shown(method)}. Pass one of those that were run as method: {known}.")
     score, low, high = ("loss", "loss_low", "loss_high") if runs.score == "loss" else ("accuracy", "low", "high")
     found: dict[tuple[int, int], _Range] = {}
     rows = of_method[of_method["first"].notna() & of_method["last"].notna()]

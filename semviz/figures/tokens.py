@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz import tokens
+from semviz.checks import is_whole, shown
 from semviz.deviations import Deviations
 from semviz.errors import SemvizError
 from semviz.figures import boundaries, heatmap, style
@@ -128,10 +129,10 @@ def rows_of(trace: Deviations, sample: int, *, whole: bool = True) -> tuple[np.n
     """
     positions = trace.positions
     known = np.unique(positions["sample"].to_numpy())
-    index = np.flatnonzero(positions["sample"].to_numpy() == sample)
+    index = np.flatnonzero(positions["sample"].to_numpy() == sample) if is_whole(sample) else np.empty(0, dtype=int)
     if not index.size:
         span = f"from {known[0]} to {known[-1]}" if known.size else "(this trace is empty)"
-        raise SemvizError(f"sample={sample!r} was not traced. Pass a sample {span}.")
+        raise SemvizError(f"sample={shown(sample)} was not traced. Pass a sample {span}.")
     rows = positions.iloc[index]
     if whole and set(rows["role"]) == {"answer"} and sample not in trace.detailed:
         choices = f"one of the samples {trace.detailed[0]} to {trace.detailed[-1]}" if trace.detailed else "none so far"
@@ -149,8 +150,8 @@ def _window(
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)
     width = max(min(most, heatmap.MAX_CELLS // (trace.n_blocks + 1)), 1)
-    if start is not None and (isinstance(start, bool) or not 0 <= start < total):
-        raise SemvizError(f"start={start!r} is no token of this sample. Pass an int from 0 to {total - 1}.")
+    if start is not None and not (is_whole(start) and 0 <= start < total):
+        raise SemvizError(f"start={shown(start)} is no token of this sample. Pass an int from 0 to {total - 1}.")
     if total <= width and start is None:
         return index, rows, ""
     if start is None:
