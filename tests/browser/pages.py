@@ -50,7 +50,7 @@ class Watch:
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
-        local = parts.scheme in ("blob", "data", "about") or parts.hostname == "127.0.0.1"
+        local = parts.scheme in ("blob", "data", "about", "file") or parts.hostname == "127.0.0.1"
         if not local and not OF_VOILA.search(parts.path):
             self.foreign.append(url)
 
