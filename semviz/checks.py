@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from semviz.tasks import Task
 
 _WIDTH = 80
+# The hub's tokens, headers with one, and passwords in addresses: libraries put them into their errors.
+_SECRET = re.compile(r"\bhf_[A-Za-z0-9]{10,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)")
 MOST_SEED = 2**32 - 1
 """The largest seed that numpy takes, and so Trainer."""
 
@@ -49,7 +52,8 @@ def said(error: object) -> str:
 
 
 def _line(text: str, width: int) -> str:
-    line = " ".join(text[: 2 * width].split())
+    # What stays within the width has not been cut before it was looked at.
+    line = " ".join(_SECRET.sub("‹secret›", text[: 4 * width]).split())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     return line if len(line) <= width else line[: width - 1] + "…"
 

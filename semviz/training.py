@@ -136,7 +136,7 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
         )
     except (TypeError, ValueError) as error:
         raise SemvizError(
-            f"arguments={checks.shown(given)}: {error}. Pass fields of transformers.TrainingArguments."
+            f"arguments={checks.shown(given)}: {checks.said(error).rstrip('.')}. Pass fields of transformers.TrainingArguments."
         ) from error
     # The suffix hands tensors past the model's signature, which copies of it in threads would not see; several GPUs
     # work through accelerate launch.
