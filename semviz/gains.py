@@ -235,7 +235,11 @@ class Gain:
         )
 
     def figure(self, *, boundary: int | None = None) -> Figure:
-        """Draw the profile with the law's line above the gain of each layer, cut by this or the suggested boundary."""
+        """Draw the profile with the law's line above the gain of each layer.
+
+        Args:
+            boundary: Number of frozen blocks to cut at; the suggested one by default.
+        """
         from semviz.figures import gain
 
         return gain(self, boundary=boundary)

@@ -123,7 +123,18 @@ def metric(
 ) -> Callable[[Callable[[View], Tensor]], Callable[[View], Tensor]]:
     """Register a function as a deviation metric; it then works in `trace` and in every figure.
 
-    Arguments as the attributes of `Metric`.
+    The function takes a `View`, one space as n positions see it, and returns n numbers.
+
+    Args:
+        key: Name in `trace.values` and in columns; not taken yet.
+        title: Name in figures.
+        unit: Of the numbers, such as `"nats"`.
+        low: Smallest possible value; None if there is no bound.
+        high: Largest possible value; None if there is no bound.
+        loss_like: Whether it falls towards 0 as a state nears its target; only such metrics have gains.
+        definition: One line for tables and hovers.
+        scores_candidates: Whether the function reads `view.logits`, `view.cosines`, `view.by_head` or `view.by_basis`;
+            without, more positions are read at once.
 
     Raises:
         SemvizError: If the key is taken or no name of columns, or a bound is no number.

@@ -85,7 +85,14 @@ class Scope:
     def above(
         cls, model: LanguageModel, boundary: int, *, tail: bool = True, head: bool = False, untie: bool = False
     ) -> Scope:
-        """The suffix above a boundary: blocks 1…k frozen, k+1…L trained. Options as in `of`.
+        """The suffix above a boundary: blocks 1…k frozen, k+1…L trained.
+
+        Args:
+            model: The model.
+            boundary: k, from 0 (all blocks train) to L−1 (the last one does).
+            tail: Whether the final norm trains too.
+            head: Whether the head trains too.
+            untie: Give a head that is tied to the embeddings weights of its own.
 
         Raises:
             ScopeError: If the boundary lies outside 0…L−1, or as in `of`.

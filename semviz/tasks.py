@@ -85,7 +85,7 @@ class Task:
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=6).hexdigest()
 
     def split(self, name: str) -> Split:
-        """One split by name.
+        """One split by name: `"train"`, `"validation"` or `"test"`.
 
         Raises:
             TaskError: If there is no such split.
@@ -93,7 +93,7 @@ class Task:
         return self.splits[checks.one_of("split", name, sorted(self.splits), error=TaskError)]
 
     def subset(self, *, train: int | None = None, test: int | None = None, seed: int = 0) -> Task:
-        """The same task with at most so many training and test rows, drawn at random with a seed.
+        """The same task with at most `train` training and `test` test rows, drawn at random with a `seed`.
 
         Raises:
             TaskError: If a number of rows or the seed is no whole number, or no row would be left.
@@ -215,7 +215,12 @@ class Task:
     ) -> Task:
         """Make a task from a `datasets.Dataset`, or a `DatasetDict` with `train` and, if it has one, `test`.
 
-        Integer labels with a `ClassLabel` feature are turned into their names. Other options as in `from_texts`.
+        Args:
+            dataset: The rows; of a `DatasetDict` without `test`, `validation` is the test split.
+            text: Name of the column of texts.
+            label: Name of the column of labels; None for language modelling. Integers with a `ClassLabel` feature are
+                turned into their names.
+            options: As in `from_texts`.
 
         Raises:
             TaskError: If a column or the train split is missing, a row has no label, or as in `from_texts`.

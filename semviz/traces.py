@@ -49,7 +49,16 @@ class Trace(Deviations):
         return {"metrics": self.metrics, "centre": self.meta["centred"], **{name: self.meta[name] for name in names}}
 
     def gain(self, metric: str | None = None, **options: Any) -> Gain:
-        """Estimate the gain of finetuning each layer; options as in `semviz.estimation.estimate_gain`."""
+        """Estimate the gain of finetuning each layer from a loss-like deviation. SALF-style, our reading.
+
+        Args:
+            metric: Its key; the first loss-like one that was traced by default.
+            options: `rule=` (`"surplus"`, `"law"`, `"drop"` or `"virtual peak"`) and others, as in
+                `semviz.estimation.estimate_gain`.
+
+        Raises:
+            SemvizError: If the metric was not traced or is not loss-like, or an option is out of range.
+        """
         from semviz.estimation import estimate_gain
 
         return estimate_gain(self, metric, **options)
@@ -94,7 +103,16 @@ class Trace(Deviations):
     def transition_map(
         self, *, sample: int | None = None, position: int | None = None, boundary: int | None = None
     ) -> Figure:
-        """Draw the virtual arc and the factual path of one position of a detailed sample, space by space."""
+        """Draw the virtual arc and the factual path of one position of a detailed sample, space by space.
+
+        Args:
+            sample: Its number, among `detailed`; the first of them by default.
+            position: Position in it; by default its answer, or its last position with a target.
+            boundary: Number of frozen blocks, to be marked.
+
+        Raises:
+            SemvizError: If the sample has no detail, or the position no target.
+        """
         from semviz.figures import transition_map
 
         return transition_map(self, sample=sample, position=position, boundary=boundary)
@@ -104,6 +122,12 @@ class Trace(Deviations):
 
         One row a position: the columns of `positions`, then `lens_0` … `lens_L` and so on for each metric, `top1_0` …
         and `nearest_0` … (lists of token ids), `path_0` … (pairs). The rest is JSON in the schema's metadata.
+
+        Args:
+            path: Name of the file, such as `"mood.parquet"`.
+
+        Returns:
+            The path.
 
         Raises:
             SemvizError: If the folder is missing or cannot be written; an old file is then as it was.

@@ -135,8 +135,9 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
             seed=recipe.seed,
         )
     except (TypeError, ValueError) as error:
+        why = checks.said(error).rstrip(".")
         raise SemvizError(
-            f"arguments={checks.shown(given)}: {checks.said(error).rstrip('.')}. Pass fields of transformers.TrainingArguments."
+            f"arguments={checks.shown(given)}: {why}. Pass fields of transformers.TrainingArguments."
         ) from error
     # The suffix hands tensors past the model's signature, which copies of it in threads would not see; several GPUs
     # work through accelerate launch.
