@@ -51,6 +51,8 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", default="text", help="column of texts in the .csv file (default: %(default)s)")
     parser.add_argument("--label", default=None, help="column of labels in the .csv file; none: language modelling")
     parser.add_argument("--prompt", default=None, help="template with {text} in it, for the .csv file")
+    parser.add_argument("--words", default=None, help='what the model says for each label: "1=sad,5=happy"')
+    parser.add_argument("--max-tokens", type=int, default=None, help="cut longer texts of the .csv file to so many")
     parser.add_argument("--out", default="semviz-report.html", help="where the page goes (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each scope (default: %(default)s)")
     parser.add_argument("--epochs", type=float, default=3, help="passes over the training rows (default: %(default)s)")
@@ -116,6 +118,9 @@ def _task(options: argparse.Namespace) -> Task:
     from semviz.tasks import Task, load_task
 
     if not str(options.task).endswith(".csv"):
+        for name in ("label", "prompt", "words", "max_tokens"):
+            if getattr(options, name) is not None:
+                raise SemvizError(f"--{name.replace('_', '-')} is for a .csv file; pass --task=FILE.csv.")
         return load_task(options.task)
     import pandas as pd
 
@@ -125,8 +130,20 @@ def _task(options: argparse.Namespace) -> Task:
         raise SemvizError(
             f"--task={options.task} cannot be read as CSV: {checks.said(error)}. Pass a packaged task or a .csv file."
         ) from error
-    name = Path(options.task).stem
-    return Task.from_frame(frame, text=options.text, label=options.label, prompt=options.prompt, name=name)
+    return Task.from_frame(
+        frame, text=options.text, label=options.label, prompt=options.prompt, words=_pairs(options.words),
+        max_tokens=options.max_tokens, name=Path(options.task).stem,
+    )  # fmt: skip
+
+
+def _pairs(words: str | None) -> dict[str, str] | None:
+    """`"1=sad,5=happy"` as a dictionary."""
+    if words is None:
+        return None
+    pairs = [pair.partition("=") for pair in words.split(",")]
+    if not all(label.strip() and word.strip() for label, _, word in pairs):
+        raise SemvizError(f'--words={words} is not understood; pass pairs such as "1=sad,5=happy".')
+    return {label.strip(): word.strip() for label, _, word in pairs}
 
 
 def _lab(options: argparse.Namespace) -> int:

@@ -116,7 +116,7 @@ class Deviations:
 
     def summary(self) -> pd.DataFrame:
         """Mean by space, one column a metric."""
-        columns = {self.facts[key].title: self.profile_frame(key)["mean"].round(2) for key in self.values}
+        columns = {self.facts[key].title: self.profile_frame(key)["mean"].astype(float).round(2) for key in self.values}
         return pd.DataFrame(columns).rename_axis("space")
 
     def token_heatmap(

@@ -276,16 +276,19 @@ class Runs:
     def answer(self) -> str:
         """Which blocks to train, in one sentence, with what it costs and gives against full finetuning.
 
-        The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows; the scores are
-        those of test rows, which chose nothing.
+        The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
+        finetuning does not help there, the best one; the scores are those of test rows, which chose nothing.
         """
         table = self.table()
-        full_value = table.loc[table["share"].idxmax(), "validation"]
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
-        benefit = (table["validation"] - start) / (full_value - start)
-        close = table[benefit >= 1 - _CLOSE]
-        best = (close if len(close) else table).sort_values("trainable", kind="stable").iloc[0]
-        full = table[table["share"] == table["share"].max()].iloc[0]
+        better = (table["validation"] - start) * (1 if self.score == "accuracy" else -1)
+        better = better.round(12)  # means of equal scores differ in their last digits
+        full = table.loc[table["share"].idxmax()]
+        whole = better[full.name]
+        if not whole > 0:
+            return self._without_full(table, better, full)
+        close = table[better >= (1 - _CLOSE) * whole]
+        best = close.sort_values("trainable", kind="stable").iloc[0]
         advice, count = f"On {self.task}, train {best['scope']}", formats.si(best["trainable"])
         if best["scope"] == full["scope"]:
             return (
@@ -295,6 +298,21 @@ class Runs:
         return (
             f"{advice}: {count} parameters ({formats.percent(best['share'])} of the model) reach {self._say(best)} "
             f"against {self._say(full)} with full finetuning, {best['speedup']:.1f} times faster."
+        )
+
+    def _without_full(self, table: pd.DataFrame, better: pd.Series, full: pd.Series) -> str:
+        """The answer where training all that was tried makes validation rows no better."""
+        before = formats.score(self.zero_shot, self.score)
+        best = table.loc[better.fillna(-np.inf).idxmax()]
+        if not better.max() > 0:
+            return (
+                f"On {self.task}, nothing that was tried helped: {before} before finetuning, {self._say(best)} with "
+                f'{best["scope"]}. More rows, more epochs or lr="auto" may.'
+            )
+        return (
+            f"On {self.task}, train {best['scope']}: {formats.si(best['trainable'])} parameters reach "
+            f"{self._say(best)}, from {before}. Training {full['scope']} did not help ({self._say(full)}), so no share "
+            "of its benefit can be kept."
         )
 
     def _say(self, row: pd.Series) -> str:

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semviz import checks
 from semviz.errors import TaskError
+from semviz.rows import frame_of_dataset, rows_of_frame
 
 if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset, DatasetDict
+
+    Rows = tuple[Sequence[str], Sequence[str]] | Sequence[str]
 
 Kind = Literal["classification", "language modelling"]
 SPLITS = ("train", "validation", "test")
@@ -113,7 +116,8 @@ class Task:
         *,
         prompt: str | None = None,
         words: Mapping[str, str] | None = None,
-        test: tuple[Sequence[str], Sequence[str]] | Sequence[str] | None = None,
+        test: Rows | None = None,
+        validation: Rows | None = None,
         name: str = "texts",
         max_tokens: int | None = None,
         seed: int = 0,
@@ -126,6 +130,7 @@ class Task:
             prompt: Template with `{text}`; by default the text alone, or the text and `Label:` on a new line.
             words: Label name → the word that the model should say; by default the name itself.
             test: `(texts, labels)`, or texts alone for language modelling; by default 15 % of the rows, at most 500.
+            validation: The same; by default 15 % of the training rows, at most 500.
             name: What the task is called in tables and figures.
             max_tokens: Cut texts to so many tokens instead of refusing long ones.
             seed: Seed of the splits that are made here.
@@ -155,18 +160,12 @@ class Task:
         rows = list(range(len(train)))
         random.Random(seed).shuffle(rows)
         held_out = min(_HELD_OUT_MOST, max(1, round(_HELD_OUT * len(rows))))
-        splits = {}
-        if test is None:
-            splits["test"], rows = train.take(rows[:held_out]), rows[held_out:]
-        elif labels is None:
-            splits["test"] = _split(test, None, names, "test")
-        else:
-            pair = checks.several("test", test, "a pair, (texts, labels)", error=TaskError)
-            if len(pair) != 2:
-                raise TaskError("test of a classification task is a pair; pass (texts, labels).")
-            answers = checks.several("the labels of test", pair[1], "one label for each text", error=TaskError)
-            splits["test"] = _split(pair[0], answers, names, "test")
-        splits["validation"], splits["train"] = train.take(rows[:held_out]), train.take(sorted(rows[held_out:]))
+        given = {"test": test, "validation": validation}
+        splits = {key: _given(key, part, names) for key, part in given.items() if part is not None}
+        for key in given:
+            if key not in splits:
+                splits[key], rows = train.take(rows[:held_out]), rows[held_out:]
+        splits = {"test": splits["test"], "validation": splits["validation"], "train": train.take(sorted(rows))}
         return cls(name, prompt, names, said, splits, max_tokens)
 
     @classmethod
@@ -177,6 +176,7 @@ class Task:
         text: str = "text",
         label: str | None = None,
         test: pd.DataFrame | None = None,
+        validation: pd.DataFrame | None = None,
         **options: Any,
     ) -> Task:
         """Make a task from a pandas DataFrame; other options as in `from_texts`.
@@ -186,37 +186,29 @@ class Task:
             text: Column of texts.
             label: Column of label names; leave out for language modelling.
             test: Another DataFrame with the same columns.
+            validation: The same.
             **options: `prompt`, `words`, `name`, `max_tokens`, `seed`.
 
         Raises:
             TaskError: If a column is missing, a row has no label, or as in `from_texts`.
         """
-        import pandas as pd
-
-        def columns(name: str, table: pd.DataFrame) -> tuple[list[str], list[str] | None]:
-            if not isinstance(table, pd.DataFrame):
-                raise TaskError(f"{checks.got(name, table)}; pass a pandas DataFrame.")
-            _check_columns(list(table.columns), text, label)
-            if not label:
-                return list(table[text]), None
-            # A missing label has a name in pandas ("nan"), and would become a class of its own.
-            return list(table[text]), [v if pd.api.types.is_scalar(v) and pd.isna(v) else str(v) for v in table[label]]
-
-        texts, labels = columns("frame", frame)
-        held_out: Any = None
-        if test is not None:
-            test_texts, test_labels = columns("test", test)
-            held_out = test_texts if test_labels is None else (test_texts, test_labels)
-        return cls.from_texts(texts, labels, test=held_out, **options)
+        texts, labels = rows_of_frame("frame", frame, text, label)
+        given: dict[str, Any] = {}
+        for name, table in (("test", test), ("validation", validation)):
+            if table is not None:
+                rows = rows_of_frame(name, table, text, label)
+                given[name] = rows if label else rows[0]
+        return cls.from_texts(texts, labels, **given, **options)
 
     @classmethod
     def from_dataset(
         cls, dataset: Dataset | DatasetDict, *, text: str = "text", label: str | None = None, **options: Any
     ) -> Task:
-        """Make a task from a `datasets.Dataset`, or a `DatasetDict` with `train` and, if it has one, `test`.
+        """Make a task from a `datasets.Dataset`, or a `DatasetDict` with `train` and, if it has them, other splits.
 
         Args:
-            dataset: The rows; of a `DatasetDict` without `test`, `validation` is the test split.
+            dataset: The rows; of a `DatasetDict` its `test` and `validation` are taken as such, and of one without
+                `test`, `validation` is the test split.
             text: Name of the column of texts.
             label: Name of the column of labels; None for language modelling. Integers with a `ClassLabel` feature are
                 turned into their names.
@@ -225,26 +217,15 @@ class Task:
         Raises:
             TaskError: If a column or the train split is missing, a row has no label, or as in `from_texts`.
         """
-        train, test = dataset, None
+        parts = {"train": dataset}
         if isinstance(dataset, dict):
             if "train" not in dataset:
                 raise TaskError(f"The dataset has splits {sorted(dataset)}; pass one with a train split, or one split.")
-            train, test = dataset["train"], dataset.get("test", dataset.get("validation"))
-
-        def table(part: Dataset) -> pd.DataFrame:
-            if not hasattr(part, "to_pandas") or not hasattr(part, "__len__"):
-                raise TaskError(f"{checks.got('dataset', part)}; pass a map-style datasets.Dataset, or a DatasetDict.")
-            _check_columns(list(part.column_names), text, label)
-            made = part.select_columns([text, *([label] if label else [])]).to_pandas()
-            names = getattr(part.features[label], "names", None) if label else None
-            if not (label and names):
-                return made
-            for row, index in enumerate(made[label]):
-                if not 0 <= index < len(names):  # -1 stands for no label, and NaN is in no range
-                    raise TaskError(f"labels[{row}] is {index}, which is no label of {names}; drop rows without one.")
-            return made.assign(**{label: [names[int(i)] for i in made[label]]})
-
-        return cls.from_frame(table(train), text=text, label=label, test=test and table(test), **options)
+            parts = {name: dataset[name] for name in SPLITS if name in dataset}
+            if "test" not in parts and "validation" in parts:
+                parts["test"] = parts.pop("validation")
+        frames = {name: frame_of_dataset(part, text, label) for name, part in parts.items()}
+        return cls.from_frame(frames.pop("train"), text=text, label=label, **frames, **options)
 
     def frame(self) -> pd.DataFrame:
         """Every text: columns split, text, and label for classification."""
@@ -295,6 +276,17 @@ def load_task(name: str) -> Task:
     )
 
 
+def _given(key: str, part: Any, names: tuple[str, ...]) -> Split:
+    """Check a split that the caller brings."""
+    if not names:
+        return _split(part, None, names, key)
+    pair = checks.several(key, part, "a pair, (texts, labels)", error=TaskError)
+    if len(pair) != 2:
+        raise TaskError(f"{key} of a classification task is a pair; pass (texts, labels).")
+    answers = checks.several(f"the labels of {key}", pair[1], "one label for each text", error=TaskError)
+    return _split(pair[0], answers, names, key)
+
+
 def _split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str, ...], argument: str) -> Split:
     """Check texts and labels and turn labels into indices."""
     made = tuple(checks.texts(argument, texts))
@@ -318,12 +310,3 @@ def _words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str
     if not isinstance(words, Mapping) or set(words) != set(names):
         raise TaskError(f"{checks.got('words', words)}; pass one word for each label of {list(names)}, as a mapping.")
     return tuple(checks.text(f"words[{label!r}]", words[label]) for label in names)
-
-
-def _check_columns(there: list[Any], *wanted: str | None) -> None:
-    """Refuse columns that are not there, or there twice."""
-    for column in (name for name in wanted if name):
-        found = there.count(column)
-        if found != 1:
-            told = "is there twice" if found else "is not there"
-            raise TaskError(f"Column {checks.shown(column)} {told}; pass one of {checks.shown(there)}.")

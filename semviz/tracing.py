@@ -150,11 +150,11 @@ def _announce(plan: Plan, table: Table, progress: bool) -> None:
     what = f"{len(table.sample):,} positions × {plan.spaces} spaces × {len(plan.keys)} metrics"
     if size > free:
         raise SemvizError(
-            f"This trace would hold {formats.si(size)}B ({what}) and {formats.si(free)}B of memory are free; pass a "
+            f"This trace would hold {formats.size(size)} ({what}) and {formats.size(free)} of memory are free; pass a "
             "smaller samples=, fewer metrics= or a smaller detail=."
         )
     if size > _WORTH_SAYING and progress:
-        tqdm.write(f"This trace will hold {formats.si(size)}B: {what}.", file=sys.stderr)
+        tqdm.write(f"This trace will hold {formats.size(size)}: {what}.", file=sys.stderr)
 
 
 def _describe(

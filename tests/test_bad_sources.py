@@ -199,6 +199,10 @@ LINES = {
     "a store that is a file": (["report", "--store", "whole.csv"], "--store=whole.csv", "is a file"),
     "a task that is not packaged": (["report", "--task", "Mood"], "'Mood'", "'mood'"),
     "a task that is a folder": (["report", "--task", "folder.csv"], "--task=folder.csv", "cannot be read as CSV"),
+    "words that are no pairs": (
+        ["report", "--task", "whole.csv", "--label", "kind", "--words", "sad,happy"], "--words=sad,happy", "1=sad",
+    ),
+    "words of a packaged task": (["report", "--words", "happy=good,sad=bad"], "--words", "--task=FILE.csv"),
     "an empty file": (["report", "--task", "empty.csv", "--text", "body"], "--task=empty.csv", "cannot be read"),
     "no rows": (["report", "--task", "head.csv", "--text", "body"], "texts", "empty"),
     "a row without a text": (["report", "--task", "gaps.csv", "--text", "body"], "texts[40]", "float nan"),

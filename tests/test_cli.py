@@ -11,10 +11,10 @@ from semviz.cli import main
 def test_the_line_from_a_folder_and_a_csv_file(model_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = ["body,kind"]
-    lines += [f"the cat {i % 7} was {'good' if i % 2 else 'bad'},{'yes' if i % 2 else 'no'}" for i in range(60)]
+    lines += [f"the cat {i % 7} was {'good' if i % 2 else 'bad'},{5 if i % 2 else 1}" for i in range(60)]
     (tmp_path / "cats.csv").write_text("\n".join(lines))
     asked = ["report", "--model", str(model_folder), "--task", "cats.csv", "--text", "body", "--label", "kind"]
-    assert main([*asked, "--prompt", "{text} mood :", "--epochs", "1"]) == 0
+    assert main([*asked, "--prompt", "{text} mood :", "--words", "1=no, 5=yes", "--epochs", "1"]) == 0
     said = capsys.readouterr().out
     for words in ("trainable", "accuracy", "predicted", "measured", "full", "half", "last", "On cats, train block"):
         assert words in said

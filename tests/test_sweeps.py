@@ -123,6 +123,33 @@ def test_the_answer_names_blocks_parameters_and_scores(swept):
     assert answer.endswith(".")
 
 
+def judged(runs, before, **validation):
+    """The runs with other scores on validation rows, by boundary."""
+    scores = {int(name.removeprefix("k")): score for name, score in validation.items()}
+    made = tuple(
+        dataclasses.replace(r, validation=scores[r.scope.boundary]) for r in runs if r.scope.boundary in scores
+    )
+    return dataclasses.replace(runs, runs=made, untrained_rows=(before,) * 10)
+
+
+def test_where_full_finetuning_does_not_help_the_answer_says_so(swept):
+    answer = judged(swept, 0.6, k0=0.5, k2=0.7, k3=0.65).answer()
+    assert "train blocks 3–4 of 4" in answer
+    assert "Training blocks 1–4 of 4 did not help" in answer
+    for all_equal in (0.6, 0.4):
+        nothing = judged(swept, 0.6, k0=all_equal, k2=all_equal, k3=0.6).answer()
+        assert "nothing that was tried helped" in nothing
+    diverged = judged(swept, 0.6, k0=float("nan"), k2=0.7, k3=0.65).answer()
+    assert "train blocks 3–4 of 4" in diverged
+
+
+def test_of_losses_the_smaller_helps(tiny, stories):
+    runs = sv.sweep(tiny, stories, [sv.Scope.full(tiny), sv.Scope.half(tiny), sv.Scope.last(tiny)], **QUICK)
+    assert "train blocks 3–4 of 4" in judged(runs, 4.0, k0=3.0, k2=3.01, k3=3.9).answer()
+    assert "did not help" in judged(runs, 4.0, k0=4.1, k2=3.9, k3=4.0).answer()
+    assert "nothing that was tried helped" in judged(runs, 4.0, k0=4.1, k2=4.2, k3=4.3).answer()
+
+
 @pytest.mark.parametrize("options", [{"scopes": []}, {"seeds": ()}, {"methods": ()}])
 def test_empty_lists(tiny, mood, options):
     with pytest.raises(SemvizError, match="is empty"):

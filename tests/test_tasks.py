@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,7 +76,6 @@ def test_long_texts_are_refused_or_cut_on_request(tiny):
 
 
 def test_from_frame_and_from_dataset_agree_with_from_texts():
-    datasets = pytest.importorskip("datasets")
     frame = pd.DataFrame({"text": TEXTS, "label": LABELS})
     expected = sv.Task.from_texts(TEXTS, LABELS, prompt="{text} mood :")
     assert sv.Task.from_frame(frame, label="label", prompt="{text} mood :").hash == expected.hash
@@ -84,6 +84,30 @@ def test_from_frame_and_from_dataset_agree_with_from_texts():
     assert sv.Task.from_dataset(data, label="label", prompt="{text} mood :").hash == expected.hash
     both = datasets.DatasetDict(train=data, test=data.select(range(4)))
     assert len(sv.Task.from_dataset(both, label="label").split("test")) == 4
+
+
+def test_a_validation_split_that_is_given_is_used_and_no_training_row_is_cut_out():
+    texts, labels = [f"text {i}" for i in range(40)], ["a", "b"] * 20
+    apart = {"test": (["t1", "t2"], ["a", "b"]), "validation": (["v1", "v2", "v3"], ["a", "b", "a"])}
+    task = sv.Task.from_texts(texts, labels, **apart)
+    assert task.split("train").texts == tuple(texts)
+    assert task.split("validation").texts == ("v1", "v2", "v3")
+    assert task.split("validation").labels == (0, 1, 0)
+    frames = {name: pd.DataFrame({"text": t, "label": y}) for name, (t, y) in apart.items()}
+    frame = pd.DataFrame({"text": texts, "label": labels})
+    assert sv.Task.from_frame(frame, label="label", **frames).hash == task.hash
+    parts = {name: datasets.Dataset.from_pandas(each) for name, each in {"train": frame, **frames}.items()}
+    assert sv.Task.from_dataset(datasets.DatasetDict(parts), label="label").hash == task.hash
+    del parts["test"]
+    only = sv.Task.from_dataset(datasets.DatasetDict(parts), label="label")
+    assert only.split("test").texts == ("v1", "v2", "v3")
+    assert len(only.split("validation")) == 6
+    plain = sv.Task.from_texts(texts, validation=["one", "two"])
+    assert plain.split("validation").texts == ("one", "two")
+    assert len(plain.split("train")) + len(plain.split("test")) == 40
+    for bad in (["v1"], (["v1"], ["c"]), (["v1", "v2"], ["a"])):
+        with pytest.raises(TaskError, match="validation"):
+            sv.Task.from_texts(texts, labels, validation=bad)
 
 
 def test_subset_keeps_the_rest():

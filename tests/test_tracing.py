@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
 from small import word_tokenizer
 
 import semviz as sv
+from semviz.calibration import _fit_temperature
 from semviz.encoding import encode
 from semviz.errors import SemvizError
 
@@ -179,7 +181,31 @@ def test_calibration_fits_a_temperature_better_than_its_neighbours(tiny):
     assert calibration.fidelity == max(calibration.fidelities.values())
     assert len(calibration.fidelities) == 5
     assert calibration.means.shape == (tiny.n_blocks + 1, 32)
-    assert 0 < calibration.temperature < 10
+    assert 0 < calibration.temperature <= 10
+
+
+@torch.no_grad()
+def test_the_temperature_is_the_most_likely_one_in_float64():
+    generator = torch.Generator().manual_seed(0)
+    cosines = torch.rand(300, 40, generator=generator) * 2 - 1
+    target = (cosines + 0.4 * torch.randn(300, 40, generator=generator)).argmax(1)
+    found = _fit_temperature(cosines, target)
+
+    def loss(tau):
+        return float(torch.nn.functional.cross_entropy(cosines.double() / tau, target))
+
+    best = minimize_scalar(loss, bounds=(1e-3, 10), method="bounded", options={"xatol": 1e-9}).x
+    assert found == pytest.approx(best, rel=1e-5)
+    # The order in which numbers are added must not show.
+    order = torch.randperm(300, generator=generator)
+    assert _fit_temperature(cosines[order], target[order]) == pytest.approx(found, rel=1e-6)
+
+
+@torch.no_grad()
+def test_the_temperature_of_a_perfect_and_of_an_opposite_reading_is_at_the_end_of_its_range():
+    cosines = torch.eye(20)
+    assert _fit_temperature(cosines, torch.arange(20)) == 1e-3
+    assert _fit_temperature(-cosines, torch.arange(20)) == 10
 
 
 def test_repr_and_html_escape(tiny):
