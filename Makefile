@@ -58,7 +58,9 @@ $(VENV)/old-kernel: $(VENV)/python
 # Runs the notebooks again and keeps their outputs; look at the difference before committing it.
 notebooks: $(VENV)/test
 	$(QUIET) $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-		--ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
+		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
+		notebooks/*.ipynb notebooks/exercises/solutions/*.ipynb
+	$(BIN)/python notebooks/exercises/strip.py
 
 # The newest versions that work together, tried in a fresh environment; run the tests before committing the result.
 constraints:
