@@ -169,7 +169,9 @@ WRONG = {
                 "hidden",
             ),
         ],
-        "task-2a": [
+        "task-2a": [("answer_2a = 3", "positive"), ("answer_2a = 1", "a layer")],
+        "task-2b": [('answer_2b = "question"', "rises again"), ('answer_2b = "neither"', "one of two words")],
+        "task-2c": [
             ("def share_away(deviation):\n    pass", "return at all"),
             (
                 "def share_away(deviation):\n    steps = np.diff(deviation[1:])\n"
@@ -193,8 +195,6 @@ WRONG = {
                 "hidden",
             ),
         ],
-        "task-2b": [('answer_2b = "question"', "rises again"), ('answer_2b = "neither"', "one of two words")],
-        "task-2c": [("answer_2c = 3", "positive"), ("answer_2c = 1", "a layer")],
         "task-3": [
             ("def boundary_at(gains, theta):\n    pass", "return at all"),
             (
@@ -431,8 +431,8 @@ def test_a_solution_is_replaced_in_functions_and_taken_out_elsewhere():
         (SOLVED.replace("### BEGIN SOLUTION\n", ""), "in pairs"),
         (SOLVED.replace("x = 3", "### BEGIN SOLUTION\nx = 3"), "twice"),
         (SOLVED.replace("### BEGIN", "# ### BEGIN"), "in pairs"),
-        (SOLVED.replace("None", "0"), "Write `x = None"),
-        (SOLVED.replace("x = None", "z = None"), "Write `x = None"),
+        (SOLVED.replace("None", "0"), "Write `name = None"),
+        (SOLVED.replace("x = None", "z = None"), "Write `name = None"),
     ],
 )
 def test_a_mistake_in_the_markers_is_refused(source, message):

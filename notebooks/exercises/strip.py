@@ -31,7 +31,7 @@ def cut(source: str, what: str) -> str:
         what: `"SOLUTION"` or `"HIDDEN TESTS"`. A solution in a function leaves a placeholder.
 
     Raises:
-        ValueError: If a marker has no partner, or a solution outside of a function sets a name that no line above it
+        ValueError: If a marker has no partner, or a solution outside of a function sets no name that a line above it
             has set to None (its check would end in a NameError instead of a hint).
 
     Example:
@@ -47,9 +47,10 @@ def cut(source: str, what: str) -> str:
         if what == "SOLUTION" and indent:
             return f"{indent}{PLACEHOLDER}\n"
         if what == "SOLUTION":
-            name = ast.unparse(ast.parse(inside).body[-1]).partition(" = ")[0]
-            if not re.search(rf"^{name} = None\b", source[: region.start()], flags=re.MULTILINE):
-                raise ValueError(f"Write `{name} = None  # what it is` above {begin} in:\n{source}")
+            given = re.findall(r"^(\w+) = None\b", source[: region.start()], flags=re.MULTILINE)
+            lines = [line for line in ast.parse(inside).body if isinstance(line, ast.Assign)]
+            if not {ast.unparse(target) for line in lines for target in line.targets} & set(given):
+                raise ValueError(f"Write `name = None  # what it is` of what is asked for above {begin} in:\n{source}")
         return ""
 
     region = rf"^([ ]*){begin}\n(.*?)^[ ]*{end}(?:\n|\Z)"
