@@ -80,8 +80,8 @@ def test_outputs_are_compared_but_for_figures_and_each_figure_is_followed_by_its
         assert tags(cell) <= {FIGURE, PARAMETERS}, f"a tag that is not ours: {tags(cell)}"
         assert figure == (FIGURE in tags(cell)), f"tagged as a figure, or one without the tag:\n{cell.source}"
         if figure:
-            # Two figures that are compared with each other may share the cell that follows.
-            following = next((other for other in cells[number + 1 : number + 3] if FIGURE not in tags(other)), None)
+            # Figures that are compared with each other may share the cell that follows.
+            following = next((other for other in cells[number + 1 : number + 4] if FIGURE not in tags(other)), None)
             assert following is not None, f"nothing follows the figure of\n{cell.source}"
             shown = "".join(
                 output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in following.outputs
