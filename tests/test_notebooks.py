@@ -100,6 +100,16 @@ def test_a_saved_notebook_is_small_and_has_nothing_of_this_machine(path):
     assert not re.search(r"<script|https?://", text), "something of a network"
 
 
+@pytest.mark.parametrize("path", [*COMPARED, *sorted(FOLDER.glob("exercises/lab*.ipynb"))], ids=named)
+def test_every_link_leads_somewhere(path):
+    for cell in read(path).cells:
+        for target in re.findall(r"\]\(([^)\s]+)\)", cell.source if cell.cell_type == "markdown" else ""):
+            if not target.startswith("http"):
+                file = (path.parent / target.partition("#")[0]).resolve()
+                assert file.is_file(), target
+                assert file.is_relative_to(ROOT), target
+
+
 @pytest.mark.parametrize("path", COMPARED, ids=named)
 def test_only_public_names_are_used(path):
     for cell in code(path):
