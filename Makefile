@@ -42,7 +42,7 @@ $(VENV)/core: $(VENV)/python pyproject.toml
 	touch $@
 
 $(VENV)/lab: $(VENV)/core
-	$(PIP) -e ".[lab]"
+	$(PIP) -e ".[lab,peft]"
 	touch $@
 
 $(VENV)/test: $(VENV)/core
