@@ -48,6 +48,8 @@ _RUN = {
     "curve": {"step": [records.COUNT], "loss": [records.NUMBER], "accuracy": [records.NUMBER]},
     "environment": records.Each(records.TEXT),
 }
+# Before runs had the accuracy of their training.
+_OLD_RUN = {**_RUN, "curve": {"step": [records.COUNT], "loss": [records.NUMBER]}}
 _NAME = re.compile(r"[\w-]{1,64}")
 
 
@@ -122,7 +124,7 @@ class Store:
         if wrote > _FORMAT:
             raise SemvizError(f"{path} was written by semviz {by}; update semviz, or pass another store.")
         try:
-            records.check(content, {"run": _RUN})
+            records.check(content, {"run": _RUN if wrote > _OLDEST else _OLD_RUN})
             record = content["run"]
             if wrote > _OLDEST or "digest" in content:
                 records.check(content, {"digest": records.TEXT, "weights": records.TEXT.or_none})

@@ -24,7 +24,7 @@ def session(tmp_path_factory):
     """What a whole session asked for, and the folder that it was told."""
     folder = tmp_path_factory.mktemp("session")
     done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "audited_session.py", folder],
+        [sys.executable, ROOT / "tests" / "faults" / "audited_session.py", folder],
         capture_output=True, text=True, timeout=300, cwd=folder, env={**os.environ, "HF_TOKEN": SECRET},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -53,7 +53,7 @@ def test_files_are_written_where_it_was_told_and_in_the_temporary_folder_only(se
 
 def test_the_audit_sees_what_it_looks_for(tmp_path):
     """The hook itself can fail: what is forbidden is done, and must be seen."""
-    source = (ROOT / "tests" / "audited_session.py").read_text(encoding="utf-8")
+    source = (ROOT / "tests" / "faults" / "audited_session.py").read_text(encoding="utf-8")
     head, rest = source.split("import datasets  # noqa")
     deeds = (
         "watching = True\nimport pickle, pathlib, socket, subprocess\n"

@@ -139,7 +139,9 @@ def test_a_difference_is_after_minus_before(traced, other):
     assert (change.before, change.after) == (traced, other)
     expected = other.profile_frame("lens")["mean"] - traced.profile_frame("lens")["mean"]
     np.testing.assert_allclose(change.profile_frame("lens")["mean"], expected, atol=1e-5)
-    assert "τ" in change.note
+    assert change.note == ""
+    hotter = dataclasses.replace(other, meta={**other.meta, "tau": 2 * other.meta["tau"]})
+    assert "τ" in (hotter - traced).note
     assert "TraceDifference" in repr(change)
 
 

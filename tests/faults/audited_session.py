@@ -1,7 +1,7 @@
 # ruff: noqa: E402
 """The whole everyday session under Python's audit hook: prints what it asked of network, files and other programs.
 
-    python tests/audited_session.py FOLDER
+    python tests/faults/audited_session.py FOLDER
 
 `tests/test_security.py` runs it and judges. Only what semviz and the libraries do after they were imported counts, but
 for connections, which are refused from the first line on.
@@ -44,6 +44,8 @@ def hook(event: str, args: tuple) -> None:
 
 
 sys.addaudithook(hook)
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import datasets  # noqa: F401
 import IPython  # noqa: F401
