@@ -15,6 +15,7 @@ from torch import Tensor
 
 from semviz.encoding import Encoded, encode_texts
 from semviz.errors import SemvizError
+from semviz.interrupts import held, pass_on
 from semviz.progress import progress_bar
 from semviz.reading import Batch, OnSpace, stream
 from semviz.semantics import RIDGES, SemanticBases, fidelity
@@ -56,6 +57,7 @@ class Calibration:
         )
 
 
+@held()
 def calibrate(
     model: LanguageModel,
     texts: Sequence[str] | None = None,
@@ -133,6 +135,7 @@ def _choose(
     scores: dict[float, float] = {}
     with progress_bar(len(ridges), "Fitting semantic bases", unit="ridges", show=progress) as bar:
         for ridge in ridges:
+            pass_on()
             bases = best if ridge == best.ridge else best.with_ridge(ridge)
             cosines = bases.cosines(directions)
             scores[ridge] = fidelity(cosines, logits)

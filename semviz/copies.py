@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from semviz.interrupts import held
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -72,7 +74,7 @@ def module_names(model: LanguageModel, scope: Scope) -> list[str]:
 def finetuned(model: LanguageModel, scope: Scope, weights: Mapping[str, Tensor], *, name: str) -> LanguageModel:
     """A copy of a model with a scope's weights replaced; all others are shared with it."""
     made = private_copy(model, scope)
-    with torch.no_grad():
+    with held(), torch.no_grad():
         for key, value in weights.items():
             made.get_parameter(key).copy_(value)
     return model.replaced(made, name=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import tempfile
 import time
 from collections.abc import Iterable
@@ -17,7 +18,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from semviz import formats
 from semviz.encoding import NO_TARGET, Encoded
+from semviz.errors import SemvizError
 from semviz.ragged import Ragged
 from semviz.reading import Batch, Enough, OnSpace, pad_batch, stream
 from semviz.resuming import resumed
@@ -25,6 +28,8 @@ from semviz.resuming import resumed
 if TYPE_CHECKING:
     from semviz.models import LanguageModel
     from semviz.progress import Control
+
+_AT_ONCE = 2**24  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,8 @@ class PrefixCache:
         states: Shape (tokens, d), samples end to end, in the model's dtype, on the CPU; in memory or a mapped file.
         offsets: Where each sample begins, and the number of tokens at the end, shape (n + 1,).
         seconds: Time that the blocks took which were run for it, from the input or from a smaller boundary's cache.
-        folder: Temporary folder of the mapped file, removed with the cache; None in memory.
+        folder: Temporary folder of the mapped file, removed with the cache; None in memory. Where the system lets a
+            mapped file go at once, it is gone from the folder, so that a process that is killed leaves no states.
     """
 
     key: str
@@ -140,8 +146,33 @@ def _empty(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tenso
     if size * like.dtype.itemsize <= room:
         return PrefixCache(key, boundary, torch.empty(shape, dtype=like.dtype), offsets, 0.0)
     folder = tempfile.TemporaryDirectory(prefix="semviz-prefix-")
-    states = torch.from_file(f"{folder.name}/states.bin", shared=True, size=size, dtype=like.dtype).view(shape)
+    path = os.path.join(folder.name, "states.bin")
+    try:
+        _take(path, size * like.dtype.itemsize, boundary)
+    except SemvizError:
+        folder.cleanup()
+        raise
+    states = torch.from_file(path, shared=True, size=size, dtype=like.dtype).view(shape)
+    if os.name == "posix":
+        os.unlink(path)
     return PrefixCache(key, boundary, states, offsets, 0.0, folder)
+
+
+def _take(path: str, size: int, boundary: int) -> None:
+    """Take room on the disk: a mapped file that finds none when it is written ends the process, without a word."""
+    try:
+        with open(path, "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                for begin in range(0, size, _AT_ONCE):
+                    file.write(bytes(min(_AT_ONCE, size - begin)))
+    except OSError as error:
+        raise SemvizError(
+            f"The states at boundary {boundary} take {formats.size(size)}, and {os.path.dirname(path)} has no room: "
+            f"{error.strerror or error}. Make room there, name another place in the environment variable TMPDIR, or "
+            "pass cache=False to finetune."
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,10 +48,8 @@ class Store:
         content = {"format": _FORMAT, "semviz": __version__, "run": run.record()}
         if run.weights:
             # First, since a run is finished once its JSON file is there.
-            from safetensors.torch import save_file
-
             with replacing(self._weights(run.key)) as temporary:
-                save_file({name: value.contiguous() for name, value in run.weights.items()}, temporary)
+                _save({name: value.contiguous() for name, value in run.weights.items()}, temporary)
         replace_file(self._path(run.key), json.dumps(content, indent=1))
         return replace(run, weights=StoredWeights(self._weights(run.key))) if run.weights else run
 
@@ -94,6 +92,16 @@ class Store:
 
     def _weights(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
+
+
+def _save(weights: dict[str, Tensor], path: str) -> None:
+    """Write tensors; a full disk is then told like any other."""
+    from safetensors.torch import save_file
+
+    try:
+        save_file(weights, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 class StoredWeights(Mapping[str, "Tensor"]):

@@ -101,6 +101,6 @@ def test_a_trace_that_cannot_fit_is_refused_before_it_starts(tiny, stories, monk
     sv.trace(tiny, stories, progress=True)
     assert "This trace will hold" in capsys.readouterr().err
     free = type("Memory", (), {"available": 1000})
-    monkeypatch.setattr("semviz.tracing.psutil.virtual_memory", lambda: free)
+    monkeypatch.setattr("semviz.memory.psutil.virtual_memory", lambda: free)
     with pytest.raises(SemvizError, match="samples="):
         sv.trace(tiny, stories, **QUIET)
