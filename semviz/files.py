@@ -28,8 +28,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
         # Held, since an interrupt would leave the temporary file, or call what was renamed just now a failure.
         with held():
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_ENDING)
-            os.close(handle)
             try:
+                os.close(handle)
                 yield name
                 with open(name, "r+b") as file:
                     os.fsync(file.fileno())

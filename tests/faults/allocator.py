@@ -12,7 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 # What torch raises on a GPU and on the processor, and what Python and numpy raise.
 ERRORS = (
     (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 20.00 MiB."),
-    (RuntimeError, "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    (
+        RuntimeError,
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried",
+    ),
     (MemoryError, ""),
 )
 # Which function of semviz an operation is part of, the innermost first.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ class Jobs:
     def __init__(self, store: Path) -> None:
         self.model = sv.load_model((tiny_llama(), word_tokenizer()), general_text=plain_text())
         self.task, self.store = mood_task(), store
-        reading._BATCH_TOKENS = {"cpu": 128}  # several batches
         network = self.model.model
         network.model.layers[1].train()
         network.model.embed_tokens.requires_grad_(False)
@@ -86,3 +86,14 @@ def same(result: Any, expected: dict[str, np.ndarray], *, within: float = 0.0) -
     return found.keys() == expected.keys() and all(
         np.allclose(found[key], wanted, rtol=0, atol=within, equal_nan=True) for key, wanted in expected.items()
     )
+
+
+@contextmanager
+def several_batches() -> Iterator[None]:
+    """Let passes over the texts of a tiny task take several batches."""
+    given = reading._BATCH_TOKENS
+    reading._BATCH_TOKENS = {"cpu": 128}
+    try:
+        yield
+    finally:
+        reading._BATCH_TOKENS = given

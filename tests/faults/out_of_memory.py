@@ -1,13 +1,13 @@
 """Let memory run out at every station, by a fake allocator, and see what is not as it was before.
 
-    python tests/faults/out_of_memory.py --times 60          # at each station
+    python tests/faults/out_of_memory.py --times 60     # at each station
 
-Stations: a batch of a trace, of the calibration and of the prefix pass, the proof of the cache, a training step, a batch
-of an evaluation. At a random operation of torch there (tests/faults/allocator.py), each kind of error that torch and
-Python have for it is raised. Passes over texts halve their batch and must go on to the same numbers; the others must
-raise that error, or a SemvizError that says what to pass. After each, what tests/faults/surroundings.py names must be as
-before, bit for bit, and at the end the jobs must find what they found undisturbed. Prints Markdown; the exit code is 1
-if anything was not so.
+Stations: a batch of a trace, of the calibration and of the prefix pass, the proof of the cache, a training step, a
+batch of an evaluation. At a random operation of torch there (tests/faults/allocator.py), each kind of error that torch
+and Python have for it is raised. Passes over texts halve their batch and must go on to the same numbers; the others
+must raise that error, or a SemvizError that says what to pass. After each, what tests/faults/surroundings.py names must
+be as before, bit for bit, and at the end the jobs must find what they found undisturbed. Prints Markdown; the exit code
+is 1 if anything was not so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import torch
 
 import semviz as sv
 from faults.allocator import ERRORS, STATIONS, Allocator
-from faults.jobs import Jobs, numbers, same
+from faults.jobs import Jobs, numbers, same, several_batches
 from faults.surroundings import changed, own_temporary_folder, surroundings
 
 WITHIN = 2e-4  # how far numbers may move where batches were smaller
@@ -49,9 +49,13 @@ def main() -> int:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Out of memory")
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as temporary:
-        with own_temporary_folder(Path(temporary)):
-            return 1 if Bench(Path(folder), random.Random(options.seed)).run(options.times) else 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as temporary,
+        own_temporary_folder(Path(temporary)),
+        several_batches(),
+    ):
+        return 1 if Bench(Path(folder), random.Random(options.seed)).run(options.times) else 0
 
 
 class Bench:

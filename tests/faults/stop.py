@@ -42,14 +42,22 @@ if __name__ == "__main__":
 import torch
 
 import semviz as sv
-from faults.jobs import Jobs, numbers, same
+from faults.jobs import Jobs, numbers, same, several_batches
 from faults.surroundings import changed, own_temporary_folder, surroundings
 
 WAYS = ("interrupt at a step", "interrupt at a random time", "exception in on_progress")
-HEADS = ("stopped by", "job", "times", "came out as raised", "something changed", "ended like the undisturbed", "seconds")
+HEADS = (
+    "stopped by",
+    "job",
+    "times",
+    "came out as raised",
+    "something changed",
+    "ended like the undisturbed",
+    "seconds",
+)
 
 
-class Stop(Exception):  # noqa: N818 (nothing is wrong)
+class Stop(Exception):
     """What user code raises."""
 
 
@@ -63,14 +71,18 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
     failed = 0
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as temporary:
-        with own_temporary_folder(Path(temporary)):
-            bench = Bench(Path(folder), random.Random(options.seed))
-            for name in bench.jobs.all:
-                for way in WAYS:
-                    failed += bench.row(way, name, options.times)
-            failed += bench.row("exception in a metric", "trace", options.times)
-            failed += bench.row("interrupt of a save", "save", options.times)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as temporary,
+        own_temporary_folder(Path(temporary)),
+        several_batches(),
+    ):
+        bench = Bench(Path(folder), random.Random(options.seed))
+        for name in bench.jobs.all:
+            for way in WAYS:
+                failed += bench.row(way, name, options.times)
+        failed += bench.row("exception in a metric", "trace", options.times)
+        failed += bench.row("interrupt of a save", "save", options.times)
     return 1 if failed else 0
 
 
