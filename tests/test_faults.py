@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import random
 import signal
@@ -18,10 +17,9 @@ from faults.allocator import ERRORS, STATIONS, Allocator
 from faults.disks import FakeDisk, limited
 from faults.jobs import Jobs, numbers, same, several_batches
 from faults.surroundings import changed, own_temporary_folder, surroundings
-from small import mood_task, plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz import files, interrupts
+from semviz import files, interrupts, metering
 from semviz.errors import SemvizError
 from semviz.files import replace_file
 from semviz.interrupts import held, pass_on
@@ -51,7 +49,11 @@ def bench(tmp_path_factory):
     temporary, store = tmp_path_factory.mktemp("temporary"), tmp_path_factory.mktemp("stores")
     with own_temporary_folder(temporary), several_batches():
         jobs = Jobs(store)
-        jobs.expected = {name: numbers(job(None)) for name, job in jobs.all.items()}
+        jobs.expected, jobs.steps = {}, {}
+        for name, job in jobs.all.items():
+            told = []
+            jobs.expected[name] = numbers(job(sv.Control(told.append)))
+            jobs.steps[name] = len(told)
         yield jobs
 
 
@@ -148,20 +150,30 @@ def interrupted(monkeypatch, owner, name, *, call=1):
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (torch.utils.hooks.RemovableHandle, "__init__", 3),
-        (torch.utils.hooks.RemovableHandle, "remove", 2),
-        (torch.set_grad_enabled, "__init__", 1),
-        (torch.nn.Module, "eval", 1),
-        (torch.nn.Module, "train", 9),
+        (torch.utils.hooks.RemovableHandle, "__init__", lambda modules: 3),
+        (torch.utils.hooks.RemovableHandle, "remove", lambda modules: 2),
+        (torch.set_grad_enabled, "__init__", lambda modules: 1),
+        (torch.nn.Module, "train", lambda modules: 5),
+        (torch.nn.Module, "train", lambda modules: modules + 5),
+        (metering, "private_copy", lambda modules: 1),
+        (torch.nn.modules.module, "register_module_forward_hook", lambda modules: 1),
     ],
-    ids=["a hook is set", "a hook is removed", "gradients are off", "modes are set", "modes are put back"],
+    ids=[
+        "a hook is set",
+        "a hook is removed",
+        "gradients off",
+        "modes set",
+        "modes put back",
+        "a copy",
+        "hooks of all",
+    ],
 )
 def test_an_interrupt_in_the_middle_of_a_change_leaves_nothing_changed(jobs, monkeypatch, owner, name, call):
     before = surroundings(jobs.model)
     with monkeypatch.context() as patch:
-        interrupted(patch, owner, name, call=call)
+        interrupted(patch, owner, name, call=call(len(list(jobs.model.model.modules()))))
         with pytest.raises(KeyboardInterrupt):
-            jobs.trace(None)
+            jobs.opening(None)
     assert changed(before, jobs.model) == []
 
 
@@ -194,10 +206,12 @@ def test_an_interrupt_while_a_finished_run_is_written_does_not_lose_it(jobs, mon
 
 @pytest.mark.parametrize("act", [interrupt, fail])
 @pytest.mark.parametrize(
-    ("name", "steps"), [("trace", (1, 4, 7)), ("finetune", (2, 6, 13)), ("sweep", (22,)), ("probe", (9,))]
+    ("name", "shares"),
+    [("trace", (0, 0.5, 1)), ("opening", (1,)), ("finetune", (0, 0.4, 0.7, 1)), ("sweep", (0.6,)), ("probe", (0.4,))],
 )
-def test_what_is_stopped_at_a_step_leaves_everything_as_it_was(jobs, name, steps, act):
-    for step in steps:
+def test_what_is_stopped_at_a_step_leaves_everything_as_it_was(jobs, name, shares, act):
+    for share in shares:
+        step = max(1, round(share * jobs.steps[name]))
         before = surroundings(jobs.model, jobs.store)
         with pytest.raises(KeyboardInterrupt if act is interrupt else Mine):
             jobs.all[name](at(step, act))
@@ -420,20 +434,5 @@ def test_nothing_grows_with_use(name, times):
     from faults.load import FIXED, grows, opened
 
     with opened() as app:
-        before, after = grows(name, times, app)
+        before, _, after = grows(name, times, app)
     assert {key: after[key] for key in FIXED} == {key: before[key] for key in FIXED}
-
-
-def test_a_store_of_many_runs_is_listed_and_resumed_without_reading_weights(monkeypatch, tmp_path):
-    from faults.load import filled
-
-    model, task = sv.load_model((tiny_llama(), word_tokenizer()), general_text=plain_text()), mood_task()
-    seeds = filled(tmp_path, model, task, 100)
-    gc.collect()
-    opened = []
-    monkeypatch.setattr("semviz.store.StoredWeights._open", lambda self: opened.append(self.path))
-    monkeypatch.setattr("semviz.sweeps.finetune", lambda *_, **__: pytest.fail("trained again"))
-    assert len(Store(tmp_path).keys()) == 100
-    runs = sv.sweep(model, task, seeds=seeds, lr=1e-3, epochs=1, batch_size=16, store=tmp_path, progress=False)
-    assert len(runs) == 100
-    assert opened == []

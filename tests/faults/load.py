@@ -58,7 +58,7 @@ def main() -> int:
     wanted = options.parts or ["jobs", "moves", "explorers", "store", "browser"]
     grown = 0
     if {"jobs", "moves", "explorers"} & set(wanted):
-        heads = [f"{name}, before → after" for name in COUNTS]
+        heads = [f"{name}, before → half-way → after" for name in COUNTS]
         print("| what | times | " + " | ".join(heads) + " | seconds |\n|" + "---|" * (len(COUNTS) + 3), flush=True)
     for name, times in (("jobs", 50), ("moves", 500), ("explorers", 20)):
         if name in wanted:
@@ -127,24 +127,24 @@ def counts(app: sv.Explorer) -> dict[str, float]:
     }
 
 
-def grows(name: str, times: int, app: sv.Explorer) -> tuple[dict[str, float], dict[str, float]]:
-    """The counts before and after so many acts; some more come first, for what is made once."""
+def grows(name: str, times: int, app: sv.Explorer) -> list[dict[str, float]]:
+    """The counts before, half-way and after so many acts; some more come first, for what is made once."""
     act, warm = ACTS[name]
-    for number in range(warm):
+    seen = []
+    for number in range(warm + times):
+        if number in (warm, warm + times // 2):
+            seen.append(counts(app))
         act(app, number)
-    before = counts(app)
-    for number in range(warm, warm + times):
-        act(app, number)
-    return before, counts(app)
+    return [*seen, counts(app)]
 
 
 def row(name: str, times: int, app: sv.Explorer) -> list[str]:
     """Print one row; returns what must not have grown and did."""
     started = time.perf_counter()
-    before, after = grows(name, times, app)
-    cells = [f"{before[key]:,.0f} → {after[key]:,.0f}" for key in COUNTS]
+    seen = grows(name, times, app)
+    cells = [" → ".join(f"{found[key]:,.0f}" for found in seen) for key in COUNTS]
     print(f"| {name} | {times} | " + " | ".join(cells) + f" | {time.perf_counter() - started:.0f} |", flush=True)
-    return [key for key in FIXED if after[key] > before[key]]
+    return [key for key in FIXED if seen[-1][key] > seen[0][key]]
 
 
 def filled(folder: Path, model: sv.LanguageModel, task: sv.Task, runs: int) -> list[int]:
@@ -180,14 +180,14 @@ def store(folder: Path, runs: int) -> None:
         "open a study": lambda: sv.Study(model, task, trace=trace, store=folder, progress=False),
         "its best boundary and probes": lambda: results["open a study"].advice(),
     }
-    print(f"\n| {runs:,} runs in one store | seconds | what |\n|---|---|---|", flush=True)
+    print(f"\n| {runs:,} runs in one store | seconds | of the processor | what |\n|---|---|---|---|", flush=True)
     for name, work in works.items():
-        started = time.perf_counter()
+        started, computed = time.perf_counter(), time.process_time()
         results[name] = work()
-        seconds = time.perf_counter() - started
+        seconds, computed = time.perf_counter() - started, time.process_time() - computed
         sizes = {"list": "keys", "read all": "runs", "resume a sweep": "runs"}
         said = f"{len(results[name]):,} {sizes[name]}" if name in sizes else ""
-        print(f"| {name} | {seconds:.2f} | {said} |", flush=True)
+        print(f"| {name} | {seconds:.2f} | {computed:.2f} | {said} |", flush=True)
     results["open a study"].close()
 
 

@@ -2,7 +2,8 @@
 
     python tests/faults/stop.py --times 50           # of each job and way
 
-Jobs (tests/faults/jobs.py): a trace, a finetune, a sweep and probes with a store, on a tiny model. Ways:
+Jobs (tests/faults/jobs.py), on a tiny model: a trace, what the Explorer does when it opens, a finetune, a sweep and
+probes with a store. Ways:
 
 - *interrupt at a step*: SIGINT while progress is told, at a random step;
 - *interrupt at a random time*: SIGINT from another thread;
