@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
 from semviz.errors import SemvizError
+from semviz.interrupts import held
 
 if TYPE_CHECKING:
     from semviz.models import LanguageModel
@@ -43,7 +44,7 @@ def add_adapters(suffix: Suffix, method: str, *, seed: int) -> None:
     if not linears:
         raise SemvizError(f'The blocks have no linear layer for method={method!r}; pass method="full".')
     suffix.requires_grad_(False)
-    with torch.random.fork_rng():
+    with held(), torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(_config(suffix, method, linears), suffix.network)
     suffix.meant = [p for block in suffix.trained for p in block.parameters() if p.requires_grad]

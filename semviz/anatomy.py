@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from semviz.blocks import find_blocks
 from semviz.errors import ModelError
+from semviz.interrupts import held
 from semviz.modes import evaluating
 from semviz.placement import check_values, execution_device, weight_rows
 from semviz.proof import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
@@ -194,7 +195,7 @@ def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatom
     names = find_blocks(model, layers)
     # Models with weights that depend on the mode, such as RWKV's, change them in their own forward pass, not when the
     # mode is set; so they are left as any evaluation by the user would leave them.
-    with torch.no_grad(), evaluating(given):
+    with held(), torch.no_grad(), evaluating(given):
         embeddings = model.get_input_embeddings()
         ids = probe_ids(min(len(head.weight), len(embeddings.weight)), execution_device(embeddings))
         seen = observe(given, model, names, head, ids)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from semviz.errors import ScopeError
+from semviz.interrupts import held
 from semviz.modes import evaluating
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def applied(scope: Scope, model: LanguageModel) -> Iterator[nn.Module]:
                 module.train()
             yield network
         finally:
-            with torch.no_grad():
+            with held(), torch.no_grad():
                 for tensor, value in kept:
                     tensor.copy_(value)
-            for p, flag, gradient in flags:
-                p.requires_grad_(flag)
-                p.grad = gradient
+                for p, flag, gradient in flags:
+                    p.requires_grad_(flag)
+                    p.grad = gradient
 
 
 def check_floats(modules: Iterable[nn.Module]) -> None:

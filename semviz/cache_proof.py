@@ -8,9 +8,11 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from semviz.encoding import NO_TARGET
+from semviz.interrupts import held
 from semviz.modes import evaluating
 
 if TYPE_CHECKING:
@@ -23,11 +25,15 @@ _TOLERANCE = {torch.float32: 1e-4}
 _TOLERANCE_HALF = 5e-2
 
 
+@held()
 def refusal(bench: Workbench, suffix: Suffix, part: Part) -> str:
     """Prove a cached suffix on one batch: its logits must be the model's own.
 
     Returns:
         Why the cache cannot be used, in a sentence; empty if it can.
+
+    Raises:
+        MemoryError, RuntimeError: If the batch does not fit into memory.
     """
     model = bench.model
     batch = bench.collator(part)(list(range(min(_ROWS, len(part)))))
@@ -45,6 +51,8 @@ def refusal(bench: Workbench, suffix: Suffix, part: Part) -> str:
         with torch.no_grad(), _noting(kept_block, entered):
             cached = suffix(**batch)["logits"]
     except Exception as error:  # whatever a model's own code does without its lower blocks
+        if isinstance(error, MemoryError) or should_reduce_batch_size(error):
+            raise  # says nothing of the model
         said = f"without its lower blocks the model fails ({_first_line(error)})"
     else:
         gap = float((cached - own.float()).abs().max() / own.abs().max().clamp_min(1e-6))

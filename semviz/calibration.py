@@ -16,8 +16,9 @@ from torch import Tensor
 from semviz import checks
 from semviz.encoding import Encoded, encode_texts
 from semviz.errors import SemvizError
+from semviz.interrupts import held, pass_on
 from semviz.progress import progress_bar
-from semviz.reading import Batch, OnSpace, stream
+from semviz.reading import Batch, Enough, OnSpace, stream
 from semviz.semantics import RIDGES, SemanticBases, fidelity
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Calibration:
         )
 
 
+@held()
 def calibrate(
     model: LanguageModel,
     texts: Sequence[str] | None = None,
@@ -98,10 +100,12 @@ def calibrate(
             frames = model.anatomy.output_frame(states[picked])
             own[space] = frames.cpu().double().sum(0)
             if space == model.n_blocks:
-                # Only a batch that was read whole counts: after out of memory its rows come again, in two halves.
+                # Only a batch that was read whole counts: after out of memory its rows come again, in two halves. So
+                # nothing of it may run from here on, where it has been counted.
                 sums.add_(own)
                 last.append(frames)
                 targets.append(wanted)
+                raise Enough
 
         return on_space
 
@@ -155,6 +159,7 @@ def _choose(
     scores: dict[float, float] = {}
     with progress_bar(len(ridges), "Fitting semantic bases", unit="ridges", show=progress) as bar:
         for ridge in ridges:
+            pass_on()
             bases = best if ridge == best.ridge else best.with_ridge(ridge)
             cosines = bases.cosines(directions)
             scores[ridge] = fidelity(cosines, logits)

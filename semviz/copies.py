@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semviz import checks
 from semviz.errors import SemvizError
+from semviz.interrupts import held
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -80,7 +81,7 @@ def finetuned(model: LanguageModel, scope: Scope, weights: Mapping[str, Tensor],
     """
     made = private_copy(model, scope)
     there = dict(made.named_parameters(remove_duplicate=False))
-    with torch.no_grad():
+    with held(), torch.no_grad():
         for key, value in weights.items():
             if key not in there or there[key].shape != value.shape:
                 has = f"of shape {tuple(there[key].shape)}" if key in there else "nowhere"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
 from semviz.encoding import NO_TARGET
+from semviz.interrupts import held, pass_on
 from semviz.progress import Progress
 from semviz.reading import batches
 
@@ -40,6 +41,7 @@ class Scores:
     rows: NDArray[np.float64]
 
 
+@held()
 @torch.no_grad()
 def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control | None = None) -> Scores:
     """Score every row of a split. The suffix is left in eval mode.
@@ -54,6 +56,7 @@ def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control |
     probabilities = np.zeros((len(encoded), len(labels)))
     done = 0
     for rows in batches(encoded, device=device):
+        pass_on()
         if control is not None:
             control.check()
             control.tell(Progress("Scoring rows", done, len(encoded)))

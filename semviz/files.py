@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from semviz.checks import path_of
 from semviz.errors import SemvizError
+from semviz.interrupts import held
+
+_ENDING = ".semviz"  # of temporary names, so that no file of others is taken for one
+_DAY = 86_400  # seconds without a write after which a temporary file is nobody's
 
 
 @contextmanager
@@ -22,22 +27,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     """
     target = path_of("path", path)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        try:
-            yield name
-            with open(name, "rb") as file:
-                os.fsync(file.fileno())
-            # mkstemp makes private files; these are meant to be read like any other.
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            with suppress(OSError):  # what went wrong first is what should be told
-                os.unlink(name)
-            raise
+        # Held, since an interrupt would leave the temporary file, or call what was renamed just now a failure.
+        with held():
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_ENDING)
+            try:
+                os.close(handle)
+                yield name
+                with open(name, "r+b") as file:
+                    os.fsync(file.fileno())
+                # mkstemp makes private files; these are meant to be read like any other.
+                os.chmod(name, 0o644)
+                os.replace(name, target)
+            except BaseException:
+                with suppress(OSError):  # what went wrong first is what should be told
+                    os.unlink(name)
+                raise
+            _clear(target.parent)
     except OSError as error:
         raise SemvizError(
-            f"Cannot write {target}: {error.strerror or error}. Pass a path in a folder that can be written."
+            f"Cannot write {target}: {error.strerror or error}. Make room there, or pass a path in a folder that can "
+            "be written."
         ) from error
 
 
@@ -71,6 +80,17 @@ def temporary_folder(purpose: str) -> tempfile.TemporaryDirectory[str]:
             f"Cannot make a temporary folder: {error.strerror or error}. Make room there, or pass another place as the "
             "environment variable TMPDIR."
         ) from error
+
+
+def _clear(folder: Path) -> None:
+    """Remove what writes that were killed have left in a folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(_ENDING):
+                # Another process may write there now, and have taken its file away meanwhile.
+                with suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > _DAY:
+                        os.unlink(entry.path)
 
 
 def replace_file(path: str | os.PathLike[str], text: str) -> Path:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from semviz import interrupts
 from semviz.copies import private_copy
 from semviz.modes import evaluating
 from semviz.reading import by_length, pad_batch, pad_id
@@ -43,6 +44,7 @@ def _uncounted() -> dict[Any, Callable[..., int]]:
 _Shape = torch.Size
 
 
+@interrupts.held()  # torch counts with hooks on all modules there are
 def meter(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Forward FLOPs, and bytes that autograd keeps for the backward pass, of each block for one token.
 
@@ -72,7 +74,8 @@ def meter(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], 
         if storage.data_ptr() not in weights | seen:
             seen.add(storage.data_ptr())
             held += storage.nbytes()
-        return tensor
+        # Without its history, which would lead in a circle that torch never frees.
+        return tensor.detach()
 
     def note(_space: int, _states: Tensor) -> None:
         flops.append(counter.get_total_flops())

@@ -12,6 +12,7 @@ import torch
 from semviz import checks
 from semviz.costs import Costs, price
 from semviz.errors import SemvizError
+from semviz.interrupts import held
 from semviz.progress import Control
 from semviz.scopes import Scope
 from semviz.suffix import Suffix
@@ -125,7 +126,7 @@ def _unit_seconds(bench: Workbench, costs: Costs) -> float:
     batch = bench.collator(part)(list(range(min(_ROWS, len(part)))))
     batch = {key: value.to(bench.model.device) for key, value in batch.items()}
     seconds = 0.0
-    with torch.no_grad():
+    with held(), torch.no_grad():
         for _ in range(2):
             started = time.perf_counter()
             float(suffix(**batch)["loss"])

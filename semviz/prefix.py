@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from semviz.models import LanguageModel
     from semviz.progress import Control
 
+_AT_ONCE = 2**24  # bytes
+
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache:
@@ -41,7 +43,8 @@ class PrefixCache:
         states: Shape (tokens, d), samples end to end, in the model's dtype, on the CPU; in memory or a mapped file.
         offsets: Where each sample begins, and the number of tokens at the end, shape (n + 1,).
         seconds: Time that the blocks took which were run for it, from the input or from a smaller boundary's cache.
-        folder: Temporary folder of the mapped file, removed with the cache; None in memory.
+        folder: Temporary folder of the mapped file, removed with the cache; None in memory. Where the system lets a
+            mapped file go at once, it is gone from the folder, so that a process that is killed leaves no states.
     """
 
     key: str
@@ -145,8 +148,14 @@ def _empty(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tenso
         return PrefixCache(key, boundary, torch.empty(shape, dtype=like.dtype), offsets, 0.0)
     folder = temporary_folder("prefix")
     file = f"{folder.name}/states.bin"
-    _reserve(file, size * like.dtype.itemsize)
+    try:
+        _reserve(file, size * like.dtype.itemsize)
+    except SemvizError:
+        folder.cleanup()
+        raise
     states = torch.from_file(file, shared=True, size=size, dtype=like.dtype).view(shape)
+    if os.name == "posix":
+        os.unlink(file)
     return PrefixCache(key, boundary, states, offsets, 0.0, folder)
 
 
@@ -156,6 +165,9 @@ def _reserve(file: str, size: int) -> None:
         with open(file, "wb") as opened:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(opened.fileno(), 0, size)
+            else:
+                for begin in range(0, size, _AT_ONCE):
+                    opened.write(bytes(min(_AT_ONCE, size - begin)))
     except OSError as error:
         raise SemvizError(
             f"Cannot keep {formats.si(size)}B of the prefix's states on disk: {error.strerror or error}. Make room in "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semviz.errors import SemvizError
+from semviz.interrupts import held, pass_on
 from semviz.modes import evaluating
 from semviz.progress import Progress, progress_bar
 
@@ -92,6 +93,7 @@ def pad_id(model: LanguageModel) -> int:
     return own if own is not None and own < len(embeddings.weight) else 0
 
 
+@held()
 @torch.no_grad()
 def stream(
     model: LanguageModel,
@@ -120,6 +122,7 @@ def stream(
 
     Raises:
         Cancelled: If asked to stop.
+        KeyboardInterrupt: Between two spaces or batches.
         SemvizError: If one sample alone does not fit into memory.
     """
     left, device = by_length(encoded, rows), model.anatomy.input_device
@@ -127,39 +130,46 @@ def stream(
     done, total = 0, int(encoded.ids.lengths[left].sum())
     with evaluating(model.model), progress_bar(total, label, unit="tokens", show=progress) as bar:
         while len(left):
-            batch = pad_batch(encoded, _next_batch(encoded, left, budget), pad=pad_id(model), device=device)
+            rows = _next_batch(encoded, left, budget)
             try:
+                batch = pad_batch(encoded, rows, pad=pad_id(model), device=device)
                 _read(model, batch, start(batch))
             except (RuntimeError, MemoryError) as error:
                 if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
                     raise
             else:
-                left = left[len(batch.rows) :]
+                left = left[len(rows) :]
                 bar.update(int(batch.lengths.sum()))
                 done += int(batch.lengths.sum())
                 if control is not None:
                     control.tell(Progress(label, done, total))
                     control.check()
+                pass_on()
                 continue
             # Here and not in the except clause, where the exception would keep the failed batch's tensors alive.
-            budget = _halve(batch)
+            budget = _halve(encoded, rows)
 
 
 def _read(model: LanguageModel, batch: Batch, on_space: OnSpace) -> None:
     """One forward pass through the body."""
-    with model.anatomy.tap(on_space), suppress(Enough):
+
+    def heard(space: int, states: Tensor) -> None:
+        pass_on()
+        on_space(space, states)
+
+    with model.anatomy.tap(heard), suppress(Enough):
         model.anatomy.body(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
 
 
-def _halve(batch: Batch) -> int:
+def _halve(encoded: Encoded, rows: NDArray[np.int64]) -> int:
     """The budget of tokens after a batch that did not fit."""
-    longest = int(batch.lengths.max())
-    if len(batch.rows) == 1:
+    longest = int(encoded.ids.lengths[rows].max())
+    if len(rows) == 1:
         raise SemvizError(
             f"Out of memory on a single sample of {longest:,} tokens; pass shorter texts (max_tokens=), or a smaller "
             "dtype or another device to load_model."
         )
     release_memory()
-    budget = max(1, len(batch.rows) // 2) * longest
+    budget = max(1, len(rows) // 2) * longest
     warnings.warn(f"Out of memory: going on with batches of {budget:,} tokens.", RuntimeWarning, stacklevel=2)
     return budget

@@ -82,13 +82,8 @@ class Store:
         record, digest = run.record(), None
         if run.weights:
             # First, since a run is finished once its JSON file is there.
-            from safetensors.torch import save_file
-
             with replacing(self._weights(run.key)) as temporary:
-                try:
-                    save_file({name: value.contiguous() for name, value in run.weights.items()}, temporary)
-                except SafetensorError as error:  # so it calls a full disk too
-                    raise OSError(str(error)) from error
+                _save({name: value.contiguous() for name, value in run.weights.items()}, temporary)
                 digest = digest_of_file(Path(temporary))
         content = {
             "format": _FORMAT,
@@ -162,6 +157,16 @@ def _digest(record: dict[str, Any]) -> str:
 
 def _no_run(path: Path, error: Exception) -> SemvizError:
     return SemvizError(f"{path} is no run file ({checks.said(error)}); delete it or pass another store.")
+
+
+def _save(weights: dict[str, Tensor], path: str) -> None:
+    """Write tensors; a full disk is then told like any other."""
+    from safetensors.torch import save_file
+
+    try:
+        save_file(weights, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 class StoredWeights(Mapping[str, "Tensor"]):

@@ -18,6 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 from semviz import checks, processes
 from semviz.errors import SemvizError
 from semviz.files import temporary_folder
+from semviz.interrupts import held, pass_on
 from semviz.recipes import Recipe
 from semviz.watching import BlockSampling, Watch
 
@@ -55,6 +56,7 @@ class Trained:
     stopped: str
 
 
+@held()
 def fit(
     suffix: Suffix, bench: Workbench, part: Part, recipe: Recipe, *, label: str, control: Control, progress: bool
 ) -> Trained:
@@ -92,6 +94,7 @@ def fit(
         seconds = time.perf_counter() - started
         done = trainer.state.global_step
     control.check()
+    pass_on()
     tokens = round(part.encoded.tokens * done * recipe.batch_size / max(1, len(part)))
     curve = pd.DataFrame(watch.curve, columns=["step", "loss", "accuracy"])
     return Trained(done, seconds, tokens, watch.peak, curve, watch.stopped)

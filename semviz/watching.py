@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from semviz.errors import SemvizError
+from semviz.interrupts import waiting
 from semviz.progress import Progress, progress_bar
 
 if TYPE_CHECKING:
@@ -50,17 +51,21 @@ class Watch(TrainerCallback):
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop between accumulated batches."""
-        control.should_training_stop = control.should_training_stop or self.control.cancelled
+        control.should_training_stop = control.should_training_stop or self._is_stopped
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Move on, or stop."""
         self._bar.update()
         self.peak = max(self.peak, self.process.memory_info().rss - self.before)
-        # Raised here, a cancel would leave Trainer in the middle of a step; so it ends its loop first.
-        if self.control.cancelled:
+        # Raised here, a cancel or an interrupt would leave Trainer in the middle of a step; so it ends its loop first.
+        if self._is_stopped:
             control.should_training_stop = True
         elif not control.should_log:  # else it is told with the loss that is logged next
             self._tell(state)
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self.control.cancelled or waiting()
 
     def _tell(self, state: Any) -> None:
         loss, accuracy = self.curve[-1][1:] if self.curve else (None, None)
@@ -72,7 +77,7 @@ class Watch(TrainerCallback):
         if loss is None:
             return
         self.curve.append((state.global_step, float(loss), self.suffix.take_accuracy()))
-        if not self.control.cancelled:
+        if not self._is_stopped:
             self._tell(state)
         self._recent.append(float(loss))
         self._bar.set_postfix_str(f"loss {float(loss):.3f}")

@@ -14,7 +14,7 @@ os.environ.update(
 
 import pytest
 import torch
-from small import plain_text, tiny_llama, word_tokenizer
+from small import mood_task, plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
 
@@ -70,13 +70,7 @@ def tiny() -> sv.LanguageModel:
 @pytest.fixture
 def mood() -> sv.Task:
     """A task that one sentence decides: good things are liked."""
-    texts, labels = [], []
-    for i in range(80):
-        thing = ("cat", "dog", "bird", "tree", "house")[i % 5]
-        good = (i // 5) % 2 == 0
-        texts.append(f"the {('red', 'blue', 'green')[i % 3]} {thing} was {'good' if good else 'bad'} .")
-        labels.append("yes" if good else "no")
-    return sv.Task.from_texts(texts, labels, prompt="{text} mood :", name="tiny mood")
+    return mood_task()
 
 
 @pytest.fixture

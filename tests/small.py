@@ -12,6 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from semviz.parts import Names, Parts
+from semviz.tasks import Task
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
 WORDS = (
@@ -61,3 +62,14 @@ def plain_text(lines: int = 60) -> list[str]:
     return [
         " ".join(WORDS[int(i)] for i in torch.randint(len(WORDS), (12,), generator=generator)) for _ in range(lines)
     ]
+
+
+def mood_task() -> Task:
+    """A task that one sentence decides: good things are liked."""
+    texts, labels = [], []
+    for i in range(80):
+        thing = ("cat", "dog", "bird", "tree", "house")[i % 5]
+        good = (i // 5) % 2 == 0
+        texts.append(f"the {('red', 'blue', 'green')[i % 3]} {thing} was {'good' if good else 'bad'} .")
+        labels.append("yes" if good else "no")
+    return Task.from_texts(texts, labels, prompt="{text} mood :", name="tiny mood")
