@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import linregress
 from small import made_parts
 
 from semviz.errors import ScopeError, SemvizError
@@ -18,6 +19,7 @@ from semviz.laws import (
     layer_gains,
     nonmonotone,
     predict,
+    r_squared,
     transform,
     untransform,
 )
@@ -74,6 +76,7 @@ def test_a_crooked_profile_falls_back_to_the_logarithm():
     law = fit_law(np.array([3, 2, 2, 2, 2, 2, 2, 2, 0.1]))
     assert law.beta == 0
     assert law.r2 < 0.8
+    assert law.r2 == r_squared(np.arange(1, 9), -np.log([2, 2, 2, 2, 2, 2, 2, 0.1]))
 
 
 def test_the_line_runs_through_a_profile_that_obeys_the_law():
@@ -86,13 +89,40 @@ def test_the_line_runs_through_a_profile_that_obeys_the_law():
 
 @pytest.mark.parametrize(
     "profile",
-    [[5.0, 2, 2, 2, 2], [5.0, 1, 2, 1, 2], [5.0, 1, 2, 3, 4], [5.0, 4.0]],
-    ids=["flat", "jagged", "rising", "one block"],
+    [[5.0, 2, 2, 2, 2], [5.0, 0, 0, 0], [5.0, 1, 2, 1, 2], [5.0, 1, 2, 3, 4], [5.0, 4.0], [5.0, 0]],
+    ids=["flat", "flat at zero", "jagged", "rising", "one block", "one block at zero"],
 )
 def test_where_the_law_says_nothing_it_draws_no_line(profile):
     law = fit_law(np.array(profile))
     assert not law.applies
     assert np.isnan(law.line).all()
+
+
+@pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
+def test_flat_and_jagged_are_shares_that_no_unit_changes(unit):
+    assert fit_law(unit * np.array([5.0, 1, 0.99, 0.985])).flat
+    assert not fit_law(unit * np.array([5.0, 1, 0.95, 0.9])).flat
+    assert fit_law(unit * np.array([50.0, 10, 3, 6])).applies  # three of ten steps up
+    assert not fit_law(unit * np.array([50.0, 10, 3, 6.1])).applies
+
+
+def test_a_line_is_drawn_through_two_spaces_too():
+    np.testing.assert_allclose(fit_law(np.array([5.0, 2, 1])).line[1:], [2, 1])
+
+
+def test_the_fit_is_the_squared_correlation_of_three_points_or_more():
+    x, y = np.arange(4), np.array([1.0, 0.7, 0.8, 0.0])
+    for n in (3, 4):
+        assert r_squared(x[:n], y[:n]) == pytest.approx(linregress(x[:n], y[:n]).rvalue ** 2)
+    assert r_squared(x[:2], y[:2]) == 0
+    assert r_squared(x, np.full(4, 2.0)) == 0
+
+
+def test_where_the_law_leaves_the_deviations_it_says_zero_or_infinity():
+    np.testing.assert_array_equal(untransform(np.array([0.5, 1.0, 1.5]), -1.0), [0.5, 0, 0])
+    np.testing.assert_allclose(untransform(np.array([1.0, 3.0]), -0.5), [0.25, 0])
+    np.testing.assert_allclose(untransform(np.array([2.0, -2.0, -3.0]), 0.5), [0.25, np.inf, np.inf])
+    np.testing.assert_array_equal(untransform(np.array([1.0, -1.0]), 1.0), [0.5, np.inf])
 
 
 def test_a_chosen_beta_is_kept_with_its_own_fit():
@@ -109,12 +139,16 @@ def test_boundaries_are_kept_between_one_and_one_below_the_top():
     assert int(argmax_layer(SCALES["drop"](np.array([5.0, 5, 5, 5, 0.1]), 0.0))) == 3
     rows = np.array([[5.0, 5, 1, 1, 1], [5, 5, 5, 1, 1]])
     np.testing.assert_array_equal(argmax_layer(SCALES["drop"](rows, 0.0)), [2, 3])
+    assert [int(argmax_layer(np.array(values))) for values in ([3.0, 1, 2], [0.0, 1], [1.0])] == [1, 1, 1]
 
 
 def test_surplus_is_largest_where_the_next_layers_give_less_than_finetuned_ones_would():
     profile = np.exp(-np.array([0, 0, 0.6, 2, 2.1, 2.2, 2.3, 2.4, 2.5]))
     surplus = depth_surplus(profile, 0.0)
     assert int(np.argmax(surplus)) + 1 == 3
+    other = profile**2 + 0.1
+    for row, alone in zip(depth_surplus(np.stack([profile, other]), 0.0), (profile, other), strict=True):
+        np.testing.assert_array_equal(row, depth_surplus(alone, 0.0))
 
 
 def test_prediction_of_training_nothing_is_the_last_deviation():
