@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 from dataclasses import asdict
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import linregress
 from small import made_parts
 
+from semviz import figures
 from semviz.errors import ScopeError, SemvizError
 from semviz.estimation import estimate_gain
 from semviz.facts import plain
@@ -179,6 +181,83 @@ def test_gain_of_a_clear_profile():
     assert "Freeze blocks 1–4" in gain.message
 
 
+def test_the_table_of_a_gain_holds_its_arrays():
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2], noise=0.05).gain(rule="law")
+    wanted = {
+        "block": [1, 2, 3, 4, 5, 6, 7, 8],
+        "deviation_before": gain.deviation[:8],
+        "deviation_after": gain.deviation[1:],
+        "gain": gain.gains,
+        "low": gain.gains_low,
+        "high": gain.gains_high,
+        "chosen_share": gain.chosen_share[1:],
+        "predicted": gain.predicted[1:],
+        "frozen": [True] * 4 + [False] * 4,
+    }
+    frame = gain.frame()
+    assert list(frame) == list(wanted)
+    for column, values in wanted.items():
+        np.testing.assert_array_equal(frame[column], values, err_msg=column)
+    assert gain._repr_html_() == f"<p>{html.escape(gain.message)}</p>{frame.round(3).to_html(border=0)}"
+
+
+def test_a_gain_names_the_boundaries_of_the_other_rules_on_one_line():
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2]).gain(rule="law")
+    others = repr(gain).removesuffix(")").split(": ")[-1].split(", ")
+    assert others == [f"{rule} {k}" for rule, k in gain.candidates.items() if rule != "law"]
+    assert len(others) == 2
+
+
+def test_the_picture_of_a_gain_is_cut_where_it_is_asked_to():
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2]).gain(rule="law")
+    assert gain.figure() == figures.gain(gain, boundary=gain.boundary)
+    assert gain.figure(boundary=2) == figures.gain(gain, boundary=2) != gain.figure()
+
+
+def test_the_freeze_threshold_of_a_boundary_is_the_largest_gain_up_to_it():
+    gain = made_trace([9, 4, 3.9, 3.0, 1.5, 1.4, 0.9, 0.85, 0.8]).gain(rule="drop")
+    largest = [max(gain.gains[1:k], default=0) / max(gain.gains[1:]) for k in range(8)]
+    np.testing.assert_allclose([gain.theta_of(k) for k in range(8)], largest)
+    assert len(set(largest)) > 2
+    assert largest[4] == gain.theta_of(gain.candidates["law"]) == 1
+
+
+def test_a_gain_of_the_last_layer_alone_is_the_largest():
+    for profile, below in (([5.0, 2, 2, 2, 1], 0), ([5.0, 2.2, 2.1, 2, 1], 1)):
+        gain = made_trace(profile).gain(beta=-1.0)
+        np.testing.assert_allclose([gain.theta_of(k) for k in range(4)], [0, 0, *(2 * [0.1 * below])], atol=1e-6)
+        assert gain.threshold(1) == 3  # all but the last block, which has to train
+
+
+def test_where_no_layer_gains_there_is_nothing_to_freeze():
+    rising = made_trace([9, 1, 2, 3, 4]).gain()
+    assert [rising.theta_of(k) for k in range(4)] == [0] * 4
+    assert [rising.threshold(theta) for theta in (0, 0.5, 1)] == [0] * 3
+
+
+def test_the_benefit_is_a_share_of_what_full_finetuning_is_predicted_to_gain():
+    gain = made_trace([9, 4, 3, 2, 1.5]).gain()
+    before, full = gain.deviation[-1], gain.predicted[0]
+    np.testing.assert_allclose(gain.benefit, (before - gain.predicted) / (before - full))
+    assert list(gain.predictions) == ["benefit", "law", "drop", "surplus"]
+    np.testing.assert_array_equal(gain.predictions["benefit"], gain.benefit)
+    np.testing.assert_array_equal(gain.predictions["drop"], gain.scales["drop"])
+    assert np.isnan(made_trace([9, 1, 2, 3, 4]).gain(beta=-1.0).benefit).all()
+
+
+def test_a_message_says_what_to_do_and_how_far_to_trust_it():
+    surplus, law = (made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2]).gain(rule=r) for r in ("surplus", "law"))
+    assert surplus.message.startswith("Freeze block 1, train blocks 2–8 (surplus rule, semantic deviation).")
+    assert "The layer of the largest gain is 4." in surplus.message
+    assert f"β = {surplus.beta:.2f}, R² = {surplus.r2:.2f}" in surplus.message
+    assert "100 % of bootstrap resamples" in surplus.message
+    assert "largest gain" not in law.message
+    early = made_trace([9, 4, 1.2, 1.1, 1.05, 1]).gain(rule="law")
+    assert early.message.startswith("Freeze blocks 1–2, train blocks 3–5")
+    short = made_trace([9, 4, 1]).gain(rule="law")
+    assert short.message.startswith("Freeze block 1, train block 2 ")
+
+
 def test_a_flat_profile_says_that_it_knows_nothing():
     gain = made_trace([2.0] + [1.0] * 8).gain()
     assert gain.flat
@@ -189,6 +268,8 @@ def test_a_flat_profile_says_that_it_knows_nothing():
 def test_a_jagged_profile_says_that_the_law_does_not_apply():
     gain = made_trace([9, 4, 2, 4, 2, 4, 2, 4, 2]).gain()
     assert not gain.applies
+    assert gain.nonmonotone == pytest.approx(3 / 7)
+    assert "43 % of the profile's movement leads away from the target, so" in gain.message
     assert "does not apply" in gain.message
     assert np.isnan(gain.fitted).all()
 

@@ -17,7 +17,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
@@ -34,6 +35,7 @@ if __name__ == "__main__":
 
 import libcst as cst
 from mutmut.__main__ import _run
+from mutmut.configuration import config
 from mutmut.mutation import file_mutation
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.diff_apply import get_diff_for_mutant
@@ -73,14 +75,29 @@ def reach_decorated_functions() -> None:
     file_mutation.function_trampoline_arrangement = arrange
 
 
-def run_fast_tests_first() -> None:
-    """Most mutants fall to the first test that reaches them; mutmut would begin with any."""
+def run_likely_tests_first() -> None:
+    """Most mutants fall to a test of their own module in milliseconds; mutmut would begin with any test."""
     submitted = ForkServerRunner.submit
+    files = [entry.partition("::")[0] for entry in config().pytest_add_cli_args_test_selection]
 
-    def submit(self: Any, name: str, tests: Sequence[str], *limits: Any) -> None:
-        submitted(self, name, sorted(tests, key=lambda test: (state().duration_by_test[test], test)), *limits)
+    def order(test: str) -> tuple[int, float, str]:
+        return files.index(test.partition("::")[0]), state().duration_by_test[test], test
+
+    def submit(self: Any, name: str, tests: Iterable[str], *limits: Any) -> None:
+        submitted(self, name, sorted(tests, key=order), *limits)
 
     ForkServerRunner.submit = submit
+
+
+def forget_survivors() -> None:
+    """Let mutmut try again what was not noticed: it would do so after a change of the code, but not of the tests."""
+    for path in walk_mutatable_files():
+        data = SourceFileMutationData(path=path)
+        data.load()
+        for name, code in data.exit_code_by_key.items():
+            if status_by_exit_code[code] not in NOTICED:
+                data.exit_code_by_key[name] = None
+        data.save()
 
 
 def table() -> tuple[list[str], dict[str, float]]:
@@ -130,7 +147,9 @@ def main() -> int:
     started = time.perf_counter()
     if not options.table:
         reach_decorated_functions()
-        run_fast_tests_first()
+        run_likely_tests_first()
+        if Path("mutants").is_dir():
+            forget_survivors()
         _run([f"semviz.{part}" if "*" in part else f"semviz.{part}.*" for part in options.only], options.children)
     show_survivors()
     rows, shares = table()
