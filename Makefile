@@ -11,7 +11,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 # Tests and notebooks share so many processes; each of them computes on one thread.
 WORKERS ?= 2
 
-.PHONY: demo lab test binder lint notebooks constraints clean
+.PHONY: demo lab test mutation binder lint notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -23,6 +23,15 @@ test: $(VENV)/test $(VENV)/old-kernel
 	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest -n $(WORKERS) \
 		--nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg \
 		--ignore-glob="*/exercises/lab*" notebooks tests semviz
+
+# How many small changes of the mathematics the tests notice: most of an hour, so not in `make test`. Of one module or
+# two: make mutation ONLY="laws gains". What is known is in mutants/, and only changed functions are tried again.
+mutation: $(VENV)/mutmut
+	$(QUIET) $(BIN)/python tests/faults/mutation.py --children $(WORKERS) $(ONLY)
+
+$(VENV)/mutmut: $(VENV)/test
+	$(PIP) mutmut==3.8.1 libcst==1.9.0 setproctitle==1.3.8 textual==8.2.8
+	touch $@
 
 # An empty environment of exactly what Binder installs, and the tour in it: minutes, so not in `make test`.
 binder: $(VENV)/test
@@ -70,4 +79,4 @@ constraints:
 	mv constraints.new constraints.txt && rm -rf $(VENV)-new
 
 clean:
-	rm -rf $(VENV) build dist semviz-report.html
+	rm -rf $(VENV) build dist mutants semviz-report.html

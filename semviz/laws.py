@@ -19,7 +19,7 @@ _GOOD_FIT = 0.8  # R² below which β falls back to 0
 _PROGRESS = 0.9  # quantile of the gains that stands for the progress of a finetuned layer
 _SMALLEST = 1e-6  # a deviation of 0 (rank of a sure token) has no logarithm
 _TOO_JAGGED = 0.3  # share of the profile's movement that goes the wrong way, above which the law does not apply
-_FLAT = 0.02  # relative movement of a profile below which it carries no information
+_FLAT = 0.02  # relative movement of a profile up to which it carries no information
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +64,9 @@ def fit_law(deviation: Array, beta: float | None = None) -> Law:
     else:
         r2 = r_squared(depth, transform(inner, beta))
     jagged = nonmonotone(inner)
-    flat = float(np.ptp(inner)) < _FLAT * float(np.abs(inner).max())
+    flat = float(np.ptp(inner)) <= _FLAT * float(np.abs(inner).max())  # equal: a single space, or zeros everywhere
     line = np.full(len(deviation), np.nan)
-    if _applies(jagged, flat) and len(inner) > 1:
+    if _applies(jagged, flat):
         slope, intercept = np.polyfit(depth, transform(inner, beta), 1)
         line[1:] = untransform(intercept + slope * depth, beta)
     return Law(beta, r2, jagged, flat, line)
@@ -116,7 +116,7 @@ def depth_surplus(deviation: Array, beta: float) -> Array:
 def argmax_layer(values: Array) -> NDArray[np.int64]:
     """1-based position of the maximum over layers, kept to boundaries 1…L−1."""
     filled = np.where(np.isnan(values), -np.inf, values)
-    return np.clip(filled.argmax(-1) + 1, 1, max(1, values.shape[-1] - 1))
+    return np.minimum(filled.argmax(-1) + 1, max(1, values.shape[-1] - 1))
 
 
 # What each rule looks for the maximum of over layers 1…L, read off a loss-like profile (…, L+1). `virtual peak` reads

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import html
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import linregress
 from small import made_parts
 
+from semviz import figures
 from semviz.errors import ScopeError, SemvizError
 from semviz.estimation import estimate_gain
 from semviz.facts import plain
@@ -18,6 +21,7 @@ from semviz.laws import (
     layer_gains,
     nonmonotone,
     predict,
+    r_squared,
     transform,
     untransform,
 )
@@ -74,6 +78,7 @@ def test_a_crooked_profile_falls_back_to_the_logarithm():
     law = fit_law(np.array([3, 2, 2, 2, 2, 2, 2, 2, 0.1]))
     assert law.beta == 0
     assert law.r2 < 0.8
+    assert law.r2 == r_squared(np.arange(1, 9), -np.log([2, 2, 2, 2, 2, 2, 2, 0.1]))
 
 
 def test_the_line_runs_through_a_profile_that_obeys_the_law():
@@ -86,13 +91,40 @@ def test_the_line_runs_through_a_profile_that_obeys_the_law():
 
 @pytest.mark.parametrize(
     "profile",
-    [[5.0, 2, 2, 2, 2], [5.0, 1, 2, 1, 2], [5.0, 1, 2, 3, 4], [5.0, 4.0]],
-    ids=["flat", "jagged", "rising", "one block"],
+    [[5.0, 2, 2, 2, 2], [5.0, 0, 0, 0], [5.0, 1, 2, 1, 2], [5.0, 1, 2, 3, 4], [5.0, 4.0], [5.0, 0]],
+    ids=["flat", "flat at zero", "jagged", "rising", "one block", "one block at zero"],
 )
 def test_where_the_law_says_nothing_it_draws_no_line(profile):
     law = fit_law(np.array(profile))
     assert not law.applies
     assert np.isnan(law.line).all()
+
+
+@pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
+def test_flat_and_jagged_are_shares_that_no_unit_changes(unit):
+    assert fit_law(unit * np.array([5.0, 1, 0.99, 0.985])).flat
+    assert not fit_law(unit * np.array([5.0, 1, 0.95, 0.9])).flat
+    assert fit_law(unit * np.array([50.0, 10, 3, 6])).applies  # three of ten steps up
+    assert not fit_law(unit * np.array([50.0, 10, 3, 6.1])).applies
+
+
+def test_a_line_is_drawn_through_two_spaces_too():
+    np.testing.assert_allclose(fit_law(np.array([5.0, 2, 1])).line[1:], [2, 1])
+
+
+def test_the_fit_is_the_squared_correlation_of_three_points_or_more():
+    x, y = np.arange(4), np.array([1.0, 0.7, 0.8, 0.0])
+    for n in (3, 4):
+        assert r_squared(x[:n], y[:n]) == pytest.approx(linregress(x[:n], y[:n]).rvalue ** 2)
+    assert r_squared(x[:2], y[:2]) == 0
+    assert r_squared(x, np.full(4, 2.0)) == 0
+
+
+def test_where_the_law_leaves_the_deviations_it_says_zero_or_infinity():
+    np.testing.assert_array_equal(untransform(np.array([0.5, 1.0, 1.5]), -1.0), [0.5, 0, 0])
+    np.testing.assert_allclose(untransform(np.array([1.0, 3.0]), -0.5), [0.25, 0])
+    np.testing.assert_allclose(untransform(np.array([2.0, -2.0, -3.0]), 0.5), [0.25, np.inf, np.inf])
+    np.testing.assert_array_equal(untransform(np.array([1.0, -1.0]), 1.0), [0.5, np.inf])
 
 
 def test_a_chosen_beta_is_kept_with_its_own_fit():
@@ -109,12 +141,16 @@ def test_boundaries_are_kept_between_one_and_one_below_the_top():
     assert int(argmax_layer(SCALES["drop"](np.array([5.0, 5, 5, 5, 0.1]), 0.0))) == 3
     rows = np.array([[5.0, 5, 1, 1, 1], [5, 5, 5, 1, 1]])
     np.testing.assert_array_equal(argmax_layer(SCALES["drop"](rows, 0.0)), [2, 3])
+    assert [int(argmax_layer(np.array(values))) for values in ([3.0, 1, 2], [0.0, 1], [1.0])] == [1, 1, 1]
 
 
 def test_surplus_is_largest_where_the_next_layers_give_less_than_finetuned_ones_would():
     profile = np.exp(-np.array([0, 0, 0.6, 2, 2.1, 2.2, 2.3, 2.4, 2.5]))
     surplus = depth_surplus(profile, 0.0)
     assert int(np.argmax(surplus)) + 1 == 3
+    other = profile**2 + 0.1
+    for row, alone in zip(depth_surplus(np.stack([profile, other]), 0.0), (profile, other), strict=True):
+        np.testing.assert_array_equal(row, depth_surplus(alone, 0.0))
 
 
 def test_prediction_of_training_nothing_is_the_last_deviation():
@@ -145,6 +181,83 @@ def test_gain_of_a_clear_profile():
     assert "Freeze blocks 1–4" in gain.message
 
 
+def test_the_table_of_a_gain_holds_its_arrays():
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2], noise=0.05).gain(rule="law")
+    wanted = {
+        "block": [1, 2, 3, 4, 5, 6, 7, 8],
+        "deviation_before": gain.deviation[:8],
+        "deviation_after": gain.deviation[1:],
+        "gain": gain.gains,
+        "low": gain.gains_low,
+        "high": gain.gains_high,
+        "chosen_share": gain.chosen_share[1:],
+        "predicted": gain.predicted[1:],
+        "frozen": [True] * 4 + [False] * 4,
+    }
+    frame = gain.frame()
+    assert list(frame) == list(wanted)
+    for column, values in wanted.items():
+        np.testing.assert_array_equal(frame[column], values, err_msg=column)
+    assert gain._repr_html_() == f"<p>{html.escape(gain.message)}</p>{frame.round(3).to_html(border=0)}"
+
+
+def test_a_gain_names_the_boundaries_of_the_other_rules_on_one_line():
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2]).gain(rule="law")
+    others = repr(gain).removesuffix(")").split(": ")[-1].split(", ")
+    assert others == [f"{rule} {k}" for rule, k in gain.candidates.items() if rule != "law"]
+    assert len(others) == 2
+
+
+def test_the_picture_of_a_gain_is_cut_where_it_is_asked_to():
+    gain = made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2]).gain(rule="law")
+    assert gain.figure() == figures.gain(gain, boundary=gain.boundary)
+    assert gain.figure(boundary=2) == figures.gain(gain, boundary=2) != gain.figure()
+
+
+def test_the_freeze_threshold_of_a_boundary_is_the_largest_gain_up_to_it():
+    gain = made_trace([9, 4, 3.9, 3.0, 1.5, 1.4, 0.9, 0.85, 0.8]).gain(rule="drop")
+    largest = [max(gain.gains[1:k], default=0) / max(gain.gains[1:]) for k in range(8)]
+    np.testing.assert_allclose([gain.theta_of(k) for k in range(8)], largest)
+    assert len(set(largest)) > 2
+    assert largest[4] == gain.theta_of(gain.candidates["law"]) == 1
+
+
+def test_a_gain_of_the_last_layer_alone_is_the_largest():
+    for profile, below in (([5.0, 2, 2, 2, 1], 0), ([5.0, 2.2, 2.1, 2, 1], 1)):
+        gain = made_trace(profile).gain(beta=-1.0)
+        np.testing.assert_allclose([gain.theta_of(k) for k in range(4)], [0, 0, *(2 * [0.1 * below])], atol=1e-6)
+        assert gain.threshold(1) == 3  # all but the last block, which has to train
+
+
+def test_where_no_layer_gains_there_is_nothing_to_freeze():
+    rising = made_trace([9, 1, 2, 3, 4]).gain()
+    assert [rising.theta_of(k) for k in range(4)] == [0] * 4
+    assert [rising.threshold(theta) for theta in (0, 0.5, 1)] == [0] * 3
+
+
+def test_the_benefit_is_a_share_of_what_full_finetuning_is_predicted_to_gain():
+    gain = made_trace([9, 4, 3, 2, 1.5]).gain()
+    before, full = gain.deviation[-1], gain.predicted[0]
+    np.testing.assert_allclose(gain.benefit, (before - gain.predicted) / (before - full))
+    assert list(gain.predictions) == ["benefit", "law", "drop", "surplus"]
+    np.testing.assert_array_equal(gain.predictions["benefit"], gain.benefit)
+    np.testing.assert_array_equal(gain.predictions["drop"], gain.scales["drop"])
+    assert np.isnan(made_trace([9, 1, 2, 3, 4]).gain(beta=-1.0).benefit).all()
+
+
+def test_a_message_says_what_to_do_and_how_far_to_trust_it():
+    surplus, law = (made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2]).gain(rule=r) for r in ("surplus", "law"))
+    assert surplus.message.startswith("Freeze block 1, train blocks 2–8 (surplus rule, semantic deviation).")
+    assert "The layer of the largest gain is 4." in surplus.message
+    assert f"β = {surplus.beta:.2f}, R² = {surplus.r2:.2f}" in surplus.message
+    assert "100 % of bootstrap resamples" in surplus.message
+    assert "largest gain" not in law.message
+    early = made_trace([9, 4, 1.2, 1.1, 1.05, 1]).gain(rule="law")
+    assert early.message.startswith("Freeze blocks 1–2, train blocks 3–5")
+    short = made_trace([9, 4, 1]).gain(rule="law")
+    assert short.message.startswith("Freeze block 1, train block 2 ")
+
+
 def test_a_flat_profile_says_that_it_knows_nothing():
     gain = made_trace([2.0] + [1.0] * 8).gain()
     assert gain.flat
@@ -155,6 +268,8 @@ def test_a_flat_profile_says_that_it_knows_nothing():
 def test_a_jagged_profile_says_that_the_law_does_not_apply():
     gain = made_trace([9, 4, 2, 4, 2, 4, 2, 4, 2]).gain()
     assert not gain.applies
+    assert gain.nonmonotone == pytest.approx(3 / 7)
+    assert "43 % of the profile's movement leads away from the target, so" in gain.message
     assert "does not apply" in gain.message
     assert np.isnan(gain.fitted).all()
 

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cosine
 from scipy.special import log_softmax
 
 from semviz.errors import SemvizError
-from semviz.metrics import METRICS, View, metric, resolve
+from semviz.metrics import METRICS, Metric, View, metric, resolve
 from semviz.transitions import Arc, plane
 
 N, D, C = 6, 8, 11
@@ -101,11 +101,32 @@ def test_a_user_adds_a_metric_in_five_lines(view):
 
     try:
         assert resolve("test-norm") == ("test-norm",)
+        made = Metric("test-norm", "length", "", 0, None, False, "length of f", function=norm, scores_candidates=True)
+        assert METRICS["test-norm"] == made
         np.testing.assert_allclose(value("test-norm", view), np.linalg.norm(view.states, axis=1), rtol=1e-6)
         with pytest.raises(SemvizError, match="already"):
             metric("test-norm", title="", unit="", low=0, high=None, loss_like=False, definition="")(norm)
     finally:
         METRICS.pop("test-norm")
+
+
+def test_a_light_metric_of_the_users_own_says_so_and_may_have_bounds():
+    facts = {"title": "half", "unit": "%", "low": -1.0, "high": 0.5, "loss_like": True, "definition": "½"}
+
+    def half(view):
+        return view.states[:, 0]
+
+    try:
+        assert metric("test-half", **facts, scores_candidates=False)(half) is half
+        assert METRICS["test-half"] == Metric("test-half", **facts, function=half, scores_candidates=False)
+    finally:
+        METRICS.pop("test-half", None)
+
+
+def test_a_view_has_the_cosines_with_all_candidates(view):
+    states, candidates = view.states.double(), view.candidates().double()
+    wanted = states @ candidates.T / states.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(view.cosines.double(), wanted, atol=1e-6, rtol=0)
 
 
 def test_unknown_metrics_are_named_beside_the_known_ones():

@@ -22,7 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 import semviz as sv
 from semviz.cache_proof import refusal
 from semviz.errors import ScopeError, SemvizError
-from semviz.prefix import Collator, cache_bytes, cache_key, run_prefix
+from semviz.prefix import Collator, _reserve, cache_bytes, cache_key, run_prefix
 from semviz.ragged import Ragged
 from semviz.suffix import Suffix
 from semviz.workbench import SPLITS, Workbench
@@ -271,6 +271,14 @@ def test_a_cache_that_was_advanced_equals_one_from_the_input(tiny, encoded, room
         torch.testing.assert_close(cache.states, direct[boundary].states, atol=1e-5, rtol=1e-5)
 
 
+def test_the_time_of_a_pass_is_shared_out_by_the_blocks_that_each_boundary_took_more(tiny, encoded):
+    whole = run_prefix(tiny, encoded, [1, 3], progress=False)
+    assert whole[3].seconds == pytest.approx(2 * whole[1].seconds)
+    further = run_prefix(tiny, encoded, [2, 3], start=whole[1], progress=False)
+    assert further[3].seconds == pytest.approx(further[2].seconds)
+    assert further[2].seconds > 0
+
+
 def test_states_are_end_to_end_and_never_padded(tiny, encoded):
     cache = run_prefix(tiny, encoded, [2], progress=False)[2]
     lengths = encoded.ids.lengths
@@ -316,6 +324,14 @@ def test_states_beyond_the_room_lie_in_files_that_go_with_the_cache(tiny, encode
     del mapped, made, cache
     gc.collect()
     assert not any(folder.exists() for folder in folders)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no way to reserve room here")
+def test_the_room_of_a_file_is_taken_before_anything_is_written(tmp_path):
+    _reserve(str(tmp_path / "states.bin"), 12_345)
+    assert (tmp_path / "states.bin").stat().st_size == 12_345
+    with pytest.raises(SemvizError, match=r"12\.3 kB.*No such file"):
+        _reserve(str(tmp_path / "gone" / "states.bin"), 12_345)
 
 
 def test_half_precision_states_keep_their_dtype_and_are_the_models_own(ragged):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import pytest
 import torch
-from small import tiny_llama, word_tokenizer
+from small import made_parts, tiny_llama, word_tokenizer
 
 import semviz as sv
 from semviz.errors import ScopeError
@@ -17,8 +19,9 @@ def test_named_scopes(tiny):
 
 
 def test_trainable_counts_are_those_of_torch(tiny):
-    for blocks in ((1, 2, 3, 4), (3, 4), (2,), (1, 4)):
-        scope = sv.Scope.of(tiny, blocks)
+    made = [sv.Scope.of(tiny, blocks) for blocks in ((1, 2, 3, 4), (3, 4), (2,), (1, 4))]
+    made += [sv.Scope.above(tiny, 2, tail=tail, head=head) for tail in (True, False) for head in (True, False)]
+    for scope in made:
         counted = {id(p): p.numel() for m in scope.modules(tiny) for p in m.parameters()}
         assert scope.trainable == sum(counted.values())
     assert scope.total == sum(p.numel() for p in tiny.model.parameters())
@@ -28,6 +31,43 @@ def test_labels(tiny):
     assert sv.Scope.of(tiny, [4]).label == "block 4 of 4"
     assert sv.Scope.of(tiny, [2, 3, 4]).label == "blocks 2–4 of 4"
     assert sv.Scope.of(tiny, [4, 1, 2]).label == "blocks 1–2, 4 of 4"
+
+
+def test_the_head_counts_once_whether_tied_or_not():
+    for parts, own in ((made_parts(4), 5), (made_parts(4, head=7), 7)):  # tied to 5 embeddings, or a head of its own
+        frozen, trained = (sv.Scope((3, 4), 4, parts, head=head) for head in (False, True))
+        assert frozen.trainable == 20 + 1
+        assert trained.trainable == 20 + 1 + own
+        assert frozen.total == 40 + 1 + 5 + parts.head
+        assert trained.total == frozen.total + parts.tied_head
+        assert trained.share == trained.trainable / trained.total
+        assert sv.Scope((3, 4), 4, parts, tail=False).trainable == 20
+
+
+def test_the_table_of_a_scope_has_a_row_for_each_block():
+    parts = made_parts(3, each=7)
+    scope = sv.Scope((2,), 3, parts)
+    frame = scope.frame()
+    assert list(frame) == ["block", "trained", "parameters"]
+    assert frame.to_numpy().tolist() == [[1, False, 7], [2, True, 7], [3, False, 7]]
+    assert scope._repr_html_() == f"<p>{html.escape(repr(scope))}</p>{frame.to_html(border=0)}"
+    assert repr(scope) == "Scope(block 2 of 3: 8 of 27 parameters, 30 %)"
+
+
+def test_a_snippet_is_of_this_scope(tiny):
+    scope = sv.Scope.of(tiny, [2, 4])
+    assert "trains blocks 2, 4 of 4," in scope.export("transformers")
+    with pytest.raises(ScopeError, match="'magic'"):
+        scope.export("magic")
+
+
+def test_a_tied_head_trains_only_when_it_may_be_untied():
+    tied = sv.load_model((tiny_llama(tie_word_embeddings=True), word_tokenizer()))
+    for make in (lambda **options: sv.Scope.of(tied, [4], **options), lambda **o: sv.Scope.above(tied, 3, **o)):
+        with pytest.raises(ScopeError, match="untie=True"):
+            make(head=True)
+        assert make(head=True, untie=True).head
+        assert not make(untie=True).head
 
 
 @pytest.mark.parametrize("blocks", [(), (0, 1), (5,), (2, 1), (1, 1), ("1",)])
