@@ -223,7 +223,7 @@ def test_the_freeze_threshold_of_a_boundary_is_the_largest_gain_up_to_it():
 
 
 def test_a_gain_of_the_last_layer_alone_is_the_largest():
-    for profile, below in (([5.0, 2, 2, 2, 1], 0), ([5.0, 2.2, 2.1, 2, 1], 1)):
+    for profile, below in (([5.0, 2, 2, 2, 1.5], 0), ([5.0, 2.2, 2.1, 2, 1], 1)):
         gain = made_trace(profile).gain(beta=-1.0)
         np.testing.assert_allclose([gain.theta_of(k) for k in range(4)], [0, 0, *(2 * [0.1 * below])], atol=1e-6)
         assert gain.threshold(1) == 3  # all but the last block, which has to train
@@ -243,6 +243,14 @@ def test_the_benefit_is_a_share_of_what_full_finetuning_is_predicted_to_gain():
     np.testing.assert_array_equal(gain.predictions["benefit"], gain.benefit)
     np.testing.assert_array_equal(gain.predictions["drop"], gain.scales["drop"])
     assert np.isnan(made_trace([9, 1, 2, 3, 4]).gain(beta=-1.0).benefit).all()
+
+
+def test_where_full_finetuning_is_predicted_to_gain_nothing_no_boundary_has_a_share_of_it():
+    # At most one step up and one down: a finetuned layer gives nothing, and the last space is as far as the first.
+    for profile in ([9.0, *[2] * 5, 3, *[2] * 6], [9.0, *[2] * 12]):
+        gain = made_trace(profile).gain(beta=-1.0)
+        assert gain.predicted[0] == gain.deviation[-1]
+        assert np.isnan(gain.benefit).all()
 
 
 def test_a_message_says_what_to_do_and_how_far_to_trust_it():
