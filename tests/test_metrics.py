@@ -132,7 +132,7 @@ def test_a_view_has_the_cosines_with_all_candidates(view):
 @pytest.mark.parametrize("key", ["target", "virtual"])
 def test_rounding_takes_no_angle_out_of_its_range(view, key):
     # Of a thousand unit vectors in float32, many have a product with themselves that is larger than 1.
-    same = torch.nn.functional.normalize(torch.randn(1000, D, generator=torch.Generator().manual_seed(1)), dim=-1)
+    same = torch.nn.functional.normalize(torch.randn(1000, 64, generator=torch.Generator().manual_seed(1)), dim=-1)
     assert (torch.linalg.vecdot(same, same) > 1).sum() > 10
     for sign in (1, -1):
         found = value(key, View(**{**vars_of(view), "states": sign * same, "arc": Arc(same, same)}))
