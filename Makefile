@@ -25,7 +25,7 @@ test: $(VENV)/test $(VENV)/old-kernel
 		--ignore-glob="*/exercises/lab*" notebooks tests semviz
 
 # How many small changes of the mathematics the tests notice: most of an hour, so not in `make test`. Of one module or
-# two: make mutation ONLY="laws gains". What is known is in mutants/, and only changed functions are tried again.
+# two: make mutation ONLY="laws gains". What is known is in mutants/: what survived and changed functions are tried again.
 mutation: $(VENV)/mutmut
 	$(QUIET) $(BIN)/python tests/faults/mutation.py --children $(WORKERS) $(ONLY)
 

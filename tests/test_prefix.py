@@ -394,6 +394,7 @@ def test_half_precision_states_keep_their_dtype_and_are_the_models_own(ragged):
     assert part.cache.nbytes == part.encoded.tokens * 32 * 2
     mapped = run_prefix(model, part.encoded, [2], room=0, progress=False)[2]
     assert mapped.folder is not None
+    assert mapped.states.dtype == torch.bfloat16
     assert torch.equal(mapped.states, part.cache.states)
     with torch.no_grad():
         cached = suffix(**collate([0, 1, 2]))["logits"]

@@ -55,7 +55,7 @@ def test_where_the_device_has_no_float64_rows_go_to_the_cpu_first(head):
             return head
 
         def double(self):
-            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
 
     assert torch.equal(_double(OnMPS()), head.double())
 
