@@ -8,10 +8,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # What tests and notebooks need to be the same everywhere: no bars on stderr, no chatter, no network, one thread.
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error HF_HUB_OFFLINE=1 \
 	TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 GOMP_SPINCOUNT=10000
-# Tests and notebooks share so many processes; each of them computes on one thread.
-WORKERS ?= 2
+# Tests and notebooks share so many processes; each of them computes on one thread. One more than two cores, since
+# browser tests wait much of their time.
+WORKERS ?= 3
 
-.PHONY: demo lab test mutation binder lint notebooks constraints clean
+.PHONY: demo lab test coverage faults mutation binder lint audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -23,6 +24,17 @@ test: $(VENV)/test $(VENV)/old-kernel
 	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest -n $(WORKERS) \
 		--nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg \
 		--ignore-glob="*/exercises/lab*" notebooks tests semviz
+
+# Lines of semviz/ that the tests run, browser tests and notebooks not counted.
+coverage: $(VENV)/test
+	$(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS) --cov=semviz --cov-report=term:skip-covered --cov-fail-under=90 \
+		--ignore=tests/browser tests semviz
+
+# Kills, interrupts, full disks, lack of memory, damaged files, long use: the rows of tests/README.md. As root on Linux
+# it also mounts a small disk, and fills it.
+FAULTS ?= kill two_processes stop out_of_memory disk_full fuzz_files load
+faults: $(VENV)/test
+	set -e; for program in $(FAULTS); do $(QUIET) $(BIN)/python tests/faults/$$program.py; done
 
 # How many small changes of the mathematics the tests notice: most of an hour, so not in `make test`. Of one module or
 # two: make mutation ONLY="laws gains". What is known is in mutants/: what survived and changed functions are tried again.
@@ -70,6 +82,12 @@ notebooks: $(VENV)/test
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False \
 		notebooks/*.ipynb notebooks/exercises/solutions/*.ipynb
 	$(BIN)/python notebooks/exercises/strip.py
+
+# Advisories about the pinned versions, where pip-audit can reach its data, and what is newer.
+audit: $(VENV)/test
+	$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	-$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+	$(BIN)/python -m pip list --outdated --disable-pip-version-check
 
 # The newest versions that work together, tried in a fresh environment; run the tests before committing the result.
 constraints:

@@ -18,7 +18,7 @@ import pandas as pd
 from semviz import checks, formats
 from semviz.errors import ScopeError
 from semviz.facts import MetricFacts
-from semviz.laws import BENEFIT, EPSILON, Array, Law
+from semviz.laws import BENEFIT, EPSILON, PEAK, Array, Law
 from semviz.parts import Parts
 
 if TYPE_CHECKING:
@@ -157,8 +157,9 @@ class Gain:
     @property
     def message(self) -> str:
         """What to do, and how far to trust it."""
-        metric, k = self.facts, self.boundary
-        advice = f"Freeze {_blocks(1, k)}, train {_blocks(k + 1, self.n_blocks)} ({self.rule} rule, {metric.title})."
+        k = self.boundary
+        read = "peak of the virtual deviation" if self.rule == PEAK else f"{self.rule} rule, {self.facts.title}"
+        advice = f"Freeze {_blocks(1, k)}, train {_blocks(k + 1, self.n_blocks)} ({read})."
         if self.rule != "law":
             advice += f" The layer of the largest gain is {self.candidates['law']}."
         if self.flat:

@@ -114,9 +114,9 @@ def metric(
     key: str,
     *,
     title: str,
-    unit: str,
-    low: float | None,
-    high: float | None,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
     loss_like: bool,
     definition: str,
     scores_candidates: bool = True,
@@ -126,7 +126,8 @@ def metric(
     The function takes a `View`, one space as n positions see it, and returns n numbers.
 
     Args:
-        key: Name in `trace.values` and in columns; not taken yet.
+        key: Name in `trace.values` and in columns. A metric of the same module with this key is replaced, as when a
+            notebook's cell is run again; semviz' own and those of other modules are not.
         title: Name in figures.
         unit: Of the numbers, such as `"nats"`.
         low: Smallest possible value; None if there is no bound.
@@ -146,8 +147,9 @@ def metric(
             checks.number(name, bound, "a finite number, or None")
 
     def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
-        if key in METRICS:
-            raise SemvizError(f"There is a metric {key!r} already; pass another key.")
+        of = getattr(METRICS[key].function, "__module__", None) if key in METRICS else None
+        if key in METRICS and (of == __name__ or of != getattr(function, "__module__", None)):
+            raise SemvizError(f"There is a metric {key!r} already, made in {of}; pass another key.")
         METRICS[key] = Metric(
             key, title, unit, low, high, loss_like, definition, function=function, scores_candidates=scores_candidates
         )

@@ -39,7 +39,7 @@ class Trace(Deviations):
 
     @property
     def accuracy(self) -> float:
-        """Share of counted positions where the model's own top choice is the target."""
+        """Share of counted positions whose target the model itself ranks first, among the labels if there are any."""
         return float(self.positions["correct"][self.counted].mean())
 
     @property

@@ -169,6 +169,24 @@ def test_code_in_a_repository_runs_only_when_it_was_allowed_by_name(some, folder
     assert type(model.model).__name__ == "OwnModel"
 
 
+@pytest.mark.parametrize("asked", ["evil/kernel", "kernels-community/flash-attn2", "paged|evil/kernel@main:forward"])
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_attention_of_another_repository_is_fetched_only_when_it_was_allowed_by_name(
+    some, folder, monkeypatch, key, asked
+):
+    fetched = []
+    module = "transformers.integrations.hub_kernels"
+    monkeypatch.setattr(f"{module}.is_kernels_available", lambda: True)
+    monkeypatch.setattr(f"{module}.get_kernel", lambda name, **_: fetched.append(name) or 1 / 0)
+    config(folder, **{key: asked})
+    one = case("", lambda _: sv.load_model("model"), asked, "trust_remote_code=True", kind=ModelError).values[0]
+    refused(one, some, folder.parent)
+    assert fetched == []
+    with pytest.raises(ModelError):  # what the stand-in raises
+        sv.load_model("model", trust_remote_code=True)
+    assert fetched == [asked.partition("|")[2].partition("@")[0] or asked]
+
+
 # The command line
 
 ROWS = "\n".join(["body,kind", *(f"the cat {i % 7} was good,{'yes' if i % 2 else 'no'}" for i in range(40))])

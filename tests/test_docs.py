@@ -26,7 +26,7 @@ from semviz import exports, store, trace_files
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md", *DOCS]
 MOST_NOT_RUN = 3  # on a page; a block that does not run is a block that rots
 
 

@@ -287,6 +287,7 @@ def test_virtual_peak_reads_the_virtual_profile():
     virtual = [0, 0.6, 0.8, 0.95, 1.0, 1.04, 1.01, 1.0, 0.97]
     gain = made_trace(np.linspace(9, 1, 9), virtual=virtual).gain(rule="virtual peak")
     assert gain.boundary == 5
+    assert "(peak of the virtual deviation)" in gain.message
     with pytest.raises(SemvizError, match="virtual peak"):
         made_trace(np.linspace(9, 1, 9)).gain(rule="virtual peak")
 

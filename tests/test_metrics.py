@@ -104,8 +104,6 @@ def test_a_user_adds_a_metric_in_five_lines(view):
         made = Metric("test-norm", "length", "", 0, None, False, "length of f", function=norm, scores_candidates=True)
         assert METRICS["test-norm"] == made
         np.testing.assert_allclose(value("test-norm", view), np.linalg.norm(view.states, axis=1), rtol=1e-6)
-        with pytest.raises(SemvizError, match="already"):
-            metric("test-norm", title="", unit="", low=0, high=None, loss_like=False, definition="")(norm)
     finally:
         METRICS.pop("test-norm")
 
@@ -202,3 +200,20 @@ def test_a_path_that_stays_on_its_goal_has_a_plane_too():
     torch.testing.assert_close(
         plane(goal.unsqueeze(1).expand(1, 3, 4), goal)[..., 1], torch.zeros(1, 3), atol=1e-3, rtol=0
     )
+
+
+def test_a_cell_that_is_run_again_replaces_its_metric_and_no_other(view):
+    facts = {"title": "one", "loss_like": False, "definition": "a number"}
+    try:
+        for value in (1.0, 2.0):
+            metric("test-again", **facts)(lambda view, value=value: view.target.float() * 0 + value)
+        assert METRICS["test-again"].unit == ""
+        assert METRICS["test-again"].function(view).unique().tolist() == [2.0]
+        with pytest.raises(SemvizError, match="made in test_metrics; pass another key"):
+            metric("test-again", **facts)(torch.nn.functional.relu)
+        with pytest.raises(SemvizError, match=r"made in semviz\.metrics; pass another key"):
+            metric("lens", **facts)(lambda view: view.target.float())
+        with pytest.raises(SemvizError, match=r"made in semviz\.metrics; pass another key"):
+            metric("lens", **facts)(METRICS["lens"].function)
+    finally:
+        METRICS.pop("test-again", None)

@@ -145,13 +145,11 @@ def test_a_changed_number_is_seen(tmp_path):
     book = read(COURSE[0])
     numbers = next(i for i, cell in enumerate(book.cells) if 'trace.values["semantic"][answer]' in cell.source)
     book.cells = book.cells[: numbers + 1]
-    done = compare(book, tmp_path / "tour.ipynb")
-    assert done.returncode == 0, done.stdout[-3000:]
-
     cell = book.cells[numbers]
     said = cell.outputs[0].data["text/plain"]
     first = re.search(r"\d+\.\d", said)[0]
     cell.outputs[0].data["text/plain"] = said.replace(first, f"{float(first) + 0.1:.1f}", 1)
     done = compare(book, tmp_path / "changed.ipynb")
     assert done.returncode == 1, done.stdout[-3000:]
+    # All others are seen to be the same, so it was this one number.
     assert f"1 failed, {len(code(tmp_path / 'changed.ipynb')) - 1} passed" in done.stdout, done.stdout[-3000:]

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from semviz.demo.tasks import SPECS
-from semviz.models import DEMO
+from semviz.sources import DEMO
 from semviz.tasks import load_task
 
 if TYPE_CHECKING:

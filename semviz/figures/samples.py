@@ -215,7 +215,10 @@ def _thin(columns: Floats, limit: int, rows: int, order: Order) -> tuple[Floats,
     if total <= most:
         return columns, ""
     kept = columns[np.unique(np.linspace(0, total - 1, most).round().astype(int))]
-    hint = f"pass limit={total} to see all" if limit < total <= room else "so many cells are as many as are sent"
+    if limit < room:
+        hint = f"pass limit={min(total, room)} to see {'all' if total <= room else 'more'}"
+    else:
+        hint = "so many cells are as many as are sent"
     where = "the data" if order == "cluster" else "this order"
     return kept, f"{len(kept):,} of {total:,} samples are shown, evenly spaced in {where}; {hint}."
 

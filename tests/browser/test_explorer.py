@@ -164,61 +164,6 @@ def test_running_the_cell_again_ends_its_job_and_leaves_one_widget(lab):
     app.boundary_is(4, TOKENS, SAMPLES, WAY)
 
 
-HOSTILE = r"""
-import semviz as sv
-bad = ["<img src=x onerror=hacked=1>", "</script><script>hacked=2</script>", "$$x^2$$", "<b>bold</b>"]
-labels = [label for label in bad for _ in range(12)]
-texts = [f"{label} {i}" for i, label in enumerate(labels)]
-words = dict(zip(bad, ["yes", "no", "red", "blue"]))
-task = sv.Task.from_texts(texts, labels, name="<img src=x onerror=hacked=3>", words=words)
-model = sv.load_model()
-trace = sv.trace(model, task, samples=16)
-trace.positions["token"] = [bad[i % 4] for i in range(len(trace.positions))]
-trace.vocabulary.update({token: bad[token % 4] for token in trace.vocabulary})
-app = sv.Explorer(model, task, trace=trace, progress=False)
-app.study.set(steps=2, lr=1e-3)
-app
-"""
-
-
-def test_hostile_tokens_labels_names_and_texts_appear_as_text_and_run_nothing(lab, watch):
-    book = lab.open([HOSTILE], view="doc")
-    dialogs = []
-    book.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    book.run(0)
-    app = shown(book.output(0))
-    image, script, formula, bold = ("<img src=x onerror=hacked=1>", "</script>", "$$x^2$$", "<b>bold</b>")
-    assert app.root.get_by_role("heading").inner_text() == (
-        "Where should I finetune demo on <img src=x onerror=hacked=3>?"
-    )
-    options = [text.replace("\xa0", " ") for text in app.field("read for").locator("option").all_text_contents()]
-    assert {image, formula, bold} <= set(options)
-    ticks = " ".join(app.picture(TOKENS).locator(".xtick").all_text_contents())
-    assert all(text in ticks for text in ("<img src=x", script, formula, bold))
-    near = app.root.locator("table.near").inner_text()
-    assert all(text in near for text in ("<img src=x", formula, bold))
-    app.click_cell(TOKENS, column=0, row=8)
-    app.root.locator("table.near caption").get_by_text("Token 0").wait_for()
-    app.shot("explorer-hostile")
-    app.field("Your own text").fill(f"{image} {script} {formula}")
-    app.field("Your own text").press("Enter")
-    app.picture(TOKENS).get_by_text("Your own text").or_(app.picture(TOKENS).get_by_text("<img src=x")).first.wait_for()
-    app.tab("Finetune")
-    app.button("Finetune").click()
-    app.says("Done: training")
-    app.drawn(PARETO)
-    app.field("Learning rate").fill(image)
-    app.field("Learning rate").press("Enter")
-    assert image in app.says("is no number")
-    app.tab("Runs")
-    app.tab("Gain")
-    app.drawn(GAIN)
-    assert app.root.locator("img, script, .MathJax, mjx-container").count() == 0
-    assert book.page.evaluate("typeof window.hacked") == "undefined"
-    assert dialogs == []
-    assert not _ours(watch)
-
-
 def test_voila_shows_the_explorer_and_its_slider_and_finetune_work(voila):
     app = shown(voila.open([SETUP, cell()]).outputs)
     app.drag(1.0)

@@ -100,8 +100,14 @@ def test_the_explorer_shows_letters(lab, quiet_page):
     book.run(0)
     app = shown(book.output(0))
     assert app.root.get_by_role("heading").inner_text().startswith(f"Where should I finetune {NAMES[12][:20]}")
+    options = {text.replace("\xa0", " ") for text in app.field("read for").locator("option").all_text_contents()}
+    ticks = {text.replace("\xa0", " ") for text in app.picture(TOKENS).locator(".xtick").all_text_contents()}
     app.click_cell(TOKENS, column=0, row=2)
     app.root.locator("table.near caption").get_by_text("Token 0").wait_for()
+    near = app.root.locator("table.near").inner_text().replace("\xa0", " ")
+    assert len(options.intersection(PLAIN)) > 0, options
+    assert sum("<" in tick for tick in ticks) > 0, ticks
+    assert near.count("<") > 0, near
     for text in NAMES[:6]:
         app.field("Your own text").fill(text)
         app.field("Your own text").press("Enter")
@@ -115,4 +121,5 @@ def test_the_explorer_shows_letters(lab, quiet_page):
     for tab in ("Runs", "Gain"):
         app.tab(tab)
     app.drawn(GAIN)
+    assert app.root.locator("img, script, .MathJax, mjx-container").count() == 0
     app.shot("hostile-explorer")

@@ -223,6 +223,8 @@ def browser() -> None:
                 return {entry["name"]: entry["value"] for entry in found if entry["name"] in HEAP}
 
             page.locator(".noUi-handle").first.focus()
+            page.keyboard.press("Home")  # from its lower end, so that every press moves it
+            page.wait_for_timeout(500)
             times: list[float] = []
             before: dict[str, float] = {}
             for number in range(10 + MOVES):

@@ -177,15 +177,15 @@ class Bench:
     def in_a_metric(self) -> Any:
         last, seen = self.rng.randint(1, (self.jobs.model.n_blocks + 1) * self.steps["trace"]), [0]
 
-        @sv.metric("of mine", title="mine", unit="", low=None, high=None, loss_like=False, definition="fails")
+        @sv.metric("of-mine", title="mine", unit="", low=None, high=None, loss_like=False, definition="fails")
         def mine(view: Any) -> Any:
             seen[0] += 1
             return self.fail() if seen[0] == last else view.target.float()
 
         try:
-            return sv.trace(self.jobs.model, self.jobs.task, metrics=["lens", "of mine"], progress=False)
+            return sv.trace(self.jobs.model, self.jobs.task, metrics=["lens", "of-mine"], progress=False)
         finally:
-            del sv.metrics.METRICS["of mine"]
+            del sv.metrics.METRICS["of-mine"]
 
     def at_a_time(self, name: str) -> Any:
         job, seconds = self.work[name], self.seconds[name]

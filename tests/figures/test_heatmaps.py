@@ -149,7 +149,13 @@ def test_large_inputs_stay_small():
     for figure in (token_heatmap(big), sample_heatmap(big, limit=900)):
         assert np.size(_cells(figure).z) <= heatmap.MAX_CELLS
         assert len(figure.to_json()) < 500_000
-    assert "of 900 samples are shown" in sample_heatmap(big, limit=900).layout.title.subtitle.text
+    most = sample_heatmap(big, limit=900)
+    room = np.shape(_cells(most).z)[1]
+    said, fewer = (
+        figure.layout.title.subtitle.text.replace("<br>", " ") for figure in (most, sample_heatmap(big, limit=50))
+    )
+    assert f"{room} of 900 samples are shown, evenly spaced in this order; so many cells are as many as are" in said
+    assert f"50 of 900 samples are shown, evenly spaced in this order; pass limit={room} to see more." in fewer
 
 
 def test_one_of_everything():
