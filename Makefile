@@ -36,8 +36,8 @@ FAULTS ?= kill two_processes stop out_of_memory disk_full fuzz_files load
 faults: $(VENV)/test
 	set -e; for program in $(FAULTS); do $(QUIET) $(BIN)/python tests/faults/$$program.py; done
 
-# How many small changes of the mathematics the tests notice: most of an hour, so not in `make test`. Of one module or
-# two: make mutation ONLY="laws gains". What is known is in mutants/, and only changed functions are tried again.
+# How many small changes of the mathematics the tests notice: minutes, so not in `make test`. Of one module or
+# two: make mutation ONLY="laws gains". What is known is in mutants/: what survived and changed functions are tried again.
 mutation: $(VENV)/mutmut
 	$(QUIET) $(BIN)/python tests/faults/mutation.py --children $(WORKERS) $(ONLY)
 

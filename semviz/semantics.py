@@ -60,9 +60,9 @@ class SemanticBases:
         if self._gram is None:
             self._gram = _gram(self._head)
         mean_eigenvalue = float(self._gram.trace()) / len(self._gram)
-        shift = max(ridge, _LEAST_RIDGE) * mean_eigenvalue
-        eye = torch.eye(len(self._gram), dtype=torch.float64, device=self._gram.device)
-        self._factor = torch.linalg.cholesky(self._gram + shift * eye)
+        shifted = self._gram.clone()
+        shifted.diagonal().add_(max(ridge, _LEAST_RIDGE) * mean_eigenvalue)
+        self._factor = torch.linalg.cholesky(shifted)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Semantic bases of some vocabulary entries.
@@ -122,7 +122,7 @@ def _gram(head: Tensor) -> Tensor:
     for part in torch.split(head, _CHUNK):
         rows = _double(part)
         if gram is None:
-            gram = torch.zeros(width, width, dtype=torch.float64, device=rows.device)
+            gram = rows.new_zeros(width, width)
         for start in starts:
             block = slice(start, start + _BLOCK)
             gram[block, start:].addmm_(rows[:, block].T, rows[:, start:])

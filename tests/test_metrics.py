@@ -127,11 +127,29 @@ def test_a_view_has_the_cosines_with_all_candidates(view):
     torch.testing.assert_close(view.cosines.double(), wanted, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("key", ["target", "virtual"])
+def test_rounding_takes_no_angle_out_of_its_range(view, key):
+    # Of a thousand unit vectors in float32, many have a product with themselves that is larger than 1.
+    same = torch.nn.functional.normalize(torch.randn(1000, 64, generator=torch.Generator().manual_seed(1)), dim=-1)
+    assert (torch.linalg.vecdot(same, same) > 1).sum() > 10
+    for sign in (1, -1):
+        found = value(key, View(**{**vars_of(view), "states": sign * same, "arc": Arc(same, same)}))
+        assert 0 <= found.min() <= found.max() <= 2
+
+
+def test_a_view_names_the_candidates_that_score_best(view):
+    order = (-view.logits).argsort(-1)
+    assert view.by_head.best.tolist() == order[:, :1].tolist()
+    assert view.by_basis.best.tolist() == (-view.cosines).argsort(-1)[:, :3].tolist()
+
+
 def test_unknown_metrics_are_named_beside_the_known_ones():
     with pytest.raises(SemvizError, match=r"\['warp'\].*semantic"):
         resolve(["lens", "warp"])
     with pytest.raises(SemvizError, match="metrics"):
         resolve([])
+    with pytest.raises(SemvizError, match=r"^metrics=3.*semantic.*lens"):
+        resolve(3)
 
 
 def test_slerp_turns_at_constant_speed_and_ends_where_it_should():

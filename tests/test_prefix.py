@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import math
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +23,9 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import semviz as sv
 from semviz.cache_proof import refusal
-from semviz.errors import ScopeError, SemvizError
+from semviz.errors import Cancelled, ScopeError, SemvizError
 from semviz.prefix import Collator, _reserve, cache_bytes, cache_key, run_prefix
+from semviz.progress import Control
 from semviz.ragged import Ragged
 from semviz.suffix import Suffix
 from semviz.workbench import SPLITS, Workbench
@@ -279,6 +282,44 @@ def test_the_time_of_a_pass_is_shared_out_by_the_blocks_that_each_boundary_took_
     assert further[2].seconds > 0
 
 
+def test_each_boundary_took_the_time_of_its_own_blocks(tiny, encoded, monkeypatch):
+    clock = [1e6]
+
+    def tick(_module, _args):
+        clock[0] += 1
+
+    monkeypatch.setattr("semviz.prefix.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("semviz.reading._BATCH_TOKENS", {"cpu": 64})
+    for block in tiny.anatomy.blocks:
+        block.register_forward_pre_hook(tick)
+    made = run_prefix(tiny, encoded, [1, 3], progress=False)
+    passes = (clock[0] - 1e6) / 3
+    assert passes > 2
+    assert [made[k].seconds for k in (1, 3)] == [passes, 2 * passes]
+    further = run_prefix(tiny, encoded, [2, 3], start=made[1], progress=False)
+    assert [further[k].seconds for k in (2, 3)] == [passes, passes]
+
+
+def test_a_pass_says_which_blocks_run_and_can_be_stopped(tiny, encoded):
+    told = []
+    low = run_prefix(tiny, encoded, [1], control=Control(told.append), progress=False)[1]
+    run_prefix(tiny, encoded, [2, 3], start=low, control=Control(told.append), progress=False)
+    assert list(dict.fromkeys(step.stage for step in told)) == ["Running blocks 1–1 once", "Running blocks 2–3 once"]
+    assert told[-1].done == told[-1].total == encoded.tokens
+    stopped = Control()
+    stopped.cancel()
+    with pytest.raises(Cancelled):
+        run_prefix(tiny, encoded, [1], control=stopped, progress=False)
+
+
+def test_a_pass_shows_a_bar_unless_it_is_told_not_to(tiny, encoded, monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    run_prefix(tiny, encoded, [2], progress=False)
+    assert capsys.readouterr().err == ""
+    run_prefix(tiny, encoded, [2])
+    assert "Running blocks 1–2 once" in capsys.readouterr().err
+
+
 def test_states_are_end_to_end_and_never_padded(tiny, encoded):
     cache = run_prefix(tiny, encoded, [2], progress=False)[2]
     lengths = encoded.ids.lengths
@@ -311,10 +352,15 @@ def test_states_beyond_the_room_lie_in_files_that_go_with_the_cache(tiny, encode
     held = run_prefix(tiny, encoded, [1, 2, 3], progress=False)
     made = run_prefix(tiny, encoded, [1, 2, 3], room=2 * size, progress=False)
     assert [made[k].folder is None for k in (1, 2, 3)] == [True, True, False]
+    for room, last_fits in ((3 * size, True), (3 * size - 1, False)):
+        exact = run_prefix(tiny, encoded, [1, 2, 3], room=room, progress=False)
+        assert [exact[k].folder is None for k in (1, 2, 3)] == [True, True, last_fits]
     mapped = run_prefix(tiny, encoded, [1, 2, 3], room=0, progress=False)
     folders = [Path(cache.folder.name) for cache in (*mapped.values(), made[3])]
     maps = Path("/proc/self/maps")
-    assert all(f"{folder}/states.bin" in maps.read_text() for folder in folders if maps.is_file())
+    for folder in folders if maps.is_file() else ():
+        (line,) = (line for line in maps.read_text().splitlines() if f"{folder}/states.bin" in line)
+        assert line.split()[1] == "rw-s"  # shared with the file: a private mapping would keep what is written in memory
     if os.name == "posix":
         assert not [
             file for folder in folders for file in folder.iterdir()
@@ -326,10 +372,16 @@ def test_states_beyond_the_room_lie_in_files_that_go_with_the_cache(tiny, encode
     assert not any(folder.exists() for folder in folders)
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no way to reserve room here")
-def test_the_room_of_a_file_is_taken_before_anything_is_written(tmp_path):
-    _reserve(str(tmp_path / "states.bin"), 12_345)
-    assert (tmp_path / "states.bin").stat().st_size == 12_345
+@pytest.mark.parametrize("reserves", [True, False], ids=["the system reserves", "zeros are written"])
+def test_the_room_of_a_file_is_taken_before_anything_is_written(tmp_path, monkeypatch, reserves):
+    if not reserves:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+        monkeypatch.setattr("semviz.prefix._AT_ONCE", 1000)
+    elif not hasattr(os, "posix_fallocate"):
+        pytest.skip("no way to reserve room here")
+    for size in (12_345, 3000, 1, 0) if not reserves else (12_345,):
+        _reserve(str(tmp_path / "states.bin"), size)
+        assert (tmp_path / "states.bin").read_bytes() == bytes(size)
     with pytest.raises(SemvizError, match=r"12\.3 kB.*No such file"):
         _reserve(str(tmp_path / "gone" / "states.bin"), 12_345)
 
@@ -340,6 +392,10 @@ def test_half_precision_states_keep_their_dtype_and_are_the_models_own(ragged):
     assert why == ""
     assert part.cache.states.dtype == torch.bfloat16
     assert part.cache.nbytes == part.encoded.tokens * 32 * 2
+    mapped = run_prefix(model, part.encoded, [2], room=0, progress=False)[2]
+    assert mapped.folder is not None
+    assert mapped.states.dtype == torch.bfloat16
+    assert torch.equal(mapped.states, part.cache.states)
     with torch.no_grad():
         cached = suffix(**collate([0, 1, 2]))["logits"]
     own = own_logits(model, part.encoded.take([0, 1, 2]))
@@ -348,6 +404,7 @@ def test_half_precision_states_keep_their_dtype_and_are_the_models_own(ragged):
 
 def test_the_key_changes_with_all_that_decides_the_states(tiny, encoded):
     key = cache_key(tiny, encoded, 2)
+    assert re.fullmatch("[0-9a-f]{16}", key)
     assert cache_key(tiny, encoded, 2) == key
     assert cache_key(tiny, encoded, 1) != key
     assert cache_key(tiny, encoded.take(range(len(encoded))), 2) == key

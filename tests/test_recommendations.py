@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small import made_parts, tiny_llama, word_tokenizer
@@ -143,6 +145,15 @@ def test_the_cost_of_a_profiles_recommendation_is_that_of_its_scope():
     assert 0 < k < 8
     assert found.cost == pytest.approx((k + 4 * 3 * (8 - k)) / (4 * 3 * 8))
     assert found.scope == gain.scope(k)
+
+
+def test_the_head_costs_something_where_every_position_has_a_target():
+    gain = replace(made_gain(), kind="language modelling")
+    found = gain.recommend(epsilon=0.2, epochs=4)
+    k, head = found.boundary, 5 / 10  # the tied head's parameters by those of a block
+    assert 0 < k < 8
+    assert found.cost == pytest.approx((k + 4 * (3 * (8 - k) + 2 * head)) / (4 * (3 * 8 + 2 * head)))
+    assert found.cost > made_gain().recommend(epsilon=0.2, epochs=4).cost
 
 
 def test_a_profile_recommends_by_weight():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,12 @@ def test_the_head_counts_once_whether_tied_or_not():
         assert trained.total == frozen.total + parts.tied_head
         assert trained.share == trained.trainable / trained.total
         assert sv.Scope((3, 4), 4, parts, tail=False).trainable == 20
+
+
+def test_a_scope_counts_its_own_blocks_where_blocks_differ():
+    parts = replace(made_parts(4, tail=0), blocks=(1, 20, 300, 4000))
+    wanted = {(1,): 1, (2,): 20, (3, 4): 4300, (1, 4): 4001, (1, 2, 3, 4): 4321}
+    assert {blocks: sv.Scope(blocks, 4, parts).trainable for blocks in wanted} == wanted
 
 
 def test_the_table_of_a_scope_has_a_row_for_each_block():

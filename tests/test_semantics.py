@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from semviz.semantics import SemanticBases, fidelity
+from semviz.semantics import SemanticBases, _double, fidelity
 
 
 @pytest.fixture
@@ -45,6 +45,19 @@ def test_a_rank_deficient_head_has_bases():
     head = torch.randn(50, 12)
     head[:, 5] = 0
     assert SemanticBases(head).rows(torch.arange(3)).isfinite().all()
+
+
+def test_where_the_device_has_no_float64_rows_go_to_the_cpu_first(head):
+    class OnMPS:
+        device = torch.device("mps")
+
+        def cpu(self):
+            return head
+
+        def double(self):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    assert torch.equal(_double(OnMPS()), head.double())
 
 
 def test_fidelity_counts_agreement(head):

@@ -7,7 +7,8 @@ mutmut writes each change into a copy of the package (in `mutants/`, which keeps
 the tests that reach the changed function until one fails. Which modules and tests: `[tool.mutmut]` in `pyproject.toml`.
 mutmut leaves every decorated function as it is, and most of these modules are properties and registered metrics, so
 those are changed here too. Left out: the texts of errors. Prints what is not noticed, then Markdown; the exit code is 1
-if the tests notice less than `--least` of a module's mutants. For Linux and macOS; minutes for each module.
+if the tests notice less than `--least` of a module's mutants, or if they fail without any change where mutants are
+tried, since then they would notice what is not there. For Linux and macOS; minutes for each module.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.state import state
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import walk_mutatable_files
-from mutmut.workers.isolation import ForkServerRunner
+from mutmut.workers.isolation import ForkServerRunner, get_mutant_runner
 
 DECORATORS = ("property", "cached_property", "metric")  # of functions that are changed under their decorator
 NOTICED = ("killed", "timeout")
@@ -87,6 +88,17 @@ def run_likely_tests_first() -> None:
         submitted(self, name, sorted(tests, key=order), *limits)
 
     ForkServerRunner.submit = submit
+
+
+def unchanged_code_passes() -> bool:
+    """Whether a mutant that changes nothing survives all tests."""
+    runner = get_mutant_runner(1)
+    runner.startup()
+    runner.submit("semviz.laws.x_nothing__mutmut_1", list(state().duration_by_test), 3600, 0.0)
+    runner.signal_work_complete()
+    found = runner.wait_for_result()
+    runner.shutdown()
+    return status_by_exit_code[found.exit_code] == "survived"
 
 
 def forget_survivors() -> None:
@@ -144,18 +156,21 @@ def main() -> int:
     parser.add_argument("--least", type=float, default=80, help="per cent of a module's mutants that must be noticed")
     parser.add_argument("--table", action="store_true", help="run nothing, and print what is known")
     options = parser.parse_args()
-    started = time.perf_counter()
+    started, fair = time.perf_counter(), True
     if not options.table:
         reach_decorated_functions()
         run_likely_tests_first()
-        if Path("mutants").is_dir():
+        if Path("mutants").is_dir() and not options.only:  # what is named is tried in any case
             forget_survivors()
         _run([f"semviz.{part}" if "*" in part else f"semviz.{part}.*" for part in options.only], options.children)
+        fair = unchanged_code_passes()
     show_survivors()
     rows, shares = table()
     print(f"\nmutmut, {time.perf_counter() - started:.0f} s\n", *rows, sep="\n")
+    if not fair:
+        print("\nThe tests fail without any change, so these numbers say nothing.")
     wanted = shares.keys() & options.only or shares
-    return any(shares[name] < options.least / 100 for name in wanted)
+    return not fair or any(shares[name] < options.least / 100 for name in wanted)
 
 
 if __name__ == "__main__":
