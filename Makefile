@@ -8,11 +8,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # What tests and notebooks need to be the same everywhere: no bars on stderr, no chatter, no network, one thread.
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error HF_HUB_OFFLINE=1 \
 	TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 GOMP_SPINCOUNT=10000
-# Tests and notebooks share so many processes; each of them computes on one thread. One more than two cores, since
-# browser tests wait much of their time.
-WORKERS ?= 3
+# Tests and notebooks share so many processes; each of them computes on one thread.
+WORKERS ?= 2
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-.PHONY: demo lab test coverage faults mutation binder lint audit notebooks constraints clean
+.PHONY: demo lab test labs coverage faults mutation binder lint audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -22,8 +22,11 @@ lab: $(VENV)/lab
 
 test: $(VENV)/test $(VENV)/old-kernel
 	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest -n $(WORKERS) \
-		--nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg \
-		--ignore-glob="*/exercises/lab*" notebooks tests semviz
+		$(NBVAL) --ignore=notebooks/exercises notebooks tests semviz
+
+# The labs' solutions, compared like the other notebooks. `make test` runs their cells and checks too, without outputs.
+labs: $(VENV)/test
+	$(QUIET) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(NBVAL) notebooks/exercises/solutions
 
 # Lines of semviz/ that the tests run, browser tests and notebooks not counted.
 coverage: $(VENV)/test

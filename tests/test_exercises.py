@@ -1,6 +1,6 @@
 """The labs: students' versions are what `strip.py` makes, checks pass the solutions and give hints for all else.
 
-The cells run here in one namespace a lab, without a kernel; `make test` also runs the solutions as notebooks.
+The cells run here in one namespace a lab, without a kernel; `make labs` runs the solutions as notebooks.
 """
 
 from __future__ import annotations
