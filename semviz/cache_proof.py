@@ -8,9 +8,9 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
+from semviz import memory
 from semviz.encoding import NO_TARGET
 from semviz.interrupts import held
 from semviz.modes import evaluating
@@ -51,7 +51,7 @@ def refusal(bench: Workbench, suffix: Suffix, part: Part) -> str:
         with torch.no_grad(), _noting(kept_block, entered):
             cached = suffix(**batch)["logits"]
     except Exception as error:  # whatever a model's own code does without its lower blocks
-        if isinstance(error, MemoryError) or should_reduce_batch_size(error):
+        if memory.ran_out(error):
             raise  # says nothing of the model
         said = f"without its lower blocks the model fails ({_first_line(error)})"
     else:

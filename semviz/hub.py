@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from semviz.checks import said
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
 
 _KNOWN = {
     # Gated before not found, of which it is a kind.
@@ -33,10 +28,3 @@ def why(error: BaseException) -> str:
             return told
     line = said(error)
     return line if line.endswith(".") else line + "."
-
-
-def attention_from(config: PreTrainedConfig) -> str:
-    """The repository whose code a model's config asks for to compute attention with; empty if there is none."""
-    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
-    asked = [str(getattr(part, "_attn_implementation", None)) for part in parts]
-    return next((name for name in asked if "/" in name), "")

@@ -1,4 +1,4 @@
-"""How much memory is left: of the machine, and of what JupyterHub lets a session use (as on Binder)."""
+"""How much memory is left, of the machine and of what JupyterHub lets a session use (as on Binder); has it run out?"""
 
 from __future__ import annotations
 
@@ -30,3 +30,12 @@ def free() -> int:
     """Return the bytes that can still be taken: what the machine has, or what is left of the session's limit."""
     available, allowed = psutil.virtual_memory().available, limit()
     return available if allowed is None else min(available, max(allowed - used(), 0))
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory has run out; every device says so in its own way, and accelerate knows them."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))

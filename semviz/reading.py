@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from accelerate.utils.memory import release_memory, should_reduce_batch_size
+from accelerate.utils.memory import release_memory
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semviz import memory
 from semviz.errors import SemvizError
 from semviz.interrupts import held, pass_on
 from semviz.modes import evaluating
@@ -135,7 +136,7 @@ def stream(
                 batch = pad_batch(encoded, rows, pad=pad_id(model), device=device)
                 _read(model, batch, start(batch))
             except (RuntimeError, MemoryError) as error:
-                if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                if not memory.ran_out(error):
                     raise
             else:
                 left = left[len(rows) :]

@@ -11,10 +11,10 @@ import torch
 
 from semviz import checks
 from semviz.errors import ModelError
-from semviz.hub import attention_from, why
+from semviz.hub import why
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DEMO = "demo"
 
@@ -75,7 +75,7 @@ def from_files(
                 "Pass a decoder-only model."
             )
         # transformers would ask for trust in some of these only, and fetch the others from the hub.
-        if not trust_remote_code and (code := attention_from(config)):
+        if not trust_remote_code and (code := _attention_from(config)):
             raise ModelError(
                 f"{name} asks for code from the repository {checks.shown(code)} to compute its attention with; "
                 "pass trust_remote_code=True if you trust it, or a model without."
@@ -107,6 +107,13 @@ def from_files(
             "a login)."
         ) from error
     return (model.eval() if placed else model.eval().to(where)), tokenizer
+
+
+def _attention_from(config: PreTrainedConfig) -> str:
+    """The repository whose code a model's config asks for to compute attention with; empty if there is none."""
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    asked = [str(getattr(part, "_attn_implementation", None)) for part in parts]
+    return next((name for name in asked if "/" in name), "")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults.allocator import ERRORS, STATIONS, Allocator
+from faults.allocator import ERRORS, STATIONS, WITHIN, Allocator
 from faults.disks import FakeDisk, limited
 from faults.jobs import Jobs, numbers, same, several_batches
 from faults.surroundings import changed, own_temporary_folder, surroundings
@@ -28,7 +28,6 @@ from semviz.store import Store
 from semviz.workbench import Workbench
 
 PROGRAMS = Path(__file__).parent / "faults"
-WITHIN = 2e-4  # how far numbers may move where batches were smaller
 
 
 class Mine(Exception):

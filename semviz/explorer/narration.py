@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semviz import formats
+from semviz import formats, memory
 from semviz.differences import TraceDifference
 from semviz.errors import SemvizError
 from semviz.opening import Opening
@@ -74,16 +74,9 @@ def explain(error: BaseException, study: Study) -> str:
     """Say what an error means, and what to do about it."""
     if isinstance(error, SemvizError):
         return str(error)
-    if isinstance(error, MemoryError) or _is_full(error):
+    if memory.ran_out(error):
         return _lower(study)
     return f"{type(error).__name__}: {error}"
-
-
-def _is_full(error: BaseException) -> bool:
-    """Whether a device has run out of memory; every kind says so in its own way, and accelerate knows them."""
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
 
 
 def _lower(study: Study) -> str:

@@ -6,6 +6,8 @@ Each program prints a row (or a few) of a Markdown table, and ends with exit cod
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 
 def quiet() -> None:
@@ -19,3 +21,14 @@ def quiet() -> None:
         TQDM_DISABLE="1",
         TRANSFORMERS_VERBOSITY="error",
     )
+
+
+def head(names: Iterable[str]) -> None:
+    """Begin a Markdown table."""
+    line(names)
+    line("---" for _ in names)
+
+
+def line(cells: Iterable[Any]) -> None:
+    """Print one line of a Markdown table, at once."""
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)

@@ -18,6 +18,7 @@ ERRORS = (
     ),
     (MemoryError, ""),
 )
+WITHIN = 2e-4  # how far numbers may move where batches were smaller
 # Which function of semviz an operation is part of, the innermost first.
 STATIONS = {
     "calibrate": "calibration",

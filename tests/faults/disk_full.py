@@ -32,7 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import quiet
+from faults import head, line, quiet
 
 if __name__ == "__main__":
     quiet()
@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the sizes")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
+    head(HEADS)
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory() as temporary,
@@ -115,7 +115,7 @@ class Bench:
         place.rmdir()
         keys = ("times", "told", "kept", "whole", "left", "changed", "written")
         cells = [writer, how, *(counts[key] for key in keys), f"{time.perf_counter() - started:.0f}"]
-        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        line(cells)
         for note, often in notes.items():
             if often:
                 print(f"  {often} × {note}"[:300])
@@ -217,7 +217,7 @@ class Bench:
             temporary.rmdir()
         cells = ["states of a prefix", "a real disk", counts["times"], counts["told"], "", "", counts["left"]]
         cells += [f"{counts['died']} died", "", f"{time.perf_counter() - started:.0f}"]
-        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        line(cells)
         return counts["times"] - counts["told"] + counts["left"]
 
     def sweep(self) -> int:
@@ -251,7 +251,7 @@ class Bench:
         keys = ("times", "told", "kept", "whole", "left", "changed")
         cells = ["a sweep", "a real disk", *(counts[key] for key in keys)]
         cells += ["like the undisturbed" if counts["written"] else "otherwise", f"{time.perf_counter() - started:.0f}"]
-        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        line(cells)
         good = [counts[key] == counts["times"] for key in ("told", "kept", "whole")]
         return good.count(False) + counts["left"] + counts["changed"] + (not counts["written"])
 

@@ -33,7 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import quiet
+from faults import head, line, quiet
 
 if __name__ == "__main__":
     quiet()
@@ -43,11 +43,14 @@ import gc
 import torch
 
 from faults.children import PATIENCE, fork, limit_the_size, on_operations, wait
+from faults.surroundings import own_temporary_folder
 from faults.works import WORKS, Work
 
 MOMENTS = ("random", "operation", "write")
 ORDER = ("random", "operation", "random", "write")
 LOSSES = ("lost", "changed", "half-written", "unlike the undisturbed")
+HEADS = ("killed", "times (random, operation, write)", "files compared", *LOSSES, "temporary files left",
+         "ended like the undisturbed", "seconds")  # fmt: skip
 
 
 def main() -> int:
@@ -66,23 +69,16 @@ def main() -> int:
         work.warm_up()
         finish(work, folder, result)
         return 0
-    print("| killed | times (random, operation, write) | files compared | " + " | ".join(LOSSES), end=" | ")
-    print("temporary files left | ended like the undisturbed | seconds |")
-    print("|---|" + "---|" * (len(LOSSES) + 5), flush=True)
+    head(HEADS)
     wanted = list(WORKS) if options.what == "all" else [options.what]
     return max(kill(what, lr, options.times, options.seed) for what in wanted)
 
 
 def kill(what: str, lr: Any, times: int, seed: int) -> int:
     """Kill one kind of work so many times, and print its row."""
-    with tempfile.TemporaryDirectory() as folder:
-        # Killed children leave their own temporary folders there.
-        tempfile.tempdir = os.environ["TMPDIR"] = folder
-        try:
-            return Trial(what, lr, Path(folder), random.Random(seed)).run(times)
-        finally:
-            tempfile.tempdir = None
-            del os.environ["TMPDIR"]
+    # Killed children leave their own temporary folders there.
+    with tempfile.TemporaryDirectory() as folder, own_temporary_folder(Path(folder)):
+        return Trial(what, lr, Path(folder), random.Random(seed)).run(times)
 
 
 def finish(work: Work, folder: Path, result: Path) -> None:
@@ -214,7 +210,7 @@ class Trial:
         said = ", ".join(str(self.kills[moment]) for moment in MOMENTS)
         cells: list[Any] = [self.what, f"{self.kills.total()} ({said})", self.found["compared"]]
         cells += [*(self.found[kind] for kind in LOSSES), self.found["stray"], f"{self.ended} of {self.begun}"]
-        print("| " + " | ".join(map(str, [*cells, f"{seconds:.0f}"])) + " |", flush=True)
+        line([*cells, f"{seconds:.0f}"])
         for failure in self.failures:
             print(failure)
 

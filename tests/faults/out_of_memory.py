@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import quiet
+from faults import head, line, quiet
 
 if __name__ == "__main__":
     quiet()
@@ -33,11 +33,10 @@ if __name__ == "__main__":
 import torch
 
 import semviz as sv
-from faults.allocator import ERRORS, STATIONS, Allocator
+from faults.allocator import ERRORS, STATIONS, WITHIN, Allocator
 from faults.jobs import Jobs, numbers, same, several_batches
 from faults.surroundings import changed, own_temporary_folder, surroundings
 
-WITHIN = 2e-4  # how far numbers may move where batches were smaller
 HEADS = ("out of memory in", "times", "went on", "to the same numbers", "raised it", "something changed", "seconds")
 
 
@@ -48,7 +47,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Out of memory")
-    print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
+    head(HEADS)
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory() as temporary,
@@ -117,7 +116,7 @@ class Bench:
                 notes[f"changed: {found[:3]}"[:300]] += 1
                 before = surroundings(self.jobs.model)
         cells = [station, *(counts[key] for key in ("tried", "went on", "same", "raised", "changed"))]
-        print("| " + " | ".join(map(str, [*cells, f"{time.perf_counter() - started:.0f}"])) + " |", flush=True)
+        line([*cells, f"{time.perf_counter() - started:.0f}"])
         for note, often in notes.items():
             if note and often:
                 print(f"  {often} × {note}")

@@ -35,7 +35,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import quiet
+from faults import head, line, quiet
 
 if __name__ == "__main__":
     quiet()
@@ -70,7 +70,7 @@ def main() -> int:
     torch.set_num_threads(1)
     # Python leaves an interrupt ignored that was so when it began, as in a shell's background jobs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
+    head(HEADS)
     failed = 0
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -144,9 +144,9 @@ class Bench:
         ends += 1
         counts["alike"] += same(self.work[name](None), self.expected[name])
         cells = [way, name, counts["stopped"], counts["raised"], counts["changed"], f"{counts['alike']} of {ends}"]
-        print("| " + " | ".join(map(str, [*cells, f"{time.perf_counter() - started:.0f}"])) + " |", flush=True)
-        for line in wrong[:5]:
-            print(f"  changed: {line[:300]}")
+        line([*cells, f"{time.perf_counter() - started:.0f}"])
+        for thing in wrong[:5]:
+            print(f"  changed: {thing[:300]}")
         return counts["stopped"] - counts["raised"] + counts["changed"] + ends - counts["alike"]
 
     def strike(self, way: str, name: str, counts: Counter[str]) -> Any:

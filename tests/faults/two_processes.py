@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import pickle
 import random
 import signal
@@ -24,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import quiet
+from faults import head, line, quiet
 
 if __name__ == "__main__":
     quiet()
@@ -32,6 +31,7 @@ if __name__ == "__main__":
 import torch
 
 from faults.children import fork, wait
+from faults.surroundings import own_temporary_folder
 from faults.works import Sweep
 
 KINDS = ("both run to their end", "one is killed")
@@ -55,10 +55,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        # Killed children leave their own temporary folders there.
-        tempfile.tempdir = os.environ["TMPDIR"] = folder
+    head(HEADS)
+    # Killed children leave their own temporary folders there.
+    with tempfile.TemporaryDirectory() as folder, own_temporary_folder(Path(folder)):
         pairs = Pairs(Path(folder), random.Random(options.seed))
         return max(pairs.row(kind, options.times) for kind in KINDS)
 
@@ -95,7 +94,7 @@ class Pairs:
         for _ in range(times):
             self.pair(counts, kills=kind == KINDS[1])
         cells = [kind, times, *(counts[k] for k in ("tables", "equal", "files", "torn", "unlike", "missing", "dots"))]
-        print("| " + " | ".join(map(str, [*cells, f"{time.perf_counter() - started:.0f}"])) + " |", flush=True)
+        line([*cells, f"{time.perf_counter() - started:.0f}"])
         wrong = counts["tables"] - counts["equal"] + counts["torn"] + counts["unlike"] + counts["missing"]
         return 1 if wrong or (kind == KINDS[0] and counts["dots"]) else 0
 
