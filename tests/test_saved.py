@@ -55,7 +55,7 @@ def test_a_stored_run_loads_as_it_was(folder, key):
 def test_a_store_holds_what_was_put_there(folder):
     store = Store(folder / "store")
     assert sorted(store.keys()) == sorted(CONTENT[folder]["runs"])
-    runs = [store.find(key) for key in store.keys()]
+    runs = list(map(store.find, store.keys()))
     assert {run.method for run in runs} == {"full", "lora", "ia3", "lisa"}
     assert sum(run.diverged for run in runs) == 1
     assert sum(bool(run.rates) for run in runs) == 1
@@ -82,11 +82,10 @@ def test_runs_keep_their_keys(monkeypatch):
     monkeypatch.setattr(recipes, "__version__", "0.1.0")
     model, mood, stories = model_and_tasks(folder)
     store, searched = Store(folder / "store"), 0
-    for key in store.keys():
-        run = store.find(key)
+    for run in map(store.find, store.keys()):
         arguments = {"weight_decay": 0.1} if run.score == "loss" else {}
         recipe = Recipe(run.method, run.lr, run.epochs, run.batch_size, run.seed, arguments=arguments)
         task = mood if run.score == "accuracy" else stories
         searched += bool(run.rates)
-        assert run_key(model, task, run.scope, recipe, "auto" if run.rates else run.lr) == key
+        assert run_key(model, task, run.scope, recipe, "auto" if run.rates else run.lr) == run.key
     assert searched == 1

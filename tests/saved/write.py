@@ -1,4 +1,4 @@
-"""Writes the files that tests/test_saved.py reads, with what they hold beside them: `python tests/saved/write.py FOLDER`.
+"""Writes the files that tests/test_saved.py reads, with what they hold: `python tests/saved/write.py FOLDER`.
 
 A folder is written once, by the semviz whose name it carries, and stays as it is: what people have saved must load in
 every later version. A change of what is saved adds a folder and keeps the old ones.
@@ -91,7 +91,7 @@ def main(folder: Path) -> None:
     store = Store(folder / "store")
     content = {
         "traces": {name: content_of(trace) for name, trace in traces.items()},
-        "runs": {key: content_of_run(store.find(key)) for key in store.keys()},
+        "runs": {key: content_of_run(store.find(key)) for key in sorted(store.keys())},
     }
     (folder / "content.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
