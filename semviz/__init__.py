@@ -12,68 +12,68 @@ from typing import TYPE_CHECKING, Any
 from semviz.version import __version__
 
 if TYPE_CHECKING:
-    from semviz.baselines import baseline_scopes as baseline_scopes
-    from semviz.calibration import calibrate as calibrate
-    from semviz.costs import estimate_costs as estimate_costs
-    from semviz.differences import TraceDifference as TraceDifference
-    from semviz.errors import Cancelled as Cancelled
-    from semviz.errors import SemvizError as SemvizError
+    from semviz.common.errors import Cancelled as Cancelled
+    from semviz.common.errors import SemvizError as SemvizError
+    from semviz.common.progress import Control as Control
+    from semviz.common.progress import Progress as Progress
+    from semviz.experiments.probes import Probes as Probes
+    from semviz.experiments.probes import probe as probe
+    from semviz.experiments.runs import Runs as Runs
+    from semviz.experiments.sweep import sweep as sweep
     from semviz.explorer import Explorer as Explorer
-    from semviz.finetuning import finetune as finetune
-    from semviz.gains import Gain as Gain
-    from semviz.metrics import METRICS as METRICS
-    from semviz.metrics import metric as metric
-    from semviz.models import LanguageModel as LanguageModel
-    from semviz.models import load_model as load_model
-    from semviz.probes import Probes as Probes
-    from semviz.probes import probe as probe
-    from semviz.progress import Control as Control
-    from semviz.progress import Progress as Progress
-    from semviz.recommendations import Recommendation as Recommendation
-    from semviz.recommendations import recommend as recommend
-    from semviz.report import write_report as write_report
-    from semviz.run import Run as Run
-    from semviz.run import load_run as load_run
-    from semviz.runs import Runs as Runs
-    from semviz.scopes import Scope as Scope
-    from semviz.study import Study as Study
-    from semviz.sweeps import sweep as sweep
-    from semviz.tasks import Task as Task
-    from semviz.tasks import load_task as load_task
-    from semviz.traces import Trace as Trace
-    from semviz.tracing import trace as trace
+    from semviz.finetuning.finetune import finetune as finetune
+    from semviz.finetuning.run import Run as Run
+    from semviz.finetuning.run import load_run as load_run
+    from semviz.gains.gain import Gain as Gain
+    from semviz.gains.recommendation import Recommendation as Recommendation
+    from semviz.gains.recommendation import recommend as recommend
+    from semviz.lm.model import LanguageModel as LanguageModel
+    from semviz.lm.model import load_model as load_model
+    from semviz.report.page import write_report as write_report
+    from semviz.scopes.baselines import baseline_scopes as baseline_scopes
+    from semviz.scopes.costs import estimate_costs as estimate_costs
+    from semviz.scopes.scope import Scope as Scope
+    from semviz.study.study import Study as Study
+    from semviz.tasks.task import Task as Task
+    from semviz.tasks.task import load_task as load_task
+    from semviz.traces.calibration import calibrate as calibrate
+    from semviz.traces.difference import TraceDifference as TraceDifference
+    from semviz.traces.metrics import METRICS as METRICS
+    from semviz.traces.metrics import metric as metric
+    from semviz.traces.trace import Trace as Trace
+    from semviz.traces.tracing import trace as trace
 
 _HOMES = {
-    "Cancelled": "errors",
-    "Control": "progress",
+    "Cancelled": "common.errors",
+    "Control": "common.progress",
     "Explorer": "explorer",
-    "Gain": "gains",
-    "LanguageModel": "models",
-    "METRICS": "metrics",
-    "Probes": "probes",
-    "Progress": "progress",
-    "Recommendation": "recommendations",
-    "Run": "run",
-    "Runs": "runs",
-    "Scope": "scopes",
-    "SemvizError": "errors",
-    "Study": "study",
-    "Task": "tasks",
-    "Trace": "traces",
-    "TraceDifference": "differences",
-    "baseline_scopes": "baselines",
-    "calibrate": "calibration",
-    "estimate_costs": "costs",
-    "finetune": "finetuning",
-    "load_model": "models",
-    "load_run": "run",
-    "load_task": "tasks",
-    "metric": "metrics",
-    "probe": "probes",
-    "recommend": "recommendations",
-    "sweep": "sweeps",
-    "trace": "tracing",
-    "write_report": "report",
+    "Gain": "gains.gain",
+    "LanguageModel": "lm.model",
+    "METRICS": "traces.metrics",
+    "Probes": "experiments.probes",
+    "Progress": "common.progress",
+    "Recommendation": "gains.recommendation",
+    "Run": "finetuning.run",
+    "Runs": "experiments.runs",
+    "Scope": "scopes.scope",
+    "SemvizError": "common.errors",
+    "Study": "study.study",
+    "Task": "tasks.task",
+    "Trace": "traces.trace",
+    "TraceDifference": "traces.difference",
+    "baseline_scopes": "scopes.baselines",
+    "calibrate": "traces.calibration",
+    "estimate_costs": "scopes.costs",
+    "finetune": "finetuning.finetune",
+    "load_model": "lm.model",
+    "load_run": "finetuning.run",
+    "load_task": "tasks.task",
+    "metric": "traces.metrics",
+    "probe": "experiments.probes",
+    "recommend": "gains.recommendation",
+    "sweep": "experiments.sweep",
+    "trace": "traces.tracing",
+    "write_report": "report.page",
 }
 __all__ = ["__version__", *sorted(_HOMES)]
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from semviz import checks
-from semviz.errors import SemvizError
+from semviz.common import checks
+from semviz.common.errors import SemvizError
 from semviz.version import __version__
 
 if TYPE_CHECKING:
-    from semviz.probes import Probes
-    from semviz.runs import Runs
-    from semviz.tasks import Task
+    from semviz.experiments.probes import Probes
+    from semviz.experiments.runs import Runs
+    from semviz.tasks.task import Task
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,21 +74,21 @@ def _report(options: argparse.Namespace) -> int:
     if options.store is not None and checks.path_of("--store", options.store).is_file():
         raise SemvizError(f"--store={options.store} is a file; pass a folder.")
     task = _task(options)
-    from semviz import processes
+    from semviz.common import distributed
 
     # Before the model is loaded: each process gets a device of its own.
-    number, several = processes.join()
+    number, several = distributed.join()
     if number == 0:
         print("Loading …", flush=True)
     from semviz import Scope, load_model, sweep, trace, write_report
-    from semviz.tables import for_people
+    from semviz.run_table import for_people
 
     model = load_model(options.model, device=options.device)
     if number == 0:
         print(f"{model}\n{task}", flush=True)
     traced = trace(model, task, distributed=several > 1, progress=number == 0)
     # The finetunes that follow are short, and run one after the other in the first process.
-    if not processes.leave():
+    if not distributed.leave():
         return 0
     gain = traced.gain()
     print(f"{traced}\n{gain.message}", flush=True)
@@ -115,7 +115,7 @@ def _probes(runs: Runs) -> Probes | None:
 
 def _task(options: argparse.Namespace) -> Task:
     """A packaged task, or one from a CSV file."""
-    from semviz.tasks import Task, load_task
+    from semviz.tasks.task import Task, load_task
 
     if not str(options.task).endswith(".csv"):
         for name in ("label", "prompt", "words", "max_tokens"):

@@ -30,7 +30,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     import peft  # noqa: F401
     import plotly.graph_objects  # noqa: F401
 
-    import semviz.finetuning  # noqa: F401
+    import semviz.finetuning.finetune  # noqa: F401
 
     gc.collect()
     gc.freeze()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import semviz as sv
-from semviz.errors import SemvizError
+from semviz.common.errors import SemvizError
 
 ADVICE = re.compile(
     r"\b([Pp]ass|[Dd]rop|[Ll]eave|[Ll]oad|[Mm]ake|[Uu]pdate|[Dd]elete|[Rr]un|[Ee]nd|[Mm]erge|[Cc]onvert|[Ss]ave|[Tt]race)\b"

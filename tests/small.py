@@ -11,8 +11,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from semviz.parts import Names, Parts
-from semviz.tasks import Task
+from semviz.lm.parts import Names, Parts
+from semviz.tasks.task import Task
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
 WORDS = (

@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from small import plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz import store as stores
-from semviz.errors import SemvizError
-from semviz.store import Store
-from semviz.workbench import Workbench
+from semviz.common.errors import SemvizError
+from semviz.experiments import run_store as stores
+from semviz.experiments.run_store import Store
+from semviz.finetuning.encoded_task import Workbench
 
 QUIET = {"progress": False}
 QUICK = {"epochs": 1, "batch_size": 16, "lr": 3e-3, **QUIET}
@@ -199,7 +199,7 @@ def test_a_folder_with_an_equals_sign_adds_no_column(house, here):
 
 def test_rows_that_do_not_fit_into_memory_are_not_read(house, here, monkeypatch):
     (here / "t.parquet").write_bytes(house.file)
-    monkeypatch.setattr("semviz.memory.free", lambda: 100)
+    monkeypatch.setattr("semviz.common.memory.free", lambda: 100)
     monkeypatch.setattr(pq.ParquetFile, "read", lambda *_a, **_k: pytest.fail("read"))
     one = case("", lambda _: sv.Trace.load("t.parquet"), "t.parquet", "rows", "memory").values[0]
     refused(one, house.model, here)
@@ -469,13 +469,13 @@ def full_open(path, mode="r", *args, **options):
 
 
 BROKEN = {
-    "no name": ("semviz.files.tempfile.mkstemp", full, "No space"),
-    "no write": ("semviz.files.open", full_open, "No space"),
-    "no sync": ("semviz.files.os.fsync", full, "No space"),
-    "no rename": ("semviz.files.os.replace", full, "No space"),
-    "read-only": ("semviz.files.tempfile.mkstemp", read_only, "Read-only"),
-    "forbidden": ("semviz.files.tempfile.mkstemp", forbidden, "Permission"),
-    "forbidden to rename": ("semviz.files.os.replace", forbidden, "Permission"),
+    "no name": ("semviz.common.files.tempfile.mkstemp", full, "No space"),
+    "no write": ("semviz.common.files.open", full_open, "No space"),
+    "no sync": ("semviz.common.files.os.fsync", full, "No space"),
+    "no rename": ("semviz.common.files.os.replace", full, "No space"),
+    "read-only": ("semviz.common.files.tempfile.mkstemp", read_only, "Read-only"),
+    "forbidden": ("semviz.common.files.tempfile.mkstemp", forbidden, "Permission"),
+    "forbidden to rename": ("semviz.common.files.os.replace", forbidden, "Permission"),
 }
 WRITERS = {
     "a run": lambda h: Store("runs").add(replace(h.run, weights={})),
@@ -489,7 +489,7 @@ WRITERS = {
 def test_a_disk_that_takes_no_file_keeps_what_was_there(house, here, monkeypatch, what, broken):
     where, fail, words = BROKEN[broken]
     if what != "a run" and broken == "no write":
-        where = "semviz.trace_files.open" if what == "a trace" else "safetensors.torch.save_file"
+        where = "semviz.traces.parquet.open" if what == "a trace" else "safetensors.torch.save_file"
         fail = fail if what == "a trace" else full_safetensors
         words = words if what == "a trace" else "os error 28"
     WRITERS[what](house)
@@ -518,7 +518,7 @@ def test_a_sweep_on_a_disk_that_becomes_full_keeps_its_finished_runs(house, here
 
     def second_fails(store, run):
         if made:
-            monkeypatch.setattr("semviz.files.tempfile.mkstemp", full)
+            monkeypatch.setattr("semviz.common.files.tempfile.mkstemp", full)
         made.append(run)
         return add(store, run)
 

@@ -22,11 +22,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import semviz as sv
-from semviz.errors import ModelError, ScopeError, SemvizError, TaskError
-from semviz.reading import pad_id
-from semviz.settings import Settings
-from semviz.tokens import show
-from semviz.workbench import Workbench
+from semviz.common.errors import ModelError, ScopeError, SemvizError, TaskError
+from semviz.common.token_text import show
+from semviz.finetuning.encoded_task import Workbench
+from semviz.study.settings import Settings
+from semviz.tasks.streaming import pad_id
 
 NAN = math.nan
 LINEAR = torch.nn.Linear(2, 2)

@@ -22,7 +22,9 @@ from jsonschema import Draft202012Validator
 from small import plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz import exports, store, trace_files
+from semviz.experiments import run_store
+from semviz.scopes import exports
+from semviz.traces import parquet
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -215,16 +217,28 @@ def test_every_name_that_is_mentioned_exists(page):
 def test_methods_in_code_spans_exist(page):
     """`Trace.save` and its like: a public class, a dot, a name."""
     classes = {name for name in sv.__all__ if isinstance(getattr(sv, name), type)} | {"Costs", "View"}
-    homes_of = {"Costs": "semviz.costs.Costs", "View": "semviz.metrics.View"}
+    homes_of = {"Costs": "semviz.scopes.costs.Costs", "View": "semviz.traces.metrics.View"}
     for owner, name in re.findall(r"`([A-Z]\w+)\.([a-z_]\w*)[`(]", text_of(page)):
         assert owner in classes, f"{page.name}: {owner}.{name}"
         resolve(f"{homes_of.get(owner, f'sv.{owner}')}.{name}")
 
 
 def test_a_name_that_does_not_exist_is_found():
-    for name in ("sv.Trace.load", "sv.Trace.meta", "semviz.demo.tasks.SPECS", "sv.Study.job", "semviz.laws.EPSILON"):
+    for name in (
+        "sv.Trace.load",
+        "sv.Trace.meta",
+        "semviz.demo.tasks.SPECS",
+        "sv.Study.job",
+        "semviz.gains.scaling_law.EPSILON",
+    ):
         resolve(name)
-    for name in ("sv.tracer", "sv.Trace.safe", "semviz.metric_registry", "semviz.laws.EPSILOM", "sv.trace.x"):
+    for name in (
+        "sv.tracer",
+        "sv.Trace.safe",
+        "semviz.metric_registry",
+        "semviz.gains.scaling_law.EPSILOM",
+        "sv.trace.x",
+    ):
         with pytest.raises((AttributeError, ImportError)):
             resolve(name)
 
@@ -422,7 +436,7 @@ def saved(trace, folder):
 
 def test_saved_traces_fit_the_schema_and_nothing_else_does(traces, tmp_path):
     loaded = schema("trace-meta")
-    assert loaded["properties"]["schema"]["const"] == trace_files.SCHEMA
+    assert loaded["properties"]["schema"]["const"] == parquet.SCHEMA
     for trace in traces.values():
         _, record = saved(trace, tmp_path)
         Draft202012Validator(loaded).validate(record)
@@ -483,7 +497,7 @@ def stored(tmp_path_factory):
 
 def test_stored_runs_fit_the_schema_and_nothing_else_does(stored):
     loaded = schema("run")
-    assert loaded["properties"]["format"]["const"] == store._FORMAT
+    assert loaded["properties"]["format"]["const"] == run_store._FORMAT
     records = {path.stem: json.loads(text_of(path)) for path in stored.glob("*.json")}
     assert len(records) == 4
     for key, record in records.items():

@@ -19,13 +19,14 @@ from faults.jobs import Jobs, numbers, same, several_batches
 from faults.surroundings import changed, own_temporary_folder, surroundings
 
 import semviz as sv
-from semviz import files, interrupts, metering
-from semviz.errors import SemvizError
-from semviz.files import replace_file
-from semviz.interrupts import held, pass_on
-from semviz.prefix import run_prefix
-from semviz.store import Store
-from semviz.workbench import Workbench
+from semviz.common import files, interrupts
+from semviz.common.errors import SemvizError
+from semviz.common.files import replace_file
+from semviz.common.interrupts import held, pass_on
+from semviz.experiments.run_store import Store
+from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.prefix_cache import run_prefix
+from semviz.scopes import flop_counting
 
 PROGRAMS = Path(__file__).parent / "faults"
 
@@ -154,7 +155,7 @@ def interrupted(monkeypatch, owner, name, *, call=1):
         (torch.set_grad_enabled, "__init__", lambda modules: 1),
         (torch.nn.Module, "train", lambda modules: 5),
         (torch.nn.Module, "train", lambda modules: modules + 5),
-        (metering, "private_copy", lambda modules: 1),
+        (flop_counting, "private_copy", lambda modules: 1),
         (torch.utils.module_tracker, "register_module_forward_hook", lambda modules: 1),
     ],
     ids=[

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from small import made_parts, plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz import checks
-from semviz.encoding import NO_TARGET, encode
-from semviz.errors import ScopeError, SemvizError, TaskError
-from semviz.metrics import METRICS, View
-from semviz.scopes import Scope
-from semviz.scoring import score
-from semviz.semantics import SemanticBases
-from semviz.tokens import ELLIPSIS, html, show
-from semviz.transitions import Arc
+from semviz.common import checks
+from semviz.common.errors import ScopeError, SemvizError, TaskError
+from semviz.common.token_text import ELLIPSIS, html, show
+from semviz.scopes.scope import Scope
+from semviz.tasks.tokenizing import NO_TARGET, encode
+from semviz.traces.metrics import METRICS, View
+from semviz.traces.semantic_bases import SemanticBases
+from semviz.traces.virtual_path import Arc
+from semviz.traces.vocabulary_scores import score
 
 # Few examples and always the same ones: a test that fails on some days only helps nobody.
 tried = settings(max_examples=40, deadline=None, derandomize=True, database=None)

@@ -10,9 +10,8 @@ import torch
 from saved.write import content_of, content_of_run, model_and_tasks
 
 import semviz as sv
-from semviz import recipes
-from semviz.recipes import Recipe, run_key
-from semviz.store import Store
+from semviz.experiments.run_store import Store
+from semviz.finetuning.recipe import Recipe, run_key
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "saved").glob("*/content.json"))
 CONTENT = {folder: json.loads((folder / "content.json").read_text(encoding="utf-8")) for folder in FOLDERS}
@@ -79,7 +78,7 @@ def test_kept_weights_make_the_model_that_was_scored(folder):
 def test_runs_keep_their_keys(monkeypatch):
     """A sweep of today finds the runs that semviz 0.1.0 has stored."""
     (folder,) = [folder for folder in FOLDERS if folder.name == "v0_1_0"]
-    monkeypatch.setattr(recipes, "__version__", "0.1.0")
+    monkeypatch.setattr("semviz.finetuning.recipe.__version__", "0.1.0")
     model, mood, stories = model_and_tasks(folder)
     store, searched = Store(folder / "store"), 0
     for run in map(store.find, store.keys()):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import semviz as sv
-from semviz.errors import ModelError, SemvizError
+from semviz.common.errors import ModelError, SemvizError
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hf_ThisTokenMustBeSeenNowhere0123456789"

@@ -136,7 +136,7 @@ def test_the_order_of_texts_does_not_matter(model, ragged_task):
 def test_the_batch_and_its_padding_do_not_matter(model, ragged_task, monkeypatch, tokens):
     calibration = sv.calibrate(model, **QUIET)
     whole = sv.trace(model, ragged_task, calibration=calibration, **QUIET)
-    monkeypatch.setattr("semviz.reading._BATCH_TOKENS", {"cpu": tokens})
+    monkeypatch.setattr("semviz.tasks.streaming._BATCH_TOKENS", {"cpu": tokens})
     other = sv.trace(model, ragged_task, calibration=calibration, **QUIET)
     for key in whole.values:
         np.testing.assert_allclose(whole.values[key], other.values[key], err_msg=key, **LOOSE)

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from semviz.checks import of_class
-from semviz.choices import Change
-from semviz.errors import SemvizError
-from semviz.explorer import lifecycle, marks, narration
-from semviz.explorer.data import Data
-from semviz.explorer.keeping import Keeping
-from semviz.explorer.look import Look
-from semviz.explorer.page import Page
-from semviz.explorer.scoping import Gains, Scoping
-from semviz.explorer.tuning import Tuning
-from semviz.explorer.wiring import Wiring
-from semviz.study import Study
+from semviz.common.checks import of_class
+from semviz.common.errors import SemvizError
+from semviz.explorer import lifecycle, markup, messages
+from semviz.explorer.bindings import Wiring
+from semviz.explorer.panels.boundary import Gains, Scoping
+from semviz.explorer.panels.finetune import Tuning
+from semviz.explorer.panels.runs import Keeping
+from semviz.explorer.panels.task import Data
+from semviz.explorer.panels.trace import Look
+from semviz.explorer.widgets.page import Page
+from semviz.study.study import Study
+from semviz.study.view_state import Change
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from semviz.jobs import Job
-    from semviz.models import LanguageModel
-    from semviz.tasks import Task
-    from semviz.traces import Trace
+    from semviz.lm.model import LanguageModel
+    from semviz.study.job import Job
+    from semviz.tasks.task import Task
+    from semviz.traces.trace import Trace
 
 _TABS = ("Trace", "Gain", "Finetune", "Runs")
 _CONTROLS: tuple[Change, ...] = ("settings", "job")  # with these, parts set the controls that an action may refuse
@@ -132,16 +132,16 @@ class Explorer:
                 self._narrate()
 
     def _narrate(self) -> None:
-        said, going = narration.told(self.study)
+        said, going = messages.told(self.study)
         if self._problem is not None:
             text, folded = self._problem
-            self.status.value = marks.status(text, going=going, wrong=True, traceback=folded)
+            self.status.value = markup.status(text, going=going, wrong=True, traceback=folded)
             return
         job, trouble = self.study.job, " ".join(self.study.history.problems)
         error = job.error if job is not None and job.state == "failed" else None
         folded = job.traceback if job is not None and error is not None and not _is_told(error) else ""
         said += f" In the store: {trouble}" if trouble else ""
-        self.status.value = marks.status(said, going=going, wrong=error is not None, traceback=folded)
+        self.status.value = markup.status(said, going=going, wrong=error is not None, traceback=folded)
 
     def _wrong(self, error: BaseException) -> None:
         """Say what an action raised."""
@@ -150,7 +150,7 @@ class Explorer:
             for part in self._parts:
                 for change in _CONTROLS:
                     part.follow(change)  # a control that was refused goes back
-            self._problem = (narration.explain(error, self.study), folded)
+            self._problem = (messages.explain(error, self.study), folded)
             self._narrate()
 
     @property

@@ -8,6 +8,7 @@ dark one, `show` displays a figure with semviz's settings (no upload button). No
 from semviz.figures.agreement import agreement
 from semviz.figures.benefit import benefit_curve
 from semviz.figures.comparison import comparison
+from semviz.figures.drawing.style import CONFIG, dark, show
 from semviz.figures.gain import gain
 from semviz.figures.groups import group_profile
 from semviz.figures.learning import learning_curves
@@ -15,7 +16,6 @@ from semviz.figures.pareto import pareto
 from semviz.figures.profile import profile
 from semviz.figures.ranges import range_heatmap
 from semviz.figures.samples import sample_heatmap
-from semviz.figures.style import CONFIG, dark, show
 from semviz.figures.tokens import token_heatmap
 from semviz.figures.transitions import transition_map
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats
-from semviz.errors import SemvizError
-from semviz.figures import style
+from semviz.common import formats
+from semviz.common.errors import SemvizError
 from semviz.figures.benefit import share_ticks
-from semviz.figures.curves import axis, rounded, ticks
-from semviz.figures.inputs import AgreementLike, Floats
+from semviz.figures.drawing import style
+from semviz.figures.drawing.curves import axis, rounded, ticks
+from semviz.figures.drawing.inputs import AgreementLike, Floats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats, tokens
-from semviz.checks import missing
-from semviz.errors import SemvizError
-from semviz.figures import boundaries, style
-from semviz.figures.curves import band, rounded, ticks, whiskers
-from semviz.figures.inputs import ProbesLike, RunsLike, check_boundary
-from semviz.figures.scores import WEIGHTS
+from semviz.common import formats, token_text
+from semviz.common.checks import missing
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import boundary_marks, style
+from semviz.figures.drawing.curves import band, rounded, ticks, whiskers
+from semviz.figures.drawing.inputs import ProbesLike, RunsLike, check_boundary
+from semviz.figures.drawing.pareto_points import WEIGHTS
 
 _BODY = 380
 _FLOOR, _CEILING = -1.0, 2.0
@@ -62,7 +62,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
         _recommended(figure, probes)
         boundary = probes.boundary if boundary is None else boundary
     if boundary is not None:
-        boundaries.through_space(figure, boundary)
+        boundary_marks.through_space(figure, boundary)
     shown = ticks(probes.n_blocks)
     figure.update_layout(
         xaxis={
@@ -75,7 +75,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
             **share_ticks(span),
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "xref": "paper"},
-        meta={boundaries.BLOCKS: probes.n_blocks},
+        meta={boundary_marks.BLOCKS: probes.n_blocks},
     )  # fmt: skip
     return style.finish(
         figure,
@@ -176,7 +176,7 @@ def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
             [
                 formats.percent(m.benefit),
                 *_ends(m.low, m.high),
-                tokens.html(style.name(m.name)),
+                token_text.html(style.name(m.name)),
                 f"{m.seeds} runs" if m.seeds > 1 else "1 run",
             ]
             for m in measured
@@ -252,7 +252,7 @@ def _enough(figure: go.Figure, probes: ProbesLike) -> None:
 
 def _recommended(figure: go.Figure, probes: ProbesLike) -> None:
     """Draw the recommended boundary, with its words on the side where the curve is higher."""
-    boundaries.recommended(figure, probes.boundary)
+    boundary_marks.recommended(figure, probes.boundary)
     on_left = probes.boundary > probes.n_blocks / 2
     figure.add_annotation(
         text=f"<b>★ recommended: {probes.boundary}</b>",
@@ -265,5 +265,5 @@ def _recommended(figure: go.Figure, probes: ProbesLike) -> None:
         yshift=4,
         showarrow=False,
         font={"size": style.SIZE - 1, "color": style.LIGHT.recommended},
-        name=boundaries.RECOMMENDED,
+        name=boundary_marks.RECOMMENDED,
     )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import tokens
-from semviz.errors import SemvizError
-from semviz.figures import style
-from semviz.figures.curves import rounded, whiskers
-from semviz.figures.inputs import ComparisonLike
+from semviz.common import token_text
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import style
+from semviz.figures.drawing.curves import rounded, whiskers
+from semviz.figures.drawing.inputs import ComparisonLike
 
 MAX_ROWS = 40
 """Rows that are drawn at most; the table has them all."""
@@ -149,9 +149,9 @@ def _hover(row: _Row, *, is_loss: bool) -> list[str]:
     known = math.isfinite(row.low) and math.isfinite(row.high)
     ends = f"{_signed(row.low, is_loss=is_loss)} to {_signed(row.high, is_loss=is_loss)} {unit}"
     return [
-        tokens.html(style.name(row.name)),
-        tokens.html(style.name(row.scope)),
-        tokens.html(style.name(row.method)),
+        token_text.html(style.name(row.name)),
+        token_text.html(style.name(row.scope)),
+        token_text.html(style.name(row.method)),
         f"{_signed(row.difference, is_loss=is_loss)} {unit}",
         ends if known else "no interval",
         f"{row.seeds} seeds" if row.seeds != 1 else "1 seed",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats
-from semviz.facts import MetricFacts
-from semviz.figures import boundaries, style
-from semviz.figures.curves import band, off_axis, reach, rounded, ticks, whiskers
-from semviz.figures.inputs import GainLike, check_boundary, with_unit
+from semviz.common import formats
+from semviz.common.metric_facts import MetricFacts
+from semviz.figures.drawing import boundary_marks, style
+from semviz.figures.drawing.curves import band, off_axis, reach, rounded, ticks, whiskers
+from semviz.figures.drawing.inputs import GainLike, check_boundary, with_unit
 
 _BODY = 470
 _NEGATIVE = "negative gain"
@@ -109,7 +109,7 @@ def bars_of(gain: GainLike, boundary: int, *, sideways: bool = False) -> list[go
     for name, chosen, colour, shape in parts:
         layers = np.flatnonzero(chosen)
         values, low, high = (a[layers] for a in (gain.gains, gain.gains_low, gain.gains_high))
-        colours, meta = boundaries.bar_colours(colour, [int(i) + 1 for i in layers], boundary)
+        colours, meta = boundary_marks.bar_colours(colour, [int(i) + 1 for i in layers], boundary)
         bar = go.Bar(
             customdata=[
                 [int(i) + 1, formats.number(float(a)), formats.number(float(b))]
@@ -169,11 +169,11 @@ def _bars(figure: go.Figure, gain: GainLike, boundary: int) -> None:
 def _boundary(figure: go.Figure, gain: GainLike, boundary: int) -> None:
     """Grey the frozen side and draw the boundary, and the recommended one, across both rows."""
     for number in (0, 1):
-        boundaries.veil(figure, boundary, number)
-        boundaries.recommended(figure, gain.boundary, number)
-        boundaries.through_space(figure, boundary, number)
-    boundaries.star(figure, gain.boundary)
-    boundaries.sides(figure, boundary, gain.n_blocks, height=_LOWER[1])
+        boundary_marks.veil(figure, boundary, number)
+        boundary_marks.recommended(figure, gain.boundary, number)
+        boundary_marks.through_space(figure, boundary, number)
+    boundary_marks.star(figure, gain.boundary)
+    boundary_marks.sides(figure, boundary, gain.n_blocks, height=_LOWER[1])
 
 
 def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
@@ -204,7 +204,7 @@ def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.035, "yanchor": "bottom", "xref": "paper"},
         bargap=0.3,
-        meta={boundaries.BLOCKS: gain.n_blocks},
+        meta={boundary_marks.BLOCKS: gain.n_blocks},
     )  # fmt: skip
 
 

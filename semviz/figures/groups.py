@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats
-from semviz.figures import boundaries, style
-from semviz.figures.curves import band, off_axis, reach, rounded, ticks
-from semviz.figures.inputs import Floats, check_boundary, with_unit
-from semviz.groups import Groups
+from semviz.common import formats
+from semviz.figures.drawing import boundary_marks, style
+from semviz.figures.drawing.curves import band, off_axis, reach, rounded, ticks
+from semviz.figures.drawing.inputs import Floats, check_boundary, with_unit
+from semviz.traces.groups import Groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def group_profile(groups: Groups, *, metric: str | None = None, boundary: int | 
     ends = np.array([profiles[name]["mean"].iloc[-1] for name in drawn], dtype=float)
     _labels(figure, labels, ends, span, blocks)
     if boundary is not None:
-        boundaries.through_space(figure, boundary)
+        boundary_marks.through_space(figure, boundary)
     shown = ticks(blocks, room=20)
     figure.update_layout(
         xaxis={
@@ -64,7 +64,7 @@ def group_profile(groups: Groups, *, metric: str | None = None, boundary: int | 
             "ticktext": [str(k) for k in shown], "title": {"text": "space"}, "showgrid": False,
         },
         yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": style.literal(with_unit(facts))}},
-        meta={boundaries.BLOCKS: blocks},
+        meta={boundary_marks.BLOCKS: blocks},
     )  # fmt: skip
     if hidden is not None:
         figure.add_annotation(_off_axis(profiles, span))
@@ -168,7 +168,7 @@ def _off_axis(profiles: dict[str, pd.DataFrame], span: list[float]) -> dict[str,
 
 
 def _notes(others: list[str], boundary: int | None, *, is_cut: bool) -> list[str]:
-    cut = "" if boundary is None else f" {boundaries.READING}"
+    cut = "" if boundary is None else f" {boundary_marks.READING}"
     names = ", ".join(style.name(name, width=_NAME_WIDTH) for name in others[:6])
     more = f" and {len(others) - 6} more" if len(others) > 6 else ""
     total = len(others) + MAX_GROUPS

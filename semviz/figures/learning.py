@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats
-from semviz.errors import SemvizError
-from semviz.figures import style
-from semviz.figures.curves import rounded
+from semviz.common import formats
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import style
+from semviz.figures.drawing.curves import rounded
+from semviz.figures.drawing.inputs import Floats, RunLike
 from semviz.figures.groups import spread_out
-from semviz.figures.inputs import Floats, RunLike
 
 MAX_LINES = 12
 """Lines that are drawn at most."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats
-from semviz.figures import style
-from semviz.figures.curves import rounded
-from semviz.figures.inputs import check_count
-from semviz.figures.moving import Overlay
-from semviz.trials import Trial
+from semviz.common import formats
+from semviz.common.trials import Trial
+from semviz.figures.drawing import style
+from semviz.figures.drawing.curves import rounded
+from semviz.figures.drawing.inputs import check_count
+from semviz.figures.drawing.updates import Overlay
 
 MAX_POINTS = 120
 """Points of a line that a browser is sent at most, besides its last."""

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import plotly.graph_objects as go
 
-from semviz import formats, tokens
-from semviz.errors import SemvizError
-from semviz.figures import boundaries, labels, style
-from semviz.figures.inputs import RunsLike
-from semviz.figures.scores import (
+from semviz.common import formats, token_text
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import boundary_marks, labels, style
+from semviz.figures.drawing.inputs import RunsLike
+from semviz.figures.drawing.pareto_points import (
     Axes,
     Point,
     axes_of,
@@ -64,7 +64,7 @@ def pareto(runs: RunsLike, *, trainable: float | None = None) -> go.Figure:
         _break(figure, before, axes)
         _before(figure, before, axes, row="y2")
     if trainable is not None:
-        boundaries.this_scope(figure, trainable, logarithmic=axes.logarithmic)
+        boundary_marks.this_scope(figure, trainable, logarithmic=axes.logarithmic)
     seeds = max(p.seeds for p in points)
     return style.finish(
         figure,
@@ -145,8 +145,8 @@ def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
     low, high = (point.low, point.high) if point.has_interval else (point.score, point.score)
     score, *ends = (score_text(v, is_loss=axes.is_loss) for v in (point.score, low, high))
     facts = [
-        tokens.html(style.name(point.name)),
-        tokens.html(style.name(point.scope)),
+        token_text.html(style.name(point.name)),
+        token_text.html(style.name(point.scope)),
         score + (f"<br>95 %: {ends[0]} to {ends[1]}" if point.has_interval else ""),
         f"{formats.si(point.trainable)} parameters ({formats.percent(point.share)})",
         formats.seconds(point.seconds),
@@ -250,7 +250,7 @@ def _names(figure: go.Figure, points: list[Point], axes: Axes, before: float | N
     for point, text, offset, size in zip(points, texts, offsets, sizes, strict=True):
         look = _look(point)
         figure.add_annotation(
-            text=tokens.html(text) if look is _OTHER else f"<b>{tokens.html(text)}</b>",
+            text=token_text.html(text) if look is _OTHER else f"<b>{token_text.html(text)}</b>",
             x=axes.at_x(point.trainable),
             y=point.score,
             **labels.attach(offset, size, colour=style.LIGHT.axis),

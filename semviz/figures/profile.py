@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats
-from semviz.checks import several
-from semviz.deviations import Deviations
-from semviz.errors import SemvizError
-from semviz.facts import MetricFacts
-from semviz.figures import boundaries, style
-from semviz.figures.curves import axis, band, off_axis, reach, rounded, ticks
-from semviz.figures.inputs import check_boundary, difference_of, models_of
-from semviz.laws import Law, fit_law
+from semviz.common import formats
+from semviz.common.checks import several
+from semviz.common.errors import SemvizError
+from semviz.common.metric_facts import MetricFacts
+from semviz.figures.drawing import boundary_marks, style
+from semviz.figures.drawing.curves import axis, band, off_axis, reach, rounded, ticks
+from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
+from semviz.gains.scaling_law import Law, fit_law
+from semviz.traces.deviations import Deviations
 
 _COLUMNS = 3
 _PANEL = 190
@@ -58,8 +58,8 @@ def profile(trace: Deviations, *, metrics: Sequence[str] | None = None, boundary
         is_lowest = number + columns >= len(keys)
         figure.update_layout({axis("xaxis", number): {"title": {"text": "space"}} if is_lowest else {}})
         if boundary is not None:
-            boundaries.through_space(figure, boundary, number)
-    figure.update_layout(meta={boundaries.BLOCKS: trace.n_blocks})
+            boundary_marks.through_space(figure, boundary, number)
+    figure.update_layout(meta={boundary_marks.BLOCKS: trace.n_blocks})
     return style.finish(
         figure,
         title=_title(trace, len(keys) > 1),
@@ -87,7 +87,7 @@ def _notes(figure: go.Figure, trace: Deviations, keys: list[str], boundary: int 
     else:
         reading = "Below 0: nearer to the target than before. Bands: 95 % bootstrap over paired samples."
     shapes = "Compare shapes: units differ." if len(keys) > 1 else ""
-    cut = "" if boundary is None else boundaries.READING
+    cut = "" if boundary is None else boundary_marks.READING
     law = ""
     if lawful:
         law = "Dashed: the law’s line (SALF-style, our reading)."

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats, tokens
-from semviz.checks import shown
-from semviz.errors import SemvizError
-from semviz.figures import style
-from semviz.figures.curves import ticks
-from semviz.figures.inputs import RunsLike, check_count
-from semviz.figures.scores import WEIGHTS, score_text
+from semviz.common import formats, token_text
+from semviz.common.checks import shown
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import style
+from semviz.figures.drawing.curves import ticks
+from semviz.figures.drawing.inputs import RunsLike, check_count
+from semviz.figures.drawing.pareto_points import WEIGHTS, score_text
 
 _ROW = 40
 _LEAST, _MOST = 150, 480
@@ -200,7 +200,7 @@ def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, *
 def _hover(r: _Range, *, is_loss: bool) -> list[str]:
     ends = [score_text(v, is_loss=is_loss) for v in (r.low, r.high)]
     return [
-        tokens.html(style.name(r.scope)),
+        token_text.html(style.name(r.scope)),
         score_text(r.score, is_loss=is_loss) + (" nats" if is_loss else ""),
         " to ".join(ends) if formats.MISSING not in ends else "no interval",
         formats.si(r.trainable),

@@ -8,11 +8,11 @@ import numpy as np
 import plotly.graph_objects as go
 import regex
 
-from semviz import tokens
-from semviz.deviations import Deviations
-from semviz.errors import SemvizError
-from semviz.figures import boundaries, heatmap, style
-from semviz.figures.inputs import Floats, check_boundary, check_count, difference_of, models_of
+from semviz.common import token_text
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import boundary_marks, heatmap_cells, style
+from semviz.figures.drawing.inputs import Floats, check_boundary, check_count, difference_of, models_of
+from semviz.traces.deviations import Deviations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def draw_samples(
     order: Order | None,
     boundary: int | None,
     limit: int,
-    place: heatmap.Place = heatmap.ALONE,
+    place: heatmap_cells.Place = heatmap_cells.ALONE,
 ) -> go.Figure:
     """Draw `sample_heatmap` for a place that may be smaller than a picture of its own."""
     metric = trace.check(metric)
@@ -80,15 +80,15 @@ def draw_samples(
         columns = columns[similar(values[columns, 1:])]
     table, values = table.iloc[columns], values[columns]
     missing = "this sample has no position with a target"
-    cells = heatmap.Cells(values.T, _heads(table), _lines(trace, metric, table, columns), missing)
-    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary, place=place)
+    cells = heatmap_cells.Cells(values.T, _heads(table), _lines(trace, metric, table, columns), missing)
+    figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     if order in ("label", "correct"):
         bottom, crowded = _group_axis(figure, _groups(table, order), order, place)
     else:
         bottom, crowded = _plain_axis(figure, table, order), ""
     several = "A sample is the mean of its positions." if (table["count"] > 1).any() else ""
     samples = [int(sample) for sample in table["sample"]]
-    figure.update_layout(meta={"samples": samples, boundaries.BLOCKS: trace.n_blocks})
+    figure.update_layout(meta={"samples": samples, boundary_marks.BLOCKS: trace.n_blocks})
     facts, difference = trace.facts[metric], difference_of(trace)
     versus, how, note = "space by space", "from small to large deviation", ""
     if difference is not None:
@@ -209,7 +209,7 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 def _thin(columns: Floats, limit: int, rows: int, order: Order) -> tuple[Floats, str]:
     """Keep an evenly spaced part of too many columns, and say so."""
-    room = max(heatmap.MAX_CELLS // rows, 1)
+    room = max(heatmap_cells.MAX_CELLS // rows, 1)
     most = min(limit, room)
     total = len(columns)
     if total <= most:
@@ -229,28 +229,28 @@ def _heads(table: pd.DataFrame) -> list[str]:
     for row in table.to_dict("records"):
         text = f"sample {row['sample']}"
         if isinstance(row["label"], str):
-            text += f" · {heatmap.short(row['label'])}"
+            text += f" · {heatmap_cells.short(row['label'])}"
         if row["count"] > 1:
             text += f" · {row['count']} positions"
         else:
-            text += f" · {heatmap.short(row['token'])} → target {heatmap.short(row['target'])}"
-            text += f", model: {heatmap.short(row['predicted'])}"
+            text += f" · {heatmap_cells.short(row['token'])} → target {heatmap_cells.short(row['target'])}"
+            text += f", model: {heatmap_cells.short(row['predicted'])}"
         heads.append(text)
     return heads
 
 
-def _lines(trace: Deviations, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap.Line]:
+def _lines(trace: Deviations, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap_cells.Line]:
     """Write the further lines of the hover; a mean of several positions has no nearest tokens."""
     lines, difference = [], difference_of(trace)
     if difference is not None:
         before, after = (per_sample(t, metric)[1][columns] for t in (difference.before, difference.after))
-        lines.append(heatmap.change_line(difference.after.facts[metric].title, before, after))
+        lines.append(heatmap_cells.change_line(difference.after.facts[metric].title, before, after))
     if (table["count"] > 1).any():
         return lines
-    return [*lines, *heatmap.token_lines(trace, table["row"].to_numpy())]
+    return [*lines, *heatmap_cells.token_lines(trace, table["row"].to_numpy())]
 
 
-def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap.Place) -> tuple[int, str]:
+def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap_cells.Place) -> tuple[int, str]:
     """Name the groups below the columns and part them; return the bottom margin and what the notes must say."""
     starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
     ends = np.r_[starts[1:], len(labels)]
@@ -265,7 +265,7 @@ def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap.
         else "samples, by what the model says",
         tickmode="array",
         tickvals=[float(starts[i] + ends[i] - 1) / 2 for i in shown],
-        ticktext=[f"{tokens.html(names[i])}{' ' if turned else '<br>'}({ends[i] - starts[i]})" for i in shown],
+        ticktext=[f"{token_text.html(names[i])}{' ' if turned else '<br>'}({ends[i] - starts[i]})" for i in shown],
         tickangle=-45 if turned else 0,
         ticks="",
     )

@@ -11,16 +11,16 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from semviz.deviations import Deviations
-from semviz.errors import SemvizError
-from semviz.figures import boundaries, heatmap, style
-from semviz.figures.colours import colour_bar, colour_range
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import boundary_marks, heatmap_cells, style
+from semviz.figures.drawing.colours import colour_bar, colour_range
+from semviz.figures.drawing.inputs import GainLike, ProbesLike, RunsLike, check_boundary
+from semviz.figures.drawing.pareto_points import is_far, points_of, score_text
 from semviz.figures.gain import DEEP, bars_of, scale_of, which
-from semviz.figures.inputs import GainLike, ProbesLike, RunsLike, check_boundary
 from semviz.figures.pareto import chart
 from semviz.figures.samples import Order, draw_samples
-from semviz.figures.scores import is_far, points_of, score_text
 from semviz.figures.tokens import draw_tokens
+from semviz.traces.deviations import Deviations
 
 MAX_SAMPLES, MAX_TOKENS = 120, 32
 _WIDTH = 880
@@ -79,7 +79,7 @@ def snapshot(
     figure = go.Figure()
     bars = _heatmaps(figure, trace, metric, sample, order, rows)
     _gains(figure, gain, checked, rows)
-    boundaries.across_rows(figure, checked, trace.n_blocks)
+    boundary_marks.across_rows(figure, checked, trace.n_blocks)
     ends = {text[:1] for bar in bars for text in bar["ticktext"]}
     facts, span = trace.facts[metric], colour_range(trace, metric)
     bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, body=_UPPER, room=_WORDS)
@@ -103,12 +103,12 @@ def _heatmaps(
 ) -> list[dict[str, Any]]:
     """Add one sample's tokens and all samples; return their colour bars."""
     options: dict[str, Any] = {"metric": metric, "boundary": None}
-    place = heatmap.Place(int(0.42 * _WIDTH), _UPPER)
+    place = heatmap_cells.Place(int(0.42 * _WIDTH), _UPPER)
     tokens = draw_tokens(trace, sample=sample, start=None, place=place, most=MAX_TOKENS, whole=False, **options)
     count = len(tokens.layout.xaxis.tickvals)
     width = 0.42 * min(max(count / _NARROW, 0.4), 1)
     across = [width + _GAP, 1 - _GAINS - _GAP]
-    place = heatmap.Place(int((across[1] - across[0]) * _WIDTH), _UPPER)
+    place = heatmap_cells.Place(int((across[1] - across[0]) * _WIDTH), _UPPER)
     samples = draw_samples(trace, order=order, limit=MAX_SAMPLES, place=place, **options)
     shown = len(samples.layout.meta["samples"])
     total = trace.positions["sample"][trace.counted].nunique()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import tokens
-from semviz.checks import is_whole, shown
-from semviz.deviations import Deviations
-from semviz.errors import SemvizError
-from semviz.figures import boundaries, heatmap, style
-from semviz.figures.inputs import check_boundary, difference_of, models_of
+from semviz.common import token_text
+from semviz.common.checks import is_whole, shown
+from semviz.common.errors import SemvizError
+from semviz.figures.drawing import boundary_marks, heatmap_cells, style
+from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
+from semviz.traces.deviations import Deviations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def draw_tokens(
     metric: str | None,
     boundary: int | None,
     start: int | None,
-    place: heatmap.Place = heatmap.ALONE,
+    place: heatmap_cells.Place = heatmap_cells.ALONE,
     most: int = MAX_TOKENS,
     whole: bool = True,
 ) -> go.Figure:
@@ -72,15 +72,15 @@ def draw_tokens(
     index, rows = rows_of(trace, sample, whole=whole)
     index, rows, hidden = _window(trace, index, rows, start, most)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
-    lines, earlier = heatmap.token_lines(trace, index), None
+    lines, earlier = heatmap_cells.token_lines(trace, index), None
     difference = difference_of(trace)
     if difference is not None:
         earlier = difference.before.positions.iloc[index]
         before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
-        lines = [heatmap.change_line(difference.after.facts[metric].title, before, after), *lines]
-    cells = heatmap.Cells(values, _heads(rows), lines, "no target here")
-    figure, body, right, notes = heatmap.draw(trace, metric, cells, boundary=boundary, place=place)
-    shown = [tokens.show(text, width=_LABEL_WIDTH) for text in rows["token"]]
+        lines = [heatmap_cells.change_line(difference.after.facts[metric].title, before, after), *lines]
+    cells = heatmap_cells.Cells(values, _heads(rows), lines, "no target here")
+    figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
+    shown = [token_text.show(text, width=_LABEL_WIDTH) for text in rows["token"]]
     angle, bottom = _angle(shown, place.width)
     figure.update_xaxes(
         title_text="token",
@@ -96,7 +96,7 @@ def draw_tokens(
         meta={
             "sample": int(sample),
             "positions": [int(p) for p in rows["position"]],
-            boundaries.BLOCKS: trace.n_blocks,
+            boundary_marks.BLOCKS: trace.n_blocks,
         }
     )
     versus = "" if difference is None else f", {models_of(difference)}"
@@ -149,7 +149,7 @@ def _window(
 ) -> tuple[np.ndarray, pd.DataFrame, str]:
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)
-    width = max(min(most, heatmap.MAX_CELLS // (trace.n_blocks + 1)), 1)
+    width = max(min(most, heatmap_cells.MAX_CELLS // (trace.n_blocks + 1)), 1)
     if start is not None and not (is_whole(start) and 0 <= start < total):
         raise SemvizError(f"start={shown(start)} is no token of this sample. Pass an int from 0 to {total - 1}.")
     if total <= width and start is None:
@@ -168,14 +168,14 @@ def _heads(rows: pd.DataFrame) -> list[str]:
     for position, token, target_id, target in zip(
         rows["position"], rows["token"], rows["target_id"], rows["target"], strict=True
     ):
-        aim = f" → target {heatmap.short(target)}" if target_id >= 0 else ""
-        heads.append(f"{position}: {heatmap.short(token)}{aim}")
+        aim = f" → target {heatmap_cells.short(target)}" if target_id >= 0 else ""
+        heads.append(f"{position}: {heatmap_cells.short(token)}{aim}")
     return heads
 
 
 def _styled(text: str, role: str) -> str:
     """Escape a tick label; the answer position is bold, special tokens are italic."""
-    safe = tokens.html(text)
+    safe = token_text.html(text)
     return f"<b>{safe}</b>" if role == "answer" else f"<i>{safe}</i>" if role == "special" else safe
 
 
@@ -218,11 +218,11 @@ def _reading(rows: pd.DataFrame, earlier: pd.DataFrame | None) -> str:
     if not len(answers):
         return "Each column is scored against the token that follows it. Bottom row: the input of block 1."
     row = answers.iloc[-1]
-    quoted = f"“{tokens.show(row['target'], width=24)}”"
-    says = f"“{tokens.show(row['predicted'], width=24)}”"
+    quoted = f"“{token_text.show(row['target'], width=24)}”"
+    says = f"“{token_text.show(row['predicted'], width=24)}”"
     verdict = f"the model says {says}"
     if earlier is not None:
         said = earlier[earlier["role"] == "answer"].iloc[-1]["predicted"]
-        verdict = f"the model said “{tokens.show(said, width=24)}” and now says {says}"
+        verdict = f"the model said “{token_text.show(said, width=24)}” and now says {says}"
     verdict += ", which is right" if row["predicted"] == row["target"] else ""
     return f"The framed answer position is scored against {quoted}; {verdict}. Only it enters the averages."

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz import formats, tokens
-from semviz.deviations import Deviations
-from semviz.figures import boundaries, heatmap, labels, style
-from semviz.figures.curves import rounded, ticks
-from semviz.figures.inputs import check_boundary
-from semviz.figures.plane import Route, route_of, window
+from semviz.common import formats, token_text
+from semviz.figures.drawing import boundary_marks, heatmap_cells, labels, style
+from semviz.figures.drawing.curves import rounded, ticks
+from semviz.figures.drawing.inputs import check_boundary
+from semviz.figures.drawing.transition_plane import Route, route_of, window
+from semviz.traces.deviations import Deviations
 
-_WIDTH = heatmap.NOMINAL_WIDTH - 70
+_WIDTH = heatmap_cells.NOMINAL_WIDTH - 70
 _LEAST, _MOST = 320, 520
 """Heights of the plot area in pixels."""
 _NUMBERED = 16
@@ -63,7 +63,7 @@ def transition_map(
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "itemclick": False,
                 "itemdoubleclick": False},
-        meta={"sample": route.sample, "position": route.position, boundaries.BLOCKS: trace.n_blocks},
+        meta={"sample": route.sample, "position": route.position, boundary_marks.BLOCKS: trace.n_blocks},
     )  # fmt: skip
     return style.finish(
         figure,
@@ -149,7 +149,7 @@ def _virtual(figure: go.Figure, route: Route) -> None:
 def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int | None) -> None:
     """Draw the factual transition: a line, thin where the blocks are frozen, and a marker a space."""
     last = trace.n_blocks
-    parts = [(boundaries.PATH, boundary or 0, _TRAINED, style.LIGHT.law)]
+    parts = [(boundary_marks.PATH, boundary or 0, _TRAINED, style.LIGHT.law)]
     if boundary is not None:
         # Below the trained part, which hides it, so that only one of them moves with the boundary.
         parts.insert(0, ("through frozen blocks", 0, _FROZEN, style.LIGHT.muted))
@@ -160,7 +160,7 @@ def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int |
             mode="lines",
             line={"color": colour, "width": width},
             hoverinfo="skip",
-            showlegend=name == boundaries.PATH,
+            showlegend=name == boundary_marks.PATH,
             name=name,
         )
     bar = {
@@ -185,14 +185,14 @@ def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int |
         },
         hovertemplate=template,
         showlegend=False,
-        name=boundaries.STATES,
+        name=boundary_marks.STATES,
     )
     if boundary is not None:
         x, y = route.factual[boundary]
         words: dict[str, object] = {"mode": "markers"}
         if last > _NUMBERED:
             words = {
-                "mode": "markers+text", "text": [boundaries.ring_text(boundary)], "textposition": "top center",
+                "mode": "markers+text", "text": [boundary_marks.ring_text(boundary)], "textposition": "top center",
                 "textfont": {"size": style.SIZE, "color": style.LIGHT.boundary},
             }  # fmt: skip
         figure.add_scatter(
@@ -202,7 +202,7 @@ def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int |
             marker={"symbol": "circle-open", "size": 21, "line": {"width": 2.4}, "color": style.LIGHT.boundary},
             hoverinfo="skip",
             showlegend=False,
-            name=boundaries.LINE,
+            name=boundary_marks.LINE,
         )
 
 
@@ -212,7 +212,7 @@ def _hover(trace: Deviations, route: Route) -> tuple[list[list[str]], str]:
     if "virtual" in trace.values:
         title = style.literal(trace.facts["virtual"].title)
         lines.append((title, [formats.number(float(v)) for v in trace.values["virtual"][route.row]]))
-    for line in heatmap.token_lines(trace, np.array([route.row])):
+    for line in heatmap_cells.token_lines(trace, np.array([route.row])):
         lines.append((line.name, line.texts[0]))
     lines.append(("in the plane", [f"{formats.percent(float(share))} of its squared length" for share in route.shown]))
     texts = [[str(space), *(values[space] for _, values in lines)] for space in range(len(route.factual))]
@@ -240,7 +240,7 @@ def _numbers(figure: go.Figure, route: Route, scale: float, view: tuple[list[flo
     (left, right), (bottom, top) = view
     last = len(route.factual) - 1
     shown = list(range(last + 1)) if last <= _NUMBERED else ticks(last, room=10)
-    target = f"target {tokens.show(route.target, width=18)}"
+    target = f"target {token_text.show(route.target, width=18)}"
     spots = [(1.0, 0.0), *(tuple(map(float, route.factual[k])) for k in shown)]
     texts = [target, *(str(k) for k in shown)]
 
@@ -270,7 +270,7 @@ def _box(centre: tuple[float, float], half: float) -> labels.Box:
 
 
 def _quoted(text: str) -> str:
-    return f"“{tokens.show(text, width=18)}”"
+    return f"“{token_text.show(text, width=18)}”"
 
 
 def _notes(route: Route, boundary: int | None) -> list[str]:

@@ -22,12 +22,12 @@ from pairs import load
 from transformers import get_cosine_schedule_with_warmup
 
 import semviz as sv
-from semviz.cost_table import units
-from semviz.progress import Control
-from semviz.recipes import Recipe
-from semviz.suffix import Suffix
-from semviz.training import fit
-from semviz.workbench import Workbench
+from semviz.common.progress import Control
+from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.recipe import Recipe
+from semviz.finetuning.suffix_model import Suffix
+from semviz.finetuning.training import fit
+from semviz.scopes.cost_units import units
 
 NUMBERS: dict[str, dict] = {}
 QUICK = {"epochs": 3, "progress": False, "keep_weights": True}

@@ -21,9 +21,9 @@ import workloads
 from pairs import PAIRS, load
 
 import semviz as sv
-from semviz import formats
-from semviz.comparisons import regrets
-from semviz.cost_table import units
+from semviz.common import formats
+from semviz.experiments.comparison import regrets
+from semviz.scopes.cost_units import units
 
 METRICS = ("semantic", "lens", "target", "virtual", "rank")
 METRIC = "semantic"  # the profile that the rules read

@@ -29,10 +29,10 @@ from peers import MALLOC, PEERS, run_peer
 from peers.measuring import PeakMemory, resident_bytes
 
 import semviz as sv
-from semviz.calibration import default_calibration
-from semviz.reading import batches, pad_batch, pad_id, stream
-from semviz.reducing import Plan, Reducer, table_of
-from semviz.semantics import SemanticBases
+from semviz.tasks.streaming import batches, pad_batch, pad_id, stream
+from semviz.traces.calibration import default_calibration
+from semviz.traces.reduction import Plan, Reducer, table_of
+from semviz.traces.semantic_bases import SemanticBases
 
 NUMBERS: dict[str, dict] = {}
 

@@ -7,10 +7,10 @@ import time
 import torch
 
 import semviz as sv
-from semviz import processes
+from semviz.common import distributed
 
 torch.set_num_threads(1)
-number, _ = processes.join()
+number, _ = distributed.join()
 model, task = sv.load_model(), sv.load_task("dialect")
 calibration = sv.calibrate(model, progress=False)
 model.hash  # noqa: B018 (read once a model, and no part of what is shared out)

@@ -14,8 +14,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
 
 import semviz as sv
-from semviz.encoding import NO_TARGET, Encoded
-from semviz.ragged import Ragged
+from semviz.common.ragged import Ragged
+from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 LABELS = np.asarray([11, 42, 97, 110, 131, 300])

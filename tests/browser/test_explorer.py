@@ -105,7 +105,7 @@ def test_jobs_end_by_cancel_by_interrupt_and_by_an_error_which_is_told_in_words(
 def fail(*args, **options):
     raise RuntimeError("the <b>disk</b> is full")
 import semviz.study
-semviz.study.run_once = fail
+semviz.study.study.run_once = fail
 """
     book = lab.open([SETUP, cell(steps=LONG), "print(app.job.wait().state)", THREADS, broken], view="doc")
     book.run(0)

@@ -11,7 +11,7 @@ from hostile import CORPUS, NAMES
 import semviz as sv
 from browser.explorers import GAIN, PARETO, TOKENS, shown
 from browser.pages import shot
-from semviz.tokens import show
+from semviz.common.token_text import show
 
 RAN = "() => [typeof hacked, document.querySelectorAll('iframe, object, embed, base, meta[http-equiv=refresh]').length]"
 # Shown as it is: what has neither invisible characters nor spaces at its ends.

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from ipywidgets import HTML, Widget
 
-from semviz.explorer.picture import Picture
+from semviz.explorer.widgets.picture import Picture
 
 
 def widgets_in(root):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from explorer.apps import pictures, record, words
-from semviz.explorer.picture import Click
-from semviz.figures.moving import moved
-from semviz.settings import Settings
+from semviz.explorer.widgets.picture import Click
+from semviz.figures.drawing.updates import moved
+from semviz.study.settings import Settings
 
 
 def status(app):

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from explorer.apps import words
-from semviz.errors import SemvizError
-from semviz.explorer.reproducing import code_of
+from semviz.common.errors import SemvizError
+from semviz.explorer.code_export import code_of
 
 
 def status(app):
@@ -76,7 +76,7 @@ def test_the_bar_ends_full_and_says_how_it_ended(app, monkeypatch):
     app.job.wait()
     assert (app.tuning.bar.value, app.tuning.bar.bar_style) == (1, "success")
     app.study.set(seed=1)
-    monkeypatch.setattr("semviz.finetuning.fit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("semviz.finetuning.finetune.fit", lambda *_, **__: 1 / 0)
     app.run.click()
     app.job.wait()
     assert app.tuning.bar.bar_style == "danger"

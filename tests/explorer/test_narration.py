@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from explorer.apps import tags, words
-from semviz import formats
-from semviz.errors import SemvizError
-from semviz.explorer import narration
+from semviz.common import formats
+from semviz.common.errors import SemvizError
+from semviz.explorer import messages
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def fail(app, monkeypatch):
         def fit(*_, **__):
             raise error
 
-        monkeypatch.setattr("semviz.finetuning.fit", fit)
+        monkeypatch.setattr("semviz.finetuning.finetune.fit", fit)
         app.run.click()
         assert app.job.wait(60).state == "failed"
         return app.status.value
@@ -55,7 +55,7 @@ def test_the_memory_that_a_higher_boundary_saves_is_told(app, fail):
     costs, scopes = app.study.opening.costs, app.study.opening.costs.scopes
     now, least = (costs.of(scopes[k], method="full", epochs=app.study.epochs).bytes for k in (0, 3))
     assert least < now
-    assert f"about {narration.formats.size(now)}; 3 takes {narration.formats.size(least)}" in said
+    assert f"about {messages.formats.size(now)}; 3 takes {messages.formats.size(least)}" in said
 
 
 def test_an_unknown_exception_has_its_type_its_message_and_a_folded_traceback(fail):
@@ -100,7 +100,7 @@ def test_the_next_job_clears_what_was_wrong(app, fail, monkeypatch):
 
 def test_progress_names_the_step_the_rate_and_the_time_left(app):
     said = []
-    app.study.observe(lambda change: said.append(narration.status(app.study)))
+    app.study.observe(lambda change: said.append(messages.status(app.study)))
     app.tuning.lr.value = "auto"
     app.run.click()
     app.job.wait()
@@ -113,19 +113,19 @@ def test_progress_names_the_step_the_rate_and_the_time_left(app):
 
 def test_outcomes_of_every_job_are_told(app, stories):
     run = app.study.finetune().result()
-    assert narration.status(app.study).startswith("Done: training")
+    assert messages.status(app.study).startswith("Done: training")
     app.study.finetune().result()
-    assert "was finished before" in narration.status(app.study)
+    assert "was finished before" in messages.status(app.study)
     app.study.inspect(run.key).result()
-    assert "difference heatmap" in narration.status(app.study)
+    assert "difference heatmap" in messages.status(app.study)
     app.study.compare_with("labels").result()
-    assert narration.status(app.study) == "Done."
+    assert messages.status(app.study) == "Done."
     probes = app.study.probe().result()
-    assert narration.status(app.study) == f"Done: {probes.message}"
+    assert messages.status(app.study) == f"Done: {probes.message}"
     assert formats.score(0.9716, "accuracy") == "97.2 % accuracy"
     assert formats.score(1.2344, "loss") == "a loss of 1.234 nats"
     noted = replace(run, note="It was trained without the cache.")
-    assert "without the cache" in narration._outcome(app.study, noted)
+    assert "without the cache" in messages._outcome(app.study, noted)
 
 
 def test_a_refusal_stays_beside_the_progress_of_a_job_until_something_changes(app, training):

@@ -15,12 +15,12 @@ pytest.importorskip("anywidget")
 
 from plotly.offline import get_plotlyjs
 
-from semviz.errors import SemvizError
-from semviz.explorer.handover import Handover, Offer
-from semviz.explorer.page import Page
-from semviz.explorer.picture import Click, Picture
-from semviz.explorer.table import Column, Table
-from semviz.figures import style
+from semviz.common.errors import SemvizError
+from semviz.explorer.widgets.downloads import Handover, Offer
+from semviz.explorer.widgets.page import Page
+from semviz.explorer.widgets.picture import Click, Picture
+from semviz.explorer.widgets.table import Column, Table
+from semviz.figures.drawing import style
 
 
 @pytest.fixture

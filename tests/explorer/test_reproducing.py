@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 import semviz as sv
-from semviz.explorer.reproducing import code_of
+from semviz.explorer.code_export import code_of
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 
 Writers: a trace, a run with weights into a store, a report; the mapped states of a prefix; and a whole sweep. Ways:
 
-- *no space, faked*: ENOSPC at every single operation of semviz.files (make, open, write, close, sync, chmod, rename);
+- *no space, faked*: ENOSPC at each operation of semviz.common.files (make, open, write, close, sync, chmod, rename);
 - *too large*: the kernel refuses to let the file grow beyond a random size (EFBIG), whoever writes it;
 - *a real disk*: a tmpfs of 16 MB with a random rest of free space (ENOSPC).
 
@@ -45,12 +45,12 @@ from faults.disks import FakeDisk, fill, limited, small_disk
 from faults.jobs import QUICK, Jobs, numbers, same
 from faults.surroundings import changed, own_temporary_folder, surroundings
 from faults.works import Report
-from semviz.encoding import encode
-from semviz.errors import SemvizError
-from semviz.files import replace_file
-from semviz.prefix import run_prefix
-from semviz.report import report_page
-from semviz.store import Store
+from semviz.common.errors import SemvizError
+from semviz.common.files import replace_file
+from semviz.experiments.run_store import Store
+from semviz.finetuning.prefix_cache import run_prefix
+from semviz.report.page import report_page
+from semviz.tasks.tokenizing import encode
 
 REASONS = re.compile("No space left|File too large")
 HEADS = ("disk full for", "how", "times", "told why", "old file as it was", "whole or absent", "left behind", "changed",

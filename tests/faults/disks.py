@@ -1,4 +1,4 @@
-"""Disks that are full: faked at one operation of `semviz.files`, by the kernel's limit of a file's size, or really."""
+"""Disks that are full: faked at one operation of `semviz.common.files`, by the limit of a file's size, or really."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from semviz import files
+from semviz.common import files
 
 BLOCK = 4096
 
 
 class FakeDisk:
-    """Stands for the modules that `semviz.files` writes with, and has no room at one operation.
+    """Stands for the modules that `semviz.common.files` writes with, and has no room at one operation.
 
     Attributes:
         done: Names of the operations so far, in their order.
@@ -35,7 +35,7 @@ class FakeDisk:
 
     @contextmanager
     def inserted(self) -> Iterator[FakeDisk]:
-        """Let `semviz.files` use this disk."""
+        """Let `semviz.common.files` use this disk."""
         given = {name: vars(files).get(name) for name in ("os", "tempfile", "open")}
         files.os = _Module(self, os, ("close", "fsync", "chmod", "replace"))  # type: ignore[assignment]
         files.tempfile = _Module(self, tempfile, ("mkstemp",))  # type: ignore[assignment]

@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from small import plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz.errors import SemvizError
-from semviz.store import Store
+from semviz.common.errors import SemvizError
+from semviz.experiments.run_store import Store
 
 FAULTS = ("other numbers", "raised", "hung", "crashed")
 _PATIENCE = 20  # seconds for one load

@@ -13,12 +13,12 @@ import torch
 from small import mood_task, plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz import reading
-from semviz.calibration import Calibration
-from semviz.opening import Opening, open_task
-from semviz.probes import Probes
-from semviz.run import Run
-from semviz.runs import Runs
+from semviz.experiments.probes import Probes
+from semviz.experiments.runs import Runs
+from semviz.finetuning.run import Run
+from semviz.study.opened_task import Opening, open_task
+from semviz.tasks import streaming
+from semviz.traces.calibration import Calibration
 
 QUICK = {"lr": 3e-3, "epochs": 1, "batch_size": 16, "progress": False}
 
@@ -99,9 +99,9 @@ def same(result: Any, expected: dict[str, np.ndarray], *, within: float = 0.0) -
 @contextmanager
 def several_batches() -> Iterator[None]:
     """Let passes over the texts of a tiny task take several batches."""
-    given = reading._BATCH_TOKENS
-    reading._BATCH_TOKENS = {"cpu": 128}
+    given = streaming._BATCH_TOKENS
+    streaming._BATCH_TOKENS = {"cpu": 128}
     try:
         yield
     finally:
-        reading._BATCH_TOKENS = given
+        streaming._BATCH_TOKENS = given

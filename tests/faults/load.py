@@ -42,8 +42,8 @@ from ipywidgets.widgets import widget
 from small import mood_task, plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz.recipes import Recipe, run_key
-from semviz.store import Store
+from semviz.experiments.run_store import Store
+from semviz.finetuning.recipe import Recipe, run_key
 
 COUNTS = ("threads", "hooks", "widgets", "open files", "objects", "MB")
 FIXED = COUNTS[:4]  # what must not grow at all

@@ -94,7 +94,7 @@ def unchanged_code_passes() -> bool:
     """Whether a mutant that changes nothing survives all tests."""
     runner = get_mutant_runner(1)
     runner.startup()
-    runner.submit("semviz.laws.x_nothing__mutmut_1", list(state().duration_by_test), 3600, 0.0)
+    runner.submit("semviz.gains.scaling_law.x_nothing__mutmut_1", list(state().duration_by_test), 3600, 0.0)
     runner.signal_work_complete()
     found = runner.wait_for_result()
     runner.shutdown()

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from small import mood_task, plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
-from semviz.report import report_page
-from semviz.run import Run
-from semviz.store import Store
+from semviz.experiments.run_store import Store
+from semviz.finetuning.run import Run
+from semviz.report.page import report_page
 
 TIMES = ("second", "time", "bytes", "speedup")  # in the names of what differs from run to run
 

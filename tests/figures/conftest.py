@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import synthetic
 
-from semviz.differences import TraceDifference
-from semviz.traces import Trace
+from semviz.traces.difference import TraceDifference
+from semviz.traces.trace import Trace
 
 
 @pytest.fixture(scope="session")

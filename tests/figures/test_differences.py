@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from semviz.figures import colours, dark, profile, sample_heatmap, style, token_heatmap
+from semviz.figures import dark, profile, sample_heatmap, token_heatmap
+from semviz.figures.drawing import colours, style
 
 
 def _cells(figure):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import synthetic
 
-from semviz.errors import SemvizError
-from semviz.figures import dark, group_profile, style
+from semviz.common.errors import SemvizError
+from semviz.figures import dark, group_profile
+from semviz.figures.drawing import style
 from semviz.figures.groups import spread_out
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import synthetic
 
-from semviz import tokens
-from semviz.errors import SemvizError
-from semviz.figures import colours, heatmap, sample_heatmap, token_heatmap
+from semviz.common import token_text
+from semviz.common.errors import SemvizError
+from semviz.figures import sample_heatmap, token_heatmap
+from semviz.figures.drawing import colours, heatmap_cells
 
 
 def _cells(figure):
@@ -103,7 +104,7 @@ def test_hover_names_token_target_and_three_neighbours(trace):
     head, near, first = cells.customdata[4][1]
     assert head == "1: The → target ␣film"
     row = trace.positions.query("sample == 0 and position == 1").index[0]
-    assert first == tokens.html(tokens.show(trace.vocabulary[trace.top1[row, 4]]))
+    assert first == token_text.html(token_text.show(trace.vocabulary[trace.top1[row, 4]]))
     assert len(near.split(", ")) == 3
     assert "nats" in cells.hovertemplate
     assert "nearest" in cells.hovertemplate
@@ -147,7 +148,7 @@ def test_long_samples_are_shown_through_a_window():
 def test_large_inputs_stay_small():
     big = synthetic.make_trace(samples=900, tokens=300, blocks=32, detail=1, words=tuple(f"w{i}" for i in range(300)))
     for figure in (token_heatmap(big), sample_heatmap(big, limit=900)):
-        assert np.size(_cells(figure).z) <= heatmap.MAX_CELLS
+        assert np.size(_cells(figure).z) <= heatmap_cells.MAX_CELLS
         assert len(figure.to_json()) < 500_000
     most = sample_heatmap(big, limit=900)
     room = np.shape(_cells(most).z)[1]

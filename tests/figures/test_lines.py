@@ -10,25 +10,24 @@ import pandas as pd
 import pytest
 import synthetic
 
-from semviz import formats
-from semviz.errors import SemvizError
+from semviz.common import formats
+from semviz.common.errors import SemvizError
 from semviz.figures import (
     CONFIG,
     dark,
     gain,
     group_profile,
-    labels,
     pareto,
     profile,
     sample_heatmap,
-    style,
     token_heatmap,
     transition_map,
 )
-from semviz.figures.scores import front, points_of
-from semviz.figures.twins import gain_twin, pareto_twin, profile_twin, samples_twin, tokens_twin
-from semviz.laws import fit_law
-from semviz.traces import Trace
+from semviz.figures.drawing import labels, style
+from semviz.figures.drawing.pareto_points import front, points_of
+from semviz.gains.scaling_law import fit_law
+from semviz.report.text_twins import gain_twin, pareto_twin, profile_twin, samples_twin, tokens_twin
+from semviz.traces.trace import Trace
 
 # Profile
 

@@ -12,10 +12,11 @@ import pytest
 import synthetic
 from test_moving import apply, as_json, size
 
-from semviz.errors import SemvizError
-from semviz.figures import dark, style
+from semviz.common.errors import SemvizError
+from semviz.common.trials import Trial
+from semviz.figures import dark
+from semviz.figures.drawing import style
 from semviz.figures.live import MAX_POINTS, extended, live_curves
-from semviz.trials import Trial
 
 
 def make_trial(count, *, rate=1e-3, label="blocks 5–8 of 8", every=5):

@@ -15,7 +15,7 @@ import pytest
 import synthetic
 from test_runs_figures import make_probes, make_ranges
 
-from semviz.errors import SemvizError
+from semviz.common.errors import SemvizError
 from semviz.figures import (
     benefit_curve,
     dark,
@@ -24,11 +24,11 @@ from semviz.figures import (
     pareto,
     profile,
     sample_heatmap,
-    style,
     token_heatmap,
     transition_map,
 )
-from semviz.figures.moving import moved, moved_pareto
+from semviz.figures.drawing import style
+from semviz.figures.drawing.updates import moved, moved_pareto
 
 
 def as_json(figure):

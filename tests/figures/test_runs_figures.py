@@ -14,16 +14,9 @@ import pandas as pd
 import pytest
 import synthetic
 
-from semviz.errors import SemvizError
-from semviz.figures import (
-    agreement,
-    benefit_curve,
-    comparison,
-    dark,
-    learning_curves,
-    range_heatmap,
-    style,
-)
+from semviz.common.errors import SemvizError
+from semviz.figures import agreement, benefit_curve, comparison, dark, learning_curves, range_heatmap
+from semviz.figures.drawing import style
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import pytest
 import synthetic
 from test_runs_figures import make_probes
 
-from semviz.errors import SemvizError
-from semviz.figures import colours, dark, pareto, sample_heatmap, style, token_heatmap
+from semviz.common.errors import SemvizError
+from semviz.figures import dark, pareto, sample_heatmap, token_heatmap
+from semviz.figures.drawing import colours, style
 from semviz.figures.snapshot import snapshot
 
 

@@ -9,12 +9,13 @@ import pytest
 import synthetic
 import torch
 
-from semviz.errors import SemvizError
-from semviz.figures import dark, style, transition_map
-from semviz.figures.plane import route_of, samples_with_routes, virtual
-from semviz.figures.twins import transition_twin
-from semviz.metrics import METRICS
-from semviz.transitions import Arc
+from semviz.common.errors import SemvizError
+from semviz.figures import dark, transition_map
+from semviz.figures.drawing import style
+from semviz.figures.drawing.transition_plane import route_of, samples_with_routes, virtual
+from semviz.report.text_twins import transition_twin
+from semviz.traces.metrics import METRICS
+from semviz.traces.virtual_path import Arc
 
 
 def _named(figure, name):

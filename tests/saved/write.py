@@ -86,7 +86,7 @@ def main(folder: Path) -> None:
     model, mood, stories = model_and_tasks(folder)
     traces = write_traces(folder, model, mood, stories)
     write_store(folder / "store", model, mood, stories)
-    from semviz.store import Store
+    from semviz.experiments.run_store import Store
 
     store = Store(folder / "store")
     content = {

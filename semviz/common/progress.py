@@ -1,0 +1,83 @@
+"""Progress that people and programs can watch, and a way to stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from semviz.common.errors import Cancelled
+
+
+def progress_bar(total: int, label: str, *, unit: str, show: bool) -> Any:
+    """A bar that goes away when it is done."""
+    # tqdm's own notebook bar overlooks this variable, and bars would end up in the outputs of compared notebooks.
+    off = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=off or not show)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        stage: What is being done, in words.
+        done, total: Steps of this stage.
+        loss: Training loss as it was last logged, nats; None outside training.
+        accuracy: Share of the targets of the training batches since the log before that were ranked first.
+        lr: Peak learning rate of the training run; None outside training.
+    """
+
+    stage: str
+    done: int
+    total: int
+    loss: float | None = None
+    accuracy: float | None = None
+    lr: float | None = None
+
+
+class Control:
+    """A handle on a finetune, sweep or probe that runs in another thread: watch it, and stop it within one step.
+
+    Example:
+        >>> control = Control(lambda progress: None)
+        >>> control.cancel()
+        >>> control.cancelled
+        True
+    """
+
+    def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
+        """Make a handle.
+
+        Args:
+            on_progress: Called in the job's thread after every training step and every batch that is read; an
+                exception in it ends the job.
+        """
+        self._on_progress, self._stop = on_progress, threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was asked to stop."""
+        return self._stop.is_set()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it raises `Cancelled` in its own thread. Finished runs stay in the store."""
+        self._stop.set()
+
+    def tell(self, progress: Progress) -> None:
+        """Tell the watcher how far the job is."""
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def check(self) -> None:
+        """Stop here if asked to.
+
+        Raises:
+            Cancelled: If the job was asked to stop.
+        """
+        if self._stop.is_set():
+            raise Cancelled("Cancelled before the end; the model is as before, and finished runs are in the store.")

@@ -1,0 +1,140 @@
+"""`Agreement`: what evidence predicted of every boundary, against what was measured there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from semviz.common import formats
+from semviz.common.bootstrap import RESAMPLES, interval
+from semviz.common.errors import SemvizError
+from semviz.gains.scaling_law import BENEFIT
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from semviz.experiments.runs import Runs
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Predicted against measured benefit, one source of evidence beside the other.
+
+    Attributes:
+        task, model: Names.
+        table: What `frame` returns.
+        ranks: What `spearman` returns.
+    """
+
+    task: str
+    model: str
+    table: pd.DataFrame
+    ranks: pd.DataFrame
+
+    def frame(self) -> pd.DataFrame:
+        """One row a source and boundary: source, boundary, predicted, measured (benefit), low, high (95 %)."""
+        return self.table.copy()
+
+    def spearman(self) -> pd.DataFrame:
+        """One row a source: source, rho (Spearman), low, high (95 % over seeds and test rows), unit of the prediction.
+
+        Benefits that are all alike, or fewer than three boundaries, leave it undefined: NaN.
+        """
+        return self.ranks.copy()
+
+    def figure(self) -> Figure:
+        """Draw predicted against measured, one panel a source."""
+        from semviz.figures import agreement
+
+        return agreement(self)
+
+    def __repr__(self) -> str:
+        """One line: Spearman by source."""
+        said = ", ".join(f"{row.source} {formats.number(row.rho, digits=2)}" for row in self.ranks.itertuples())
+        return f"Agreement(Spearman of predicted and measured benefit on {self.task}: {said})"
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(repr(self), self.ranks.round(3))
+
+
+def agree(runs: Runs, predictions: Mapping[str, Array], *, units: Mapping[str, str], seed: int = 0) -> Agreement:
+    """Compare predictions with the measured benefit of suffixes.
+
+    Args:
+        runs: Runs of suffixes, full finetuning among them.
+        predictions: By source: a number for each boundary k = 0…L, shape (L+1,); NaN where there is none.
+        units: By source: `"benefit"`, or what else the numbers are.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        SemvizError: If full finetuning is missing or did not improve the model.
+    """
+    groups = {g[0].scope.boundary: g for g in runs.groups().values() if g[0].scope.is_suffix and g[0].method == "full"}
+    if 0 not in groups or len(groups) < 2:
+        raise SemvizError("Agreement needs full finetuning and at least one other suffix; pass them to sweep.")
+    ks = sorted(groups)
+    better = -1.0 if runs.score == "loss" else 1.0
+    rng = np.random.default_rng(seed)
+    scores = [np.asarray([run.rows for run in groups[k]]) for k in ks]
+    if len({rows.shape[1] for rows in scores}) > 1:
+        raise SemvizError("The runs were scored on different test rows; run them in one sweep.")
+    drawn = _draws(scores, rng)
+    gained = better * (drawn - runs.zero_shot)
+    if gained[0, 0] <= 0:
+        raise SemvizError("Full finetuning did not improve the model, so there is no benefit to share out.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        benefits = np.where(gained[:, :1] > 0, gained / gained[:, :1], np.nan)
+    low, high = interval(benefits[1:])
+    rows, ranks = [], []
+    blocks = runs.runs[0].scope.n_blocks
+    for source, curve in predictions.items():
+        if len(curve) != blocks + 1:
+            raise SemvizError(
+                f"{source} predicts {len(curve)} boundaries and the runs are of {blocks} blocks; pass evidence of the "
+                "same model."
+            )
+        predicted = np.asarray(curve, dtype=float)[ks]
+        for i, k in enumerate(ks):
+            row = {"source": source, "boundary": k, "predicted": predicted[i], "measured": benefits[0, i]}
+            rows.append({**row, "low": low[i], "high": high[i]})
+        rho = _spearman(predicted, benefits)
+        below, above = interval(rho[1:, None]) if np.isfinite(rho[1:]).any() else ([np.nan], [np.nan])
+        rank = {"source": source, "rho": rho[0], "low": float(below[0]), "high": float(above[0])}
+        ranks.append({**rank, "unit": units.get(source, BENEFIT)})
+    return Agreement(runs.task, runs.model, pd.DataFrame(rows), pd.DataFrame(ranks))
+
+
+def _draws(scores: list[Array], rng: np.random.Generator) -> Array:
+    """Mean score of each boundary over seeds and rows, and resamples of it over both, shape (B + 1, boundaries).
+
+    All boundaries share the rows of a resample, since a row that is hard is hard for all of them.
+    """
+    n = scores[0].shape[1]
+    means = [[rows.mean() for rows in scores]]
+    for _ in range(RESAMPLES):
+        chosen = rng.integers(n, size=n)
+        means.append([rows[rng.integers(len(rows), size=len(rows))].mean(0)[chosen].mean() for rows in scores])
+    return np.asarray(means)
+
+
+def _spearman(predicted: Array, benefits: Array) -> Array:
+    """Rank correlation of one prediction with each row of benefits, shape (B,), ties ranked in the middle."""
+    known = np.isfinite(predicted)
+    if known.sum() < 3 or np.ptp(predicted[known]) == 0:
+        return np.full(len(benefits), np.nan)
+    x = rankdata(predicted[known])
+    y = rankdata(benefits[:, known], axis=1)
+    x, y = x - x.mean(), y - y.mean(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho: Array = (y @ x) / np.sqrt((x**2).sum() * (y**2).sum(1))
+    return np.where(np.isfinite(benefits).all(1), rho, np.nan)

@@ -1,0 +1,164 @@
+"""`Comparison`: how each scope differs from one of them, over the same seeds and the same test rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from semviz.common.bootstrap import seeds_and_rows
+from semviz.common.errors import SemvizError
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from semviz.experiments.runs import Runs
+    from semviz.finetuning.run import Run
+    from semviz.scopes.scope import Scope
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Paired differences against a reference.
+
+    Attributes:
+        task, model: Names.
+        score: `"accuracy"` or `"loss"`.
+        reference: Name of the reference scope.
+        table: What `frame` returns.
+    """
+
+    task: str
+    model: str
+    score: str
+    reference: str
+    table: pd.DataFrame
+
+    def frame(self) -> pd.DataFrame:
+        """One row a scope and method other than the reference.
+
+        Returns:
+            Columns name, scope, method, difference (in accuracy, or nats of loss), low, high (95 % bootstrap interval
+            over paired seeds and test rows), verdict (better, worse, or undecided where the interval holds 0), seeds.
+        """
+        return self.table.copy()
+
+    def figure(self) -> Figure:
+        """Draw the differences with their intervals."""
+        from semviz.figures import comparison
+
+        return comparison(self)
+
+    def __repr__(self) -> str:
+        """One line: reference, and how many scopes are better, worse or undecided."""
+        counts = self.table["verdict"].value_counts()
+        said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("better", "worse", "undecided"))
+        return f"Comparison(against {self.reference} on {self.task}: {said})"
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(repr(self), self.table.round(4))
+
+
+def compare(runs: Runs, reference: str) -> Comparison:
+    """Compare all scopes with one, seed by seed and row by row.
+
+    Args:
+        runs: Runs on one task.
+        reference: Name of the reference as in `Runs.table`, or one of its parts: `"full"`, `"half"`, `"k=2"`.
+
+    Raises:
+        SemvizError: If no scope has this name, or a scope shares no seed with the reference.
+    """
+    groups = runs.groups()
+    names = {key: runs.name_of(group[0]) for key, group in groups.items()}
+    # "half = last, lora" is half, lora and last, lora: the method belongs to each of the names.
+    found = [key for key, name in names.items() if reference in (name, *_parts(name, scope=key[0], method=key[1]))]
+    if not found:
+        raise SemvizError(f"reference={reference!r} was not run; pass one of {list(names.values())}.")
+    base = {run.seed: run for run in groups[found[0]]}
+    is_loss = runs.score == "loss"
+    rows = []
+    for key, group in groups.items():
+        if key == found[0]:
+            continue
+        pairs = [(run, base[run.seed]) for run in group if run.seed in base]
+        if any(len(run.rows) != len(other.rows) for run, other in pairs):
+            raise SemvizError(f"{names[key]} was scored on other rows than {names[found[0]]}; run both in one sweep.")
+        if not pairs:
+            raise SemvizError(f"{names[key]} and {names[found[0]]} share no seed; run both with the same seeds.")
+        difference = np.asarray([_rows(run) - _rows(other) for run, other in pairs])
+        low, high = seeds_and_rows(difference)
+        rows.append(
+            {
+                "name": names[key],
+                "scope": group[0].scope.label,
+                "method": group[0].method,
+                "difference": float(difference.mean()),
+                "low": low,
+                "high": high,
+                "verdict": _verdict(low, high, is_loss=is_loss),
+                "seeds": len(pairs),
+            }
+        )
+    columns = ["name", "scope", "method", "difference", "low", "high", "verdict", "seeds"]
+    return Comparison(runs.task, runs.model, runs.score, names[found[0]], pd.DataFrame(rows, columns=columns))
+
+
+def _parts(name: str, *, scope: Scope, method: str) -> list[str]:
+    """The names that a scope goes by: `half`, `last` and `k=1` of `half = last`."""
+    ending = "" if method == "full" else f", {method}"
+    boundary = [f"k={scope.boundary}"] if scope.is_suffix else []
+    return [part + ending for part in (*name.removesuffix(ending).split(" = "), *boundary)]
+
+
+def _rows(run: Run) -> np.ndarray:
+    return np.asarray(run.rows)
+
+
+def _verdict(low: float, high: float, *, is_loss: bool) -> str:
+    if low <= 0 <= high:
+        return "undecided"
+    return "better" if (high < 0) == is_loss else "worse"
+
+
+def regrets(runs: Runs, boundaries: dict[str, int]) -> pd.DataFrame:
+    """What each choice of a boundary loses against the best measured one.
+
+    Args:
+        runs: Runs of suffixes.
+        boundaries: Boundary by the name of what chose it; `quarter` (L/4), `half` and `three quarters` are added where
+            they were run.
+
+    Returns:
+        Columns choice, boundary, score, regret (best measured − measured here, in accuracy or in nats of loss; 0 is
+        best), cost (training seconds against full finetuning's); ordered by regret.
+
+    Raises:
+        SemvizError: If a boundary was not run.
+    """
+    table = runs.table()
+    table = table[(table["method"] == "full") & table["suffix"]].set_index("boundary")
+    if table.empty:
+        raise SemvizError("No suffix was run with method='full'; pass Scope.suffixes(model) to sweep.")
+    blocks = runs.runs[0].scope.n_blocks
+    plain = {"quarter": blocks // 4, "half": blocks // 2, "three quarters": 3 * blocks // 4}
+    plain = {name: k for name, k in plain.items() if k in table.index}
+    value = table["accuracy"] if runs.score == "accuracy" else -table["loss"]
+    rows = []
+    for name, k in [*boundaries.items(), *plain.items()]:
+        if k not in value.index:
+            raise SemvizError(f"{name} chose boundary {k}, which was not run; pass Scope.suffixes(model) to sweep.")
+        rows.append(
+            {
+                "choice": name,
+                "boundary": k,
+                "score": abs(float(value[k])),
+                "regret": float(value.max() - value[k]),
+                "cost": 1 / float(table["speedup"][k]),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("regret", kind="stable", ignore_index=True)

@@ -1,0 +1,318 @@
+"""`probe()`: three short finetunes → the suffix law → a predicted benefit for every boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semviz.common import checks, formats
+from semviz.common.bootstrap import RESAMPLES, interval
+from semviz.common.errors import ScopeError, SemvizError
+from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law
+from semviz.gains.recommendation import Recommendation, check_terms, choose_boundary, reason
+from semviz.gains.scaling_law import EPSILON, Array
+from semviz.scopes.cost_units import relative_costs
+from semviz.scopes.scope import Scope
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from semviz.common.progress import Control
+    from semviz.experiments.runs import Runs
+    from semviz.finetuning.run import Run
+    from semviz.lm.model import LanguageModel
+    from semviz.tasks.task import Task
+
+_POOR_FIT = 0.05  # share of full finetuning's benefit
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """A few measured suffixes, and what the suffix law makes of them.
+
+    Benefits are shares of full finetuning's improvement on validation rows.
+
+    Attributes:
+        runs: The probes.
+        law: The law that fits them.
+        benefit: Predicted benefit at k = 0…L, shape (L+1,).
+        low, high: 95 % bootstrap interval over validation rows, shape (L+1,).
+        points: The measured probes: boundary, benefit, low, high.
+        scopes: The scope above every boundary 0…L−1.
+        drawn: Predicted benefit in each resample, shape (B, L+1).
+    """
+
+    runs: Runs
+    law: SuffixLaw
+    benefit: Array
+    low: Array
+    high: Array
+    points: pd.DataFrame
+    scopes: tuple[Scope, ...] = field(repr=False)
+    drawn: Array = field(repr=False)
+
+    epsilon = EPSILON
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.runs.model
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.runs.task
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        return len(self.scopes)
+
+    @property
+    def seconds(self) -> float:
+        """Time that the probes took, the search for learning rates included."""
+        return float(sum(run.seconds + run.search_seconds for run in self.runs))
+
+    @property
+    def helps(self) -> bool:
+        """Whether full finetuning improved the model at all, so that there is a benefit to share out."""
+        return bool(np.isfinite(self.benefit).all())
+
+    @cached_property
+    def recommendation(self) -> Recommendation:
+        """The recommendation with the default ε."""
+        return self.recommend()
+
+    @property
+    def boundary(self) -> int:
+        """Recommended k with the default ε."""
+        return self.recommendation.boundary
+
+    @property
+    def _doubt(self) -> str:
+        """A warning where the law does not go through the probes."""
+        if not self.law.error > _POOR_FIT:
+            return ""
+        miss = formats.percent(self.law.error)
+        return f" The law misses the probes by {miss} of the benefit, so measure this boundary before trusting it."
+
+    @property
+    def message(self) -> str:
+        """What to do, and how far to trust it."""
+        if not self.helps:
+            return (
+                f"Full finetuning did not improve the model on {self.task}, so there is no benefit to share out: try "
+                "other learning rates, more epochs or more rows."
+            )
+        k = self.boundary
+        share = float(np.mean(self._choices(self.epsilon, None) == k))
+        if k == 0:
+            return (
+                f"Train all blocks: with any block frozen, less than {formats.percent(1 - self.epsilon)} of full "
+                f"finetuning's benefit is predicted; {formats.percent(share)} of resamples agree.{self._doubt}"
+            )
+        return (
+            f"Train {self.scopes[k].label}: {self.recommendation.why}. The law predicts "
+            f"{formats.percent(self.benefit[k])} ({formats.percent(self.low[k])} to {formats.percent(self.high[k])}) "
+            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary.{self._doubt}"
+        )
+
+    def recommend(self, *, epsilon: float = EPSILON, weight: float | None = None) -> Recommendation:
+        """The boundary to train above.
+
+        Args:
+            epsilon: ε, the share of full finetuning's benefit that may be given up.
+            weight: λ: choose the largest benefit − λ·cost instead.
+
+        Raises:
+            SemvizError: If ε or λ is out of range.
+        """
+        epsilon, weight = check_terms(epsilon, weight)
+        k = int(choose_boundary(self.benefit, self._cost, epsilon=epsilon, weight=weight)) if self.helps else 0
+        why = reason(epsilon, weight) if self.helps else "full finetuning did not improve the model"
+        benefit, low, high = (float(curve[k]) for curve in (self.benefit, self.low, self.high))
+        return Recommendation("probes", self.scopes[k], benefit, low, high, float(self._cost[k]), why)
+
+    @cached_property
+    def _cost(self) -> Array:
+        is_next = self.runs.score == "loss"
+        return relative_costs(self.scopes, epochs=self.runs.runs[0].epochs, everywhere=is_next)
+
+    def _choices(self, epsilon: float, weight: float | None) -> NDArray[np.int64]:
+        return choose_boundary(self.drawn, self._cost, epsilon=epsilon, weight=weight)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a boundary 0…L: predicted benefit with interval, measured benefit at the probes, cost."""
+        predicted = {
+            "boundary": range(self.n_blocks + 1),
+            "predicted": self.benefit,
+            "low": self.low,
+            "high": self.high,
+        }
+        table = pd.DataFrame(predicted)
+        measured = self.points.set_index("boundary")["benefit"]
+        table["measured"] = table["boundary"].map(measured)
+        return table.assign(cost=np.append(self._cost, 0.0))
+
+    def figure(self, runs: Runs | None = None) -> Figure:
+        """Draw the predicted benefit over the boundary, with the probes, and with measured runs beside it if given."""
+        from semviz.figures import benefit_curve
+
+        return benefit_curve(self, runs=runs)
+
+    def __repr__(self) -> str:
+        """One line: task, probes, recommended boundary."""
+        probed = ", ".join(f"k={run.scope.boundary}" for run in self.runs)
+        return (
+            f"Probes({self.model} on {self.task}: {probed}; boundary {self.boundary} of {self.n_blocks}, "
+            f"{formats.seconds(self.seconds)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(self.message, self.frame().round(3))
+
+
+def probe_boundaries(n_blocks: int) -> tuple[int, ...]:
+    """Where to probe: all blocks, the upper half, the last block."""
+    return tuple(sorted({0, n_blocks // 2, n_blocks - 1}))
+
+
+def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...]:
+    """Return boundaries in ascending order, each once.
+
+    Raises:
+        ScopeError: If one is no whole number from 0 to L−1, or they are no list.
+    """
+    given = checks.several("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
+    most = n_blocks - 1
+    return tuple(
+        sorted({checks.whole(f"boundaries[{i}]", k, most=most, error=ScopeError) for i, k in enumerate(given)})
+    )
+
+
+def probe(
+    model: LanguageModel,
+    task: Task,
+    *,
+    boundaries: Iterable[int] | None = None,
+    lr: float | Literal["auto"] = "auto",
+    epochs: float = 3,
+    batch_size: int = 32,
+    seed: int = 0,
+    store: str | Path | None = None,
+    control: Control | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Probes:
+    """Finetune the last block, the upper half and all blocks from cached states, and predict every other boundary.
+
+    The probes are runs like any other: in the same store a sweep finds them done.
+
+    Args:
+        model: A loaded model; nothing of it is changed.
+        task: Trains on `train`; benefits are those on `validation`, so test rows choose nothing.
+        boundaries: Which suffixes to train, 0 among them; 0, L/2 and L−1 by default.
+        lr: A rate for all, or `"auto"`: each its own.
+        epochs: Passes over the training rows; fewer are faster, and say less about longer training.
+        batch_size: Rows a step.
+        seed: Seed of the probes.
+        store: Folder of finished runs.
+        control: To watch the probes from another thread, and to cancel them.
+        progress: Show progress bars.
+        options: Further options of `sweep`.
+
+    Raises:
+        Cancelled: If asked to stop.
+        SemvizError: If the boundaries lack 0 or are fewer than two, or as in `sweep`.
+    """
+    from semviz.experiments.sweep import sweep
+
+    for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
+        if name in options:
+            raise SemvizError(f"{name}= is not for probes; pass {instead}.")
+    if checks.check_model(model).n_blocks < 2:
+        raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
+    wanted = probe_boundaries(model.n_blocks) if boundaries is None else check_boundaries(boundaries, model.n_blocks)
+    if 0 not in wanted or len(wanted) < 2:
+        raise SemvizError(
+            f"boundaries={wanted}; pass 0 (full finetuning, to which benefits are related) and at least one more."
+        )
+    runs = sweep(
+        model,
+        task,
+        [Scope.above(model, k) for k in wanted],
+        seeds=(seed,),
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        store=store,
+        control=control,
+        progress=progress,
+        **options,
+    )
+    return fit_probes(runs)
+
+
+def fit_probes(runs: Runs, *, seed: int = 0) -> Probes:
+    """Fit the suffix law to measured suffixes of one task.
+
+    Args:
+        runs: Runs of at least two suffixes, one of all blocks; their validation rows count.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        SemvizError: If a run is missing.
+    """
+    whole = runs.runs[0].scope
+    blocks = whole.n_blocks
+    suffixes = tuple(Scope(tuple(range(k + 1, blocks + 1)), blocks, whole.parts) for k in range(blocks))
+    found: dict[int, list[Run]] = {}
+    for run in runs:
+        if run.scope.is_suffix and run.method == "full":
+            found.setdefault(run.scope.boundary, []).append(run)
+    ks = sorted(found)
+    if len(ks) < 2 or ks[0] != 0:
+        raise SemvizError("The suffix law needs a run of all blocks and one of fewer; pass Scope.full(model) too.")
+    failed = [k for k in ks if any(run.diverged for run in found[k])]
+    if failed:
+        raise SemvizError(f"The probes at boundaries {failed} diverged; pass a smaller lr.")
+    if {len(run.validation_rows) for k in ks for run in found[k]} != {len(runs.untrained_rows)}:
+        raise SemvizError(
+            "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
+            "sweep."
+        )
+    rows = np.asarray([np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks])
+    start = np.asarray(runs.untrained_rows)
+    rng = np.random.default_rng(seed)
+    draws = np.stack([np.arange(len(start)), *rng.integers(len(start), size=(RESAMPLES, len(start)))])
+    # (B + 1, probes); the first row is the sample itself.
+    gained = np.stack([row[draws].mean(1) for row in rows], axis=1) - start[draws].mean(1)[:, None]
+    benefits = _shares(gained, is_loss=runs.score == "loss")
+    n = len(suffixes)
+    real = np.asarray(np.isfinite(benefits).all(axis=1))
+    curves = np.full((len(benefits), n + 1), np.nan)
+    law = SuffixLaw(np.nan, np.nan, np.nan)
+    if real[0]:
+        law, curves[real] = fit_suffix_law(n - np.asarray(ks, dtype=float), benefits[real], n)
+    low, high = interval(curves[1:]) if real[0] else (curves[0], curves[0])
+    below, above = interval(benefits[1:]) if real[0] else (benefits[0], benefits[0])
+    points = pd.DataFrame({"boundary": ks, "benefit": benefits[0], "low": below, "high": above})
+    return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:][real[1:]])
+
+
+def _shares(gained: Array, *, is_loss: bool) -> Array:
+    """Improvements as shares of the first column's, NaN where that is none; a loss improves by falling."""
+    better = -gained if is_loss else gained
+    whole = better[:, :1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares: Array = np.where(whole > 0, better / whole, np.nan)
+    return shares

@@ -1,0 +1,209 @@
+"""A folder of finished runs: a JSON file each, and a safetensors file where weights are kept; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from semviz.common import checks, json_shapes
+from semviz.common.errors import SemvizError
+from semviz.common.files import digest_of, digest_of_file, replace_file, replacing
+from semviz.finetuning.run import Run
+from semviz.scopes.cost_units import METHODS
+from semviz.version import __version__
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FORMAT = 3
+_OLDEST = 2  # had no digests
+_RUN = {
+    **dict.fromkeys(("key", "model", "task", "note"), json_shapes.TEXT),
+    "score": json_shapes.one_of("accuracy", "loss"),
+    "scope": {
+        "blocks": [json_shapes.NATURAL],
+        "n_blocks": json_shapes.NATURAL,
+        "parts": json_shapes.PARTS,
+        "tail": json_shapes.FLAG,
+        "head": json_shapes.FLAG,
+    },
+    "method": json_shapes.one_of(*METHODS),
+    **dict.fromkeys(("seed", "steps", "trainable", "peak_bytes"), json_shapes.COUNT),
+    "batch_size": json_shapes.NATURAL,
+    **dict.fromkeys(("lr", "epochs"), json_shapes.POSITIVE),
+    "rates": json_shapes.Each(json_shapes.NUMBER),
+    **dict.fromkeys(("accuracy", "loss", "validation", "validation_loss"), json_shapes.NUMBER),
+    "rows": [json_shapes.NUMBER],
+    "validation_rows": [json_shapes.NUMBER],
+    **dict.fromkeys(("f1", "auroc"), json_shapes.NUMBER.or_none),
+    **dict.fromkeys(("seconds", "prefix_seconds", "search_seconds", "tokens_per_second"), json_shapes.AMOUNT),
+    "cached": json_shapes.FLAG,
+    "curve": {"step": [json_shapes.COUNT], "loss": [json_shapes.NUMBER], "accuracy": [json_shapes.NUMBER]},
+    "environment": json_shapes.Each(json_shapes.TEXT),
+}
+# Before runs had the accuracy of their training.
+_OLD_RUN = {**_RUN, "curve": {"step": [json_shapes.COUNT], "loss": [json_shapes.NUMBER]}}
+_NAME = re.compile(r"[\w-]{1,64}")
+
+
+class Store:
+    """Finished runs by key."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open a folder, making it if missing.
+
+        Raises:
+            SemvizError: If the folder cannot be made.
+        """
+        self.folder = checks.path_of("store", folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SemvizError(
+                f"Cannot make the store {self.folder}: {error}. Pass a folder that can be written."
+            ) from error
+
+    def add(self, run: Run) -> Run:
+        """Write a run; a run with the same key is replaced.
+
+        Returns:
+            The run, with its weights in the store instead of in memory.
+
+        Raises:
+            SemvizError: If the run's key is no name of a file, or the folder is full or cannot be written.
+        """
+        record, digest = run.record(), None
+        if run.weights:
+            # First, since a run is finished once its JSON file is there.
+            with replacing(self._weights(run.key)) as temporary:
+                _save({name: value.contiguous() for name, value in run.weights.items()}, temporary)
+                digest = digest_of_file(Path(temporary))
+        content = {
+            "format": _FORMAT,
+            "semviz": __version__,
+            "digest": _digest(record),
+            "weights": digest,
+            "run": record,
+        }
+        replace_file(self._path(run.key), json.dumps(content, indent=1))
+        return replace(run, weights=StoredWeights(self._weights(run.key), digest)) if run.weights else run
+
+    def has(self, key: str) -> bool:
+        """Whether a run is finished."""
+        return self._path(key).is_file()
+
+    def find(self, key: str) -> Run | None:
+        """A finished run, or None.
+
+        Raises:
+            SemvizError: If its file cannot be read, is damaged, or was written by a newer semviz.
+        """
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_bytes())
+            json_shapes.check(content, {"format": json_shapes.COUNT, "semviz": json_shapes.TEXT})
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
+            raise _no_run(path, error) from error
+        wrote, by = content["format"], checks.shown(content["semviz"])
+        if wrote < _OLDEST:
+            raise SemvizError(f"{path} was written by an older semviz ({by}); delete it or pass another store.")
+        if wrote > _FORMAT:
+            raise SemvizError(f"{path} was written by semviz {by}; update semviz, or pass another store.")
+        try:
+            json_shapes.check(content, {"run": _RUN if wrote > _OLDEST else _OLD_RUN})
+            record = content["run"]
+            if wrote > _OLDEST or "digest" in content:
+                json_shapes.check(content, {"digest": json_shapes.TEXT, "weights": json_shapes.TEXT.or_none})
+                if content["digest"] != _digest(record):
+                    raise ValueError("it is not as it was written")
+            if record["key"] != key:
+                raise ValueError(f"it holds the run {checks.shown(record['key'])}")
+            run = Run.from_record({name: record[name] for name in _RUN})
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise _no_run(path, error) from error
+        weights, digest = self._weights(key), content.get("weights")
+        if not weights.is_file() or (wrote > _OLDEST and digest is None):
+            return run
+        return replace(run, weights=StoredWeights(weights, digest))
+
+    def keys(self) -> list[str]:
+        """Keys of the finished runs, the oldest first."""
+        paths = [path for path in self.folder.glob("*.json") if not path.name.startswith(".")]
+        return [path.stem for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+
+    def _path(self, key: str, ending: str = "json") -> Path:
+        # A key may come from a file, and a path in it would lead out of the folder.
+        if not isinstance(key, str) or not _NAME.fullmatch(key):
+            raise SemvizError(f"{checks.got('key', key)} is no key of a run; pass one of Store.keys().")
+        return self.folder / f"{key}.{ending}"
+
+    def _weights(self, key: str) -> Path:
+        return self._path(key, "safetensors")
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """The digest of a run's record, however the JSON is laid out."""
+    return digest_of(json.dumps(record, sort_keys=True).encode())
+
+
+def _no_run(path: Path, error: Exception) -> SemvizError:
+    return SemvizError(f"{path} is no run file ({checks.said(error)}); delete it or pass another store.")
+
+
+def _save(weights: dict[str, Tensor], path: str) -> None:
+    """Write tensors; a full disk is then told like any other."""
+    from safetensors.torch import save_file
+
+    try:
+        save_file(weights, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+class StoredWeights(Mapping[str, "Tensor"]):
+    """Trained tensors of a stored run by name, read from the file when they are asked for.
+
+    The file's digest is looked at before the first of them is read.
+    """
+
+    def __init__(self, path: Path, digest: str | None = None) -> None:
+        self.path, self._unchecked = path, digest
+        with self._open() as file:
+            self._names = tuple(file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        if self._unchecked is not None and digest_of_file(self.path) != self._unchecked:
+            raise self._damaged("it is not as it was written")
+        self._unchecked = None
+        with self._open() as file:
+            try:
+                tensor: Tensor = file.get_tensor(name)
+            except (SafetensorError, ValueError, RuntimeError) as error:
+                raise self._damaged(error) from error
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _open(self) -> Any:
+        try:
+            return safe_open(self.path, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, why: object) -> SemvizError:
+        return SemvizError(f"{self.path} cannot be read ({checks.said(why)}); delete it and its .json and run again.")

@@ -1,0 +1,328 @@
+"""`Runs`: what a sweep measured, as tables, pictures and one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semviz.common import checks, formats
+from semviz.common.bootstrap import seeds_and_rows
+from semviz.common.errors import SemvizError
+from semviz.finetuning.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from plotly.graph_objects import Figure
+
+    from semviz.experiments.agreement import Agreement
+    from semviz.experiments.comparison import Comparison
+    from semviz.experiments.probes import Probes
+    from semviz.gains.gain import Gain
+    from semviz.scopes.scope import Scope
+
+_CLOSE = 0.05  # share of full finetuning's benefit that may be given up for fewer parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Finished runs on one task.
+
+    Attributes:
+        runs: The runs, one each for scope × method × seed.
+        zero_shot: Score of the model before finetuning.
+        gain: The gain that predicted them, if any.
+        untrained_rows: Score of each validation row before finetuning.
+    """
+
+    runs: tuple[Run, ...]
+    zero_shot: float
+    gain: Gain | None = None
+    untrained_rows: tuple[float, ...] = field(repr=False, default=())
+
+    def __post_init__(self) -> None:
+        """Refuse an empty collection.
+
+        Raises:
+            SemvizError: If there is no run, or they are not of one model and task.
+        """
+        if not self.runs:
+            raise SemvizError("There is no run to show; pass at least one.")
+        for i, run in enumerate(self.runs):
+            checks.of_class(f"runs[{i}]", run, Run, "what finetune() returns")
+            for name in ("model", "task", "score"):
+                first, other = getattr(self.runs[0], name), getattr(run, name)
+                if first != other:
+                    raise SemvizError(
+                        f"runs[{i}] has {name} {checks.shown(other)} and runs[0] {checks.shown(first)}, which no table "
+                        "can compare; pass runs of one model and one task."
+                    )
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.runs[0].task
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.runs[0].model
+
+    @property
+    def score(self) -> str:
+        """`"accuracy"` or `"loss"`."""
+        return self.runs[0].score
+
+    def frame(self) -> pd.DataFrame:
+        """One row a run."""
+        return pd.DataFrame(
+            {
+                "scope": run.scope.label,
+                "boundary": run.scope.boundary,
+                "method": run.method,
+                "seed": run.seed,
+                "lr": run.lr,
+                "trainable": run.trainable,
+                "share": run.trainable / run.scope.total,
+                "accuracy": run.accuracy,
+                "loss": run.loss,
+                "validation": run.validation,
+                "f1": run.f1,
+                "auroc": run.auroc,
+                "seconds": run.seconds,
+                "search_seconds": run.search_seconds,
+                "tokens_per_second": run.tokens_per_second,
+                "peak_bytes": run.peak_bytes,
+                "steps": run.steps,
+                "epochs": run.epochs,
+                "cached": run.cached,
+            }
+            for run in self.runs
+        )
+
+    def table(self) -> pd.DataFrame:
+        """One row a scope and method, over its seeds.
+
+        Returns:
+            Columns scope, name, boundary, first and last (trained block of a contiguous range), suffix (whether it is
+            one), method, runs, lr, trainable, share, accuracy, low, high (95 % bootstrap
+            interval over seeds and test rows), seconds, speedup (against full finetuning), predicted and benefit (share
+            of full finetuning's improvement: predicted by the profile where its law applies, and measured). For
+            language modelling tasks also loss, loss_low and loss_high, in nats; low and high are then NaN.
+        """
+        table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
+        table = table.astype({"first": "Int64", "last": "Int64"})
+        full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
+        value = table["accuracy" if self.score == "accuracy" else "loss"]
+        if len(full):
+            best = float(value[full.index[0]])
+            gap = best - self.zero_shot
+            table["speedup"] = float(full["seconds"].iloc[0]) / table["seconds"]
+            table["benefit"] = (value - self.zero_shot) / gap if gap else np.nan
+        else:
+            table["speedup"] = table["benefit"] = np.nan
+        return table
+
+    def groups(self) -> dict[tuple[Scope, str], list[Run]]:
+        """The runs by scope and method, each with its seeds."""
+        groups: dict[tuple[Scope, str], list[Run]] = {}
+        for run in self.runs:
+            groups.setdefault((run.scope, run.method), []).append(run)
+        return groups
+
+    def _row(self, runs: list[Run]) -> dict[str, object]:
+        """Means over the seeds of one scope and method."""
+        scope, method = runs[0].scope, runs[0].method
+        low, high = seeds_and_rows(np.asarray([run.rows for run in runs]))
+        accuracy = self.score == "accuracy"
+        lawful = self.gain is not None and self.gain.applies and scope.is_suffix
+        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and lawful else np.nan
+        row: dict[str, object] = {
+            "scope": scope.label,
+            "name": self.name_of(runs[0]),
+            "boundary": scope.boundary,
+            "first": scope.blocks[0] if scope.is_range else pd.NA,
+            "last": scope.blocks[-1] if scope.is_range else pd.NA,
+            "suffix": scope.is_suffix,
+            "method": method,
+            "runs": len(runs),
+            "lr": runs[0].lr,
+            "trainable": runs[0].trainable,
+            "share": runs[0].trainable / scope.total,
+            "validation": float(np.mean([run.validation for run in runs])),
+            "accuracy": float(np.mean([run.accuracy for run in runs])),
+            "low": low if accuracy else np.nan,
+            "high": high if accuracy else np.nan,
+            "seconds": float(np.mean([run.seconds for run in runs])),
+            "predicted": float(predicted),
+        }
+        if not accuracy:
+            row |= {"loss": float(np.mean([run.loss for run in runs])), "loss_low": low, "loss_high": high}
+        return row
+
+    def name_of(self, run: Run) -> str:
+        """What people call this scope: full, half, last, recommended, or its boundary."""
+        scope, blocks = run.scope, run.scope.n_blocks
+        names = {"full": 0, "half": blocks // 2, "last": blocks - 1}
+        if self.gain is not None:
+            names["recommended"] = self.gain.boundary
+        known = [name for name, k in names.items() if k == scope.boundary] if scope.is_suffix else []
+        label = " = ".join(known) or (f"k={scope.boundary}" if scope.is_suffix else scope.label)
+        return label if run.method == "full" else f"{label}, {run.method}"
+
+    def pareto(self, *, trainable: int | None = None) -> Figure:
+        """Draw the score against trainable parameters, with intervals and the Pareto front; `trainable` is marked."""
+        from semviz.figures import pareto
+
+        return pareto(self, trainable=trainable)
+
+    def range_heatmap(self, *, method: str = "full") -> Figure:
+        """Draw the score of every contiguous range of blocks that was run, lowest against highest trained block."""
+        from semviz.figures import range_heatmap
+
+        return range_heatmap(self, method=method, n_blocks=self.runs[0].scope.n_blocks)
+
+    def compare(self, reference: str = "full") -> Comparison:
+        """Paired differences of all scopes against one, by its name in `table` (`"full"`, `"half"`, `"k=2"`).
+
+        Raises:
+            SemvizError: If no scope has this name, or a scope shares no seed with it.
+        """
+        from semviz.experiments.comparison import compare
+
+        return compare(self, reference)
+
+    def regret(self, **chosen: int | Gain | Probes) -> pd.DataFrame:
+        """What each choice of a boundary loses against the best measured one, beside plain L/4, L/2 and 3L/4.
+
+        Args:
+            chosen: Boundaries by a name of one's own: a number, a `Gain` (all its rules) or `Probes`.
+
+        Returns:
+            As `semviz.experiments.comparison.regrets`.
+
+        Raises:
+            SemvizError: If a boundary was not run.
+        """
+        from semviz.experiments.comparison import regrets
+
+        boundaries: dict[str, int] = {}
+        several = sum(hasattr(choice, "candidates") for choice in chosen.values()) > 1
+        for name, choice in chosen.items():
+            if hasattr(choice, "candidates"):
+                boundaries |= {f"{name}: {rule}" if several else rule: k for rule, k in choice.candidates.items()}
+            else:
+                k = getattr(choice, "boundary", choice)
+                if isinstance(k, bool) or not hasattr(k, "__index__"):
+                    raise SemvizError(
+                        f"{name}={checks.shown(choice)} is no boundary; pass a whole number, a Gain or Probes."
+                    )
+                boundaries[name] = int(k)
+        return regrets(self, boundaries)
+
+    def probes(self, boundaries: Iterable[int] | None = None) -> Probes:
+        """Fit the suffix law to suffixes that were run: what `semviz.probe` would say, without another run.
+
+        Args:
+            boundaries: Which of them are the probes; 0, L/2 and L−1 by default.
+
+        Raises:
+            SemvizError: If one of them was not run.
+        """
+        from semviz.experiments.probes import check_boundaries, fit_probes, probe_boundaries
+
+        blocks = self.runs[0].scope.n_blocks
+        wanted = set(probe_boundaries(blocks) if boundaries is None else check_boundaries(boundaries, blocks))
+        found = {r.scope.boundary: r for r in reversed(self.runs) if r.scope.is_suffix and r.method == "full"}
+        missing = sorted(wanted - set(found))
+        if missing:
+            raise SemvizError(f"Boundaries {missing} were not run; pass boundaries= of these: {sorted(found)}.")
+        return fit_probes(replace(self, runs=tuple(found[k] for k in sorted(wanted))))
+
+    def agreement(self, gain: Gain | None = None, probes: Probes | None = None) -> Agreement:
+        """Predicted against measured benefit at every suffix that was run, with Spearman's rank correlation.
+
+        Args:
+            gain: A profile's gain; the sweep's own by default.
+            probes: Measured probes.
+
+        Raises:
+            SemvizError: If there is neither, or full finetuning was not run or did not help.
+        """
+        from semviz.experiments.agreement import agree
+
+        gain = gain or self.gain
+        predictions: dict[str, NDArray[np.float64]] = {}
+        units: dict[str, str] = {}
+        if gain is not None:
+            predictions |= gain.predictions
+            units |= dict.fromkeys(gain.scales, "the rule's own scale")
+        if probes is not None:
+            predictions["probes"] = probes.benefit
+        if not predictions:
+            raise SemvizError("There is no prediction to compare with; pass gain= or probes=.")
+        return agree(self, predictions, units=units)
+
+    def answer(self) -> str:
+        """Which blocks to train, in one sentence, with what it costs and gives against full finetuning.
+
+        The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
+        finetuning does not help there, the best one; the scores are those of test rows, which chose nothing.
+        """
+        table = self.table()
+        start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
+        better = (table["validation"] - start) * (1 if self.score == "accuracy" else -1)
+        better = better.round(12)  # means of equal scores differ in their last digits
+        full = table.loc[table["share"].idxmax()]
+        whole = better[full.name]
+        if not whole > 0:
+            return self._without_full(table, better, full)
+        close = table[better >= (1 - _CLOSE) * whole]
+        best = close.sort_values("trainable", kind="stable").iloc[0]
+        advice, count = f"On {self.task}, train {best['scope']}", formats.si(best["trainable"])
+        if best["scope"] == full["scope"]:
+            return (
+                f"{advice} ({count} parameters): no smaller scope that was tried keeps "
+                f"{formats.percent(1 - _CLOSE)} of its benefit; it reaches {self._say(best)}."
+            )
+        return (
+            f"{advice}: {count} parameters ({formats.percent(best['share'])} of the model) reach {self._say(best)} "
+            f"against {self._say(full)} with full finetuning, {best['speedup']:.1f} times faster."
+        )
+
+    def _without_full(self, table: pd.DataFrame, better: pd.Series, full: pd.Series) -> str:
+        """The answer where training all that was tried makes validation rows no better."""
+        before = formats.score(self.zero_shot, self.score)
+        best = table.loc[better.fillna(-np.inf).idxmax()]
+        if not better.max() > 0:
+            return (
+                f"On {self.task}, nothing that was tried helped: {before} before finetuning, {self._say(best)} with "
+                f'{best["scope"]}. More rows, more epochs or lr="auto" may.'
+            )
+        return (
+            f"On {self.task}, train {best['scope']}: {formats.si(best['trainable'])} parameters reach "
+            f"{self._say(best)}, from {before}. Training {full['scope']} did not help ({self._say(full)}), so no share "
+            "of its benefit can be kept."
+        )
+
+    def _say(self, row: pd.Series) -> str:
+        return formats.score(row[self.score], self.score)
+
+    def __repr__(self) -> str:
+        """One line: model, task, how many runs, the answer."""
+        return f"Runs({len(self.runs)} of {self.model} on {self.task}; {self.answer()})"
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(self.answer(), self.table().round(3))

@@ -1,0 +1,151 @@
+"""`sweep()`: scopes × methods × seeds → `Runs`, each scope at its own learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from semviz.common import checks, distributed
+from semviz.common.errors import SemvizError
+from semviz.common.progress import Control, progress_bar
+from semviz.experiments.run_store import Store
+from semviz.experiments.runs import Runs
+from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.finetune import finetune, zero_shot
+from semviz.finetuning.recipe import Recipe, run_key
+from semviz.finetuning.run import Run
+from semviz.scopes.cost_units import METHODS
+from semviz.scopes.scope import Scope, check_scope
+
+if TYPE_CHECKING:
+    from semviz.gains.gain import Gain
+    from semviz.lm.model import LanguageModel
+    from semviz.tasks.task import Task
+
+
+def sweep(
+    model: LanguageModel,
+    task: Task,
+    scopes: Iterable[Scope] | None = None,
+    *,
+    methods: Sequence[str] = ("full",),
+    seeds: Sequence[int] = (0,),
+    lr: float | Literal["auto"] = "auto",
+    epochs: float = 3,
+    batch_size: int = 32,
+    checkpointing: bool = False,
+    keep_weights: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    gain: Gain | None = None,
+    store: str | Path | None = None,
+    control: Control | None = None,
+    progress: bool = True,
+) -> Runs:
+    """Finetune several scopes under equal conditions: same rows, steps and data order, each at its own rate.
+
+    With `lr="auto"` a scope's rate is chosen once, with the first seed, and kept for its other seeds.
+
+    Args:
+        model: A loaded model; nothing of it is changed.
+        task: Trains on `train`, chooses rates on `validation`, scores on `test`.
+        scopes: Scopes to compare; every boundary 0…L−1 by default.
+        methods: `"full"`, `"lora"`, `"ia3"`, `"lisa"`, as in `finetune`.
+        seeds: One run a seed.
+        lr: A rate for all, or `"auto"`.
+        epochs: Passes over the training rows.
+        batch_size: Rows a step.
+        checkpointing: As in `finetune`.
+        arguments: As in `finetune`.
+        keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`.
+        gain: Its predicted benefit is shown beside the measured one, and its boundary is named `recommended`.
+        store: Folder in which every finished run is kept at once, so that a sweep that was stopped goes on.
+        control: To watch the sweep from another thread, and to cancel it within one step.
+        progress: Show progress bars.
+
+    Returns:
+        `Runs`.
+
+    Raises:
+        Cancelled: If asked to stop; finished runs are in the store.
+        SemvizError: If a list is empty or none, the gain is of another model, or as in `finetune`.
+    """
+    # Everything is checked before the first run, so that none fails at a later one.
+    checks.check_model(model)
+    checks.check_task(task)
+    checks.check_control(control)
+    given = Scope.suffixes(model) if scopes is None else checks.several("scopes", scopes, "a list of Scopes: [scope]")
+    chosen = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(given)))
+    ways = checks.several("methods", methods, f"a list such as [{checks.shown(methods)}]")
+    ways = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(ways)]
+    numbers = checks.several("seeds", seeds, "a list such as range(3)")
+    numbers = [checks.whole(f"seeds[{i}]", seed, most=checks.MOST_SEED) for i, seed in enumerate(numbers)]
+    for name, made in (("scopes", chosen), ("methods", ways), ("seeds", numbers)):
+        if not made:
+            raise SemvizError(f"{name} is empty; pass at least one.")
+    lr = checks.rate(lr)
+    further = {} if arguments is None else arguments
+    for method in ways:
+        recipe = Recipe(method, math.nan, epochs, batch_size, numbers[0], checkpointing, further)
+    for scope in chosen:
+        scope.modules(model)
+    if gain is not None:
+        _check_gain(gain, model)
+    kept = Store(store) if store is not None else None
+    control = control or Control()
+    bench = Workbench(model, task, control=control, progress=progress)
+    bench.announce(scope.boundary for scope in chosen)
+    runs: list[Run] = []
+    # Boundary by boundary, so that each frozen block runs once.
+    plan = [(s, m) for s in sorted(chosen, key=lambda s: (s.boundary, s.blocks)) for m in ways]
+    with progress_bar(len(plan) * len(numbers), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
+        for scope, method in plan:
+            rate: float | Literal["auto"] = lr
+            for seed in numbers:
+                recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, further)
+                run = _find(kept, run_key(model, task, scope, recipe, rate))
+                if run is None:
+                    run = finetune(
+                        model,
+                        task,
+                        scope,
+                        method=method,
+                        lr=rate,
+                        epochs=epochs,
+                        batch_size=batch_size,
+                        seed=seed,
+                        checkpointing=checkpointing,
+                        keep_weights=keep_weights,
+                        arguments=arguments,
+                        control=control,
+                        progress=progress,
+                        bench=bench,
+                    )
+                    if kept and distributed.join()[0] == 0:
+                        run = kept.add(run)
+                runs.append(run)
+                rate = run.lr
+                bar.update()
+    untrained, held_out = zero_shot(bench, "test"), zero_shot(bench, "validation")
+    score = untrained.accuracy if task.score == "accuracy" else untrained.loss
+    return Runs(tuple(runs), zero_shot=score, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
+
+
+def _check_gain(gain: Gain, model: LanguageModel) -> None:
+    """Refuse a gain of another model: its benefit would stand beside the wrong boundaries."""
+    blocks = getattr(gain, "n_blocks", None)
+    if blocks != model.n_blocks:
+        what = (
+            checks.got("gain", gain)
+            if blocks is None
+            else f"gain is of {blocks} blocks and the model has {model.n_blocks}"
+        )
+        raise SemvizError(f"{what}; pass what Trace.gain() returns for this model, or None.")
+
+
+def _find(store: Store | None, key: str) -> Run | None:
+    """A finished run, if every process sees it, so that all train or none."""
+    if store is None or not all(distributed.gather(store.has(key))):
+        return None
+    return store.find(key)

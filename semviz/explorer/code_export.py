@@ -1,0 +1,70 @@
+"""The Python code that shows a study's current view without the Explorer."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+from semviz.demo.tasks import SPECS
+from semviz.lm.loading import DEMO
+from semviz.tasks.task import load_task
+
+if TYPE_CHECKING:
+    from semviz.study.study import Study
+
+
+def code_of(study: Study) -> str:
+    """Write the code of the current view: the trace, its pictures, the scope and the finetune.
+
+    It runs as it is for the packaged model and tasks; for others the two lines that load them are to be filled in.
+    """
+    settings, sample = study.settings, study.sample
+    traced = study.opening.traces["full"].meta
+    options = "" if study.vocab == "full" else f", vocab={_quoted(study.vocab)}"
+    if traced["samples"] < len(study.task.split(traced["split"])):
+        options += f", samples={traced['samples']}"
+    order = f", order={_quoted(study.order)}" if study.order else ""
+    lines = [
+        "import semviz as sv",
+        "",
+        *_loading(study),
+        f"trace = sv.trace(model, task{options})",
+        f"trace.sample_heatmap(metric={_quoted(study.metric)}{order}, boundary={study.boundary}).show()",
+    ]
+    if not sample.own and sample.number in study.trace.detailed:
+        view = f"sample={sample.number}"
+        cell = f", position={study.cell[0]}" if study.cell else ""
+        lines += [
+            f"trace.token_heatmap({view}, metric={_quoted(study.metric)}, boundary={study.boundary}).show()",
+            f"trace.transition_map({view}{cell}, boundary={study.boundary}).show()",
+        ]
+    rate = _quoted(settings.lr) if isinstance(settings.lr, str) else repr(settings.lr)
+    lines += [
+        "",
+        f"scope = sv.Scope.above(model, {study.boundary})  # trains {study.scope.label}",
+        "run = sv.finetune(",
+        f"    model, task, scope, method={_quoted(settings.method)}, lr={rate}, epochs={study.epochs!r},",
+        f"    batch_size={settings.batch_size}, seed={settings.seed},",
+        f")  # {settings.steps} steps",
+        "print(run)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _loading(study: Study) -> list[str]:
+    """How model and task are loaded, as far as a study knows."""
+    name, task = study.model.name, study.task
+    model = "sv.load_model()" if name == DEMO else f"sv.load_model({_quoted(name)})  # as you loaded it"
+    packaged = task.name in SPECS and task.hash == _packaged(task.name)
+    what = f"sv.load_task({_quoted(task.name)})" if packaged else f"…  # your own task, {_quoted(task.name)}"
+    return [f"model = {model}", f"task = {what}"]
+
+
+@cache
+def _packaged(name: str) -> str:
+    return load_task(name).hash
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)

@@ -1,0 +1,1 @@
+"""The parts of the Explorer's page, named as its tabs."""

@@ -1,0 +1,77 @@
+"""Part 1 of the Explorer: which task, and a text of one's own."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+
+from semviz.common import formats
+from semviz.demo.tasks import SPECS
+from semviz.explorer import markup
+from semviz.explorer.bindings import Wiring
+from semviz.study.study import Study
+from semviz.study.view_state import Change
+from semviz.tasks.task import Task
+from semviz.traces.trace import POOR_FIDELITY
+
+NEXT = "next tokens"
+
+
+class Data:
+    """Controls: `task`, `text`, `label`, `read`."""
+
+    def __init__(self, study: Study, wiring: Wiring) -> None:
+        self.study = study
+        self._given: dict[str, Task | str] = {**{name: name for name in SPECS}, study.task.name: study.task}
+        self.header = widgets.HTML()
+        self.task = widgets.Dropdown(
+            options=list(self._given), value=study.task.name, description="Task",
+            layout={"width": "220px"}, style={"description_width": "40px"},
+        )  # fmt: skip
+        self.text = widgets.Text(
+            description="Your own text", placeholder="type a sentence and press Enter", continuous_update=False,
+            layout={"flex": "1 1 260px"}, style={"description_width": "96px"},
+        )  # fmt: skip
+        self.label = widgets.Dropdown(
+            description="read for", layout={"width": "190px"}, style={"description_width": "56px"}
+        )
+        self.read = widgets.Button(description="Read", tooltip="Trace this text at once", layout={"width": "80px"})
+        row = widgets.Box([self.task, self.text, self.label, self.read])
+        row.add_class("controls")
+        self.widget = widgets.VBox([self.header, row])
+        wiring.on_value(self.task, self._choose)
+        wiring.on_click(self.read, self._read)
+        # Enter in the text field; it also fires when the field is left, where an empty text means nothing.
+        wiring.on_value(self.text, lambda text: self._read() if text.strip() else None)
+
+    def follow(self, change: Change) -> None:
+        """Show the task that is open."""
+        study = self.study
+        if change == "job":
+            self.task.disabled = study.busy
+            self.task.value = study.task.name
+        if change != "task":
+            return
+        meta = study.opening.traces["full"].meta
+        right = formats.percent(study.opening.traces["full"].accuracy)
+        poor = ", low: trust the lens more than the angles" if meta["fidelity"] < POOR_FIDELITY else ""
+        facts = [
+            f"{study.model.n_blocks} blocks, {study.scope.total / 1e6:.2f} M parameters",
+            f"{study.task.kind}, {study.rows:,} training rows",
+            f"{right} of the answers right before finetuning" if study.task.labels else f"{right} of next tokens right",
+            f"traced {meta['samples']:,} samples, fidelity {meta['fidelity']:.2f}{poor}",
+        ]
+        self.header.value = markup.header(study.model.name, study.task.name, facts)
+        if self._given.get(study.task.name) is not study.task and study.task.name not in SPECS:
+            self._given[study.task.name] = study.task
+        self.task.options = list(self._given)
+        self.task.value = study.task.name
+        # The value is no label, whatever the task's labels are called.
+        self.label.options = [*((label, label) for label in study.task.labels), (NEXT, "")]
+        self.label.value = self.label.options[0][1]
+
+    def _choose(self, name: str) -> None:
+        if name != self.study.task.name:
+            self.study.choose(self._given[name])
+
+    def _read(self) -> None:
+        self.study.read(self.text.value, self.label.value or None)

@@ -1,0 +1,166 @@
+"""Part 2 of the Explorer: the trace, token by token and sample by sample, and the way of one answer."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import ipywidgets as widgets
+import numpy as np
+
+from semviz.common import formats, token_text
+from semviz.common.errors import SemvizError
+from semviz.explorer import markup
+from semviz.explorer.bindings import Wiring
+from semviz.explorer.widgets.picture import Click, Picture
+from semviz.figures.drawing import style
+from semviz.figures.drawing.heatmap_cells import ALONE, Place
+from semviz.figures.samples import draw_samples
+from semviz.figures.tokens import draw_tokens
+from semviz.study.study import Study
+from semviz.study.view_state import Change
+
+_ORDERS = {
+    "label": "by label", "correct": "by correctness", "deviation": "by deviation", "cluster": "similar side by side",
+    "index": "as in the data",
+}  # fmt: skip
+_VOCABULARIES = {"full": "whole vocabulary", "labels": "label words only"}
+_TOKENS, _SAMPLES = 390, 240  # pixels of the plot areas, which stand side by side
+_MANY = 40  # tokens that have room there; a longer sample takes the whole width
+
+
+class Look:
+    """Controls: `metric`, `vocab`, `order`, `start`; pictures: `tokens`, `samples`, `way`; and the table `near`."""
+
+    def __init__(self, study: Study, wiring: Wiring) -> None:
+        self.study, self.wiring = study, wiring
+        wide = {"description_width": "initial"}
+        self.metric = widgets.Dropdown(description="Metric", layout={"width": "240px"}, style=wide)
+        self.vocab = widgets.Dropdown(description="compared with", layout={"width": "250px"}, style=wide)
+        self.order = widgets.Dropdown(description="samples", layout={"width": "230px"}, style=wide)
+        self.tokens = Picture(label="Token heatmap: tokens across, spaces upwards", on_click=self._cell)
+        self.tokens.add_class("broad")
+        self._top = 0
+        self.samples = Picture(label="Sample heatmap: samples across, spaces upwards", on_click=self._sample)
+        self.way = Picture(
+            label="Transition map of one position",
+            placeholder="This position has no target, so there is no way to draw; click another column.",
+        )
+        self.near = widgets.HTML()
+        self.start = widgets.BoundedIntText(description="first token shown", layout={"width": "190px"}, style=wide)
+        row = widgets.Box([self.metric, self.vocab, self.order, self.start])
+        row.add_class("controls")
+        self.hint = widgets.HTML(
+            markup.paragraph(
+                "Click a column of the right picture to open its sample, and a cell of the left one to see its way and "
+                "what is near. With the keyboard: Tab to a picture, arrow keys to a cell, Enter.",
+                quiet=True,
+            )
+        )
+        pairs = [widgets.Box([self.tokens, self.samples]), widgets.Box([self.way, self.near])]
+        for pair in pairs:
+            pair.add_class("pair")
+        self.widget = widgets.VBox([row, self.hint, *pairs])
+        wiring.on_value(self.metric, lambda key: study.show(metric=key))
+        wiring.on_value(self.order, lambda key: study.show(order=key))
+        wiring.on_value(self.start, study.begin)
+        wiring.on_value(self.vocab, study.compare_with)
+
+    def follow(self, change: Change) -> None:
+        """Draw what is looked at."""
+        if change in ("task", "view"):
+            self._controls()
+            self._draw_samples()
+        if change in ("task", "view", "sample"):
+            self._draw_tokens()
+        if change in ("task", "view", "sample", "cell"):
+            self._draw_way()
+        if change == "scope":
+            for picture in (self.tokens, self.samples, self.way):
+                picture.move(self.study.boundary)
+        if change == "job":
+            self.vocab.disabled = self.study.busy
+            self.vocab.value = self.study.vocab
+
+    def _controls(self) -> None:
+        study, facts = self.study, self.study.trace.facts
+        self.metric.options = [(f"{facts[key].title} ({facts[key].unit})", key) for key in study.trace.metrics]
+        self.metric.value = study.metric
+        able = ["full", *(["labels"] if study.task.labels else [])]
+        self.vocab.options = [(_VOCABULARIES[key], key) for key in able]
+        self.vocab.value = study.vocab
+        self.order.options = [(_ORDERS[key], key) for key in study.orders]
+        self.order.value = study.order or study.orders[0]
+
+    def _draw_samples(self) -> None:
+        study = self.study
+        figure = draw_samples(
+            study.trace,
+            metric=study.metric,
+            order=study.order,
+            boundary=study.boundary,
+            limit=200,
+            place=Place(_SAMPLES),
+        )
+        self._top = int(figure.layout.margin.t)
+        self.samples.show(figure)
+
+    def _draw_tokens(self) -> None:
+        study, sample = self.study, self.study.sample
+        metric = sample.trace.check(study.metric)
+        is_long = sample.tokens > _MANY
+        figure = draw_tokens(
+            sample.trace,
+            sample=sample.number,
+            metric=metric,
+            boundary=study.boundary,
+            start=study.start,
+            place=ALONE if is_long else Place(_TOKENS),
+        )
+        if sample.own:
+            figure.update_layout(
+                title_text=f"{sample.title}: {style.literal(sample.trace.facts[metric].title)} by token"
+            )
+        # Level with the other heatmap, so that the boundary is one line through both.
+        self.tokens.show(style.lower(figure, self._top))
+        (self.tokens.add_class if is_long else self.tokens.remove_class)("wide")
+        shown = figure.layout.meta["positions"]
+        self.start.layout.display = "" if len(shown) < sample.tokens else "none"
+        self.start.max, self.start.value = sample.tokens - 1, shown[0]
+
+    def _draw_way(self) -> None:
+        """Draw the clicked position's way, or the answer's; and what is near it at every space."""
+        study, sample = self.study, self.study.sample
+        position, space = study.cell or (None, study.model.n_blocks)
+        try:
+            figure = sample.trace.transition_map(sample=sample.number, position=position, boundary=study.boundary)
+        except SemvizError:
+            figure = None  # the placeholder says so: the position has no target
+        self.way.show(figure)
+        self.near.value = self._nearest(position if figure is None else figure.layout.meta["position"], space)
+
+    def _nearest(self, position: int | None, here: int) -> str:
+        sample, trace = self.study.sample, self.study.sample.trace
+        rows = trace.positions
+        found = np.flatnonzero((rows["sample"] == sample.number) & (rows["position"] == position))
+        if not len(found):
+            return ""
+        row, words = int(found[0]), trace.vocabulary
+        metric = trace.check(self.study.metric)
+        table = []
+        for space in reversed(range(trace.n_blocks + 1)):
+            near = [] if trace.nearest is None else [words[int(i)] for i in trace.nearest[row, space] if i >= 0]
+            first = "" if trace.top1 is None else words[int(trace.top1[row, space])]
+            table.append((space, formats.number(float(trace.values[metric][row, space])), near, first))
+        token, target = rows["token"].iloc[row], rows["target"].iloc[row]
+        aim = f", target “{token_text.show(target, width=16)}”" if target else ", no target"
+        caption = f"Token {position} “{token_text.show(token, width=16)}”{aim}; space {here} is marked"
+        return markup.nearest(caption, table, here)
+
+    def _cell(self, click: Click) -> None:
+        positions = self.tokens.figure["layout"]["meta"]["positions"]
+        column, space = round(float(cast(float, click.x))), round(float(cast(float, click.y)))
+        self.wiring.act(lambda: self.study.point(positions[column], space))
+
+    def _sample(self, click: Click) -> None:
+        numbers = self.samples.figure["layout"]["meta"]["samples"]
+        self.wiring.act(lambda: self.study.open(numbers[round(float(cast(float, click.x)))]))

@@ -1,0 +1,1 @@
+"""The Explorer's own widgets, each with its script."""

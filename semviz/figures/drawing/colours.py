@@ -1,0 +1,144 @@
+"""Colours of the heatmaps: one range for all pictures of a trace and a metric, and the bar that explains it.
+
+The range belongs to a trace and a metric, not to a picture, so all pictures of one trace can be compared cell by cell.
+In spaces 1…L it holds 98 % of the averaged positions and 90 % of the others, cut to the metric's own range; space 0,
+which lives in another frame, joins only where that costs less than a third of the colours. The range of a change is
+symmetric, so that its middle is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz.common import formats
+from semviz.common.metric_facts import MetricFacts
+from semviz.figures.drawing import style
+from semviz.figures.drawing.inputs import Floats, with_unit
+from semviz.traces.deviations import Deviations
+
+_WORD_GAP = 5
+"""Pixels between an end of the colour bar and its word."""
+
+
+def colour_range(trace: Deviations, metric: str) -> tuple[float, float]:
+    """Return the colour range of a metric in every picture of a trace (see the module's text).
+
+    A trace whose `meta["ranges"]` names a range for the metric has taken it over from another one, to be compared with.
+    """
+    given = trace.meta.get("ranges", {}).get(metric)
+    if given is not None:
+        return (float(given[0]), float(given[1]))
+    facts = trace.facts[metric]
+    values = np.asarray(trace.values[metric], dtype=float)
+    if facts.is_change:
+        values = np.abs(values)
+    counted = trace.counted
+    parts = (_percentiles(values[counted, 1:], 1), _percentiles(values[~counted, 1:], 5))
+    ends = [end for part in parts if part for end in part]
+    first = _percentiles(values[counted, 0], 1)
+    if facts.is_change:
+        return _around_zero(max(ends, default=0.0), first[1] if first else 0.0)
+    if not ends:
+        return (0.0, 1.0)
+    low, high = min(ends), max(ends)
+    if first and max(high, first[1]) - min(low, first[0]) <= 1.5 * (high - low):
+        low, high = min(low, first[0]), max(high, first[1])
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    step = formats.nice_step(high - low, 20)
+    low, high = np.floor(low / step + 1e-9) * step, np.ceil(high / step - 1e-9) * step
+    low = low if facts.low is None else max(low, facts.low)
+    high = high if facts.high is None else min(high, facts.high)
+    return (round(float(low), 6), round(float(high), 6))
+
+
+def scale_of(facts: MetricFacts) -> object:
+    """Return the colour scale of a metric: magnitudes, or changes around 0."""
+    return style.CHANGE if facts.is_change else style.MAGNITUDE
+
+
+def marks_of(facts: MetricFacts) -> tuple[str, str]:
+    """Return the colours of marks on cells above and below the range: they stand on the scale's two end colours."""
+    if facts.is_change:
+        return style.LIGHT.paper, style.LIGHT.paper
+    return "rgba(0,0,0,0.5)", "rgba(255,255,255,0.55)"
+
+
+def colour_bar(
+    facts: MetricFacts, low: float, high: float, *, above: bool, below: bool, body: int, room: int
+) -> dict[str, object]:
+    """Describe the colour bar; its ends say where values were clipped."""
+    span = high - low
+    step = formats.nice_step(span, 5)
+    ticks = [float(t) for t in np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step]
+    text = {round(t, 9): _tick(round(t, 9), facts) for t in ticks}
+    for end, sign, clipped in ((low, "≤", below), (high, "≥", above)):
+        if clipped:
+            text = {t: label for t, label in text.items() if abs(t - end) > 0.07 * span}
+            text[round(end, 9)] = f"{sign} {_tick(end, facts)}"
+    return {
+        "title": {
+            "text": _title(facts, body), "side": "right", "font": {"size": style.SIZE - 1, "color": style.LIGHT.ink},
+        },
+        "tickmode": "array",
+        "tickvals": sorted(text),
+        "ticktext": [text[t] for t in sorted(text)],
+        "tickfont": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
+        "thickness": 11,
+        "len": body,
+        "lenmode": "pixels",
+        "x": 1,
+        "xpad": room,
+        "ypad": 0,
+        "outlinewidth": 0,
+        "ticks": "",
+    }  # fmt: skip
+
+
+def add_directions(figure: go.Figure, *, room: int) -> None:
+    """Write at the ends of a change's colour bar which way is which."""
+    for word, y, anchor, shift in (("farther", 1, "bottom", _WORD_GAP), ("nearer", 0, "top", -_WORD_GAP)):
+        figure.add_annotation(
+            text=word,
+            xref="paper",
+            yref="paper",
+            x=1,
+            y=y,
+            xanchor="left",
+            yanchor=anchor,
+            xshift=room,
+            yshift=shift,
+            showarrow=False,
+            font={"size": style.SIZE - 2, "color": style.LIGHT.ink},
+        )
+
+
+def _around_zero(most: float, first: float) -> tuple[float, float]:
+    """Return a symmetric range that holds the changes, and those of space 0 where that costs little."""
+    most = max(most, first) if first <= 1.5 * most else most
+    if most < 1e-6:
+        return (-1.0, 1.0)
+    step = formats.nice_step(most, 10)
+    end = round(float(np.ceil(most / step - 1e-9) * step), 9)
+    return (-end, end)
+
+
+def _percentiles(values: Floats, tail: float) -> tuple[float, float] | None:
+    """Return the values that cut ``tail`` percent from either end; None if there is no value."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return None
+    low, high = np.percentile(known, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _tick(value: float, facts: MetricFacts) -> str:
+    sign = "+" if facts.is_change and value > 0 else ""
+    return sign + formats.number(value)
+
+
+def _title(facts: MetricFacts, body: int) -> str:
+    """Title the colour bar, on two lines where it would be longer than the bar."""
+    parts = style.literal(facts.title), style.literal(f"({facts.unit})") if facts.unit else ""
+    return (" " if 7 * len(with_unit(facts)) <= body else "<br>").join(part for part in parts if part)

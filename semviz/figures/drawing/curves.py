@@ -1,0 +1,100 @@
+"""What pictures of curves over spaces share: ranges, ticks, bands, whiskers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz.common import formats
+from semviz.figures.drawing import style
+from semviz.figures.drawing.inputs import Floats
+
+
+def reach(curves: Sequence[Floats]) -> tuple[list[float], float | None]:
+    """Choose the range of a y axis over spaces.
+
+    Space 0 lives in another frame. Where it alone would flatten the other spaces to less than 40 % of the height, it is
+    left off the axis.
+
+    Args:
+        curves: What is drawn over the spaces, each of shape (L+1,); NaN where there is nothing.
+
+    Returns:
+        The range, and the value of the first curve at space 0 if that is off the axis, else None.
+    """
+    stack = np.stack(curves)
+    inner, whole = stack[:, 1:][np.isfinite(stack[:, 1:])], stack[np.isfinite(stack)]
+    chosen, hidden = whole, None
+    if inner.size and np.ptp(whole) > 2.5 * np.ptp(inner) > 0:
+        chosen, hidden = inner, float(curves[0][0])
+    if not chosen.size:
+        return [0.0, 1.0], None
+    low, high = float(chosen.min()), float(chosen.max())
+    pad = 0.07 * (high - low) or 0.05 * abs(high) or 0.5
+    return [low - pad, high + pad], hidden
+
+
+def off_axis(value: float, span: Sequence[float], *, row: str) -> dict[str, object]:
+    """Return the annotation that says where space 0 is, at the edge it lies beyond."""
+    is_above = value > span[1]
+    return {
+        "text": f"{'↑' if is_above else '↓'} {formats.number(value)}",
+        "xref": f"x{row}",
+        "yref": f"y{row} domain",
+        "x": 0,
+        "y": 1 if is_above else 0,
+        "xanchor": "center",
+        "yanchor": "top" if is_above else "bottom",
+        "xshift": 5,
+        "showarrow": False,
+        "font": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
+    }
+
+
+def ticks(n_blocks: int, *, room: int = 16) -> list[int]:
+    """Choose which of the spaces 0…L get a label where only ``room`` labels fit; always the first and the last."""
+    stride = next((s for s in (1, 2, 4, 5, 10, 20, 25, 50) if n_blocks / s <= room), max(n_blocks // room, 1))
+    return [k for k in range(0, n_blocks, stride) if k == 0 or n_blocks - k >= stride] + [n_blocks]
+
+
+def band(x: list[float], low: Floats, high: Floats, *, name: str, colour: str = style.LIGHT.band) -> go.Scatter:
+    """Return the area between two lines, where both are finite."""
+    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    there = [x[i] for i in known]
+    return go.Scatter(
+        x=there + there[::-1],
+        y=rounded(high[known]) + rounded(low[known])[::-1],
+        fill="toself",
+        fillcolor=colour,
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        name=name,
+    )
+
+
+def rounded(values: Floats) -> list[float | None]:
+    """Round values for the browser to five digits; what is not finite becomes null."""
+    return [float(f"{v:.5g}") if np.isfinite(v) else None for v in values]
+
+
+def axis(base: str, number: int) -> str:
+    """Name Plotly's axis of a panel: x, x2, x3 and so on."""
+    return base if number == 0 else f"{base}{number + 1}"
+
+
+def whiskers(value: Floats, low: Floats, high: Floats, *, colour: str, thickness: float = 1.3) -> dict[str, object]:
+    """Return the error bars of intervals around values; hidden where there is no interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rounded(np.maximum(high - value, 0)),
+        "arrayminus": rounded(np.maximum(value - low, 0)),
+        "color": colour,
+        "thickness": thickness,
+        "width": 4,
+        "visible": bool(np.isfinite(low).any() and np.isfinite(high).any()),
+    }

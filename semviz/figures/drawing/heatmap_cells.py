@@ -1,0 +1,274 @@
+"""What the token and the sample heatmap share: cells, hovers, rows and marks.
+
+Cells outside the colour range get the colour of its end and a small triangle (a row that is mostly outside gets one at
+its name). Cells without a value are grey with a cross.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from semviz.common import formats, token_text
+from semviz.figures.drawing import boundary_marks, style
+from semviz.figures.drawing.colours import add_directions, colour_bar, colour_range, marks_of, scale_of
+from semviz.figures.drawing.inputs import Floats, difference_of
+from semviz.traces.deviations import Deviations
+
+NOMINAL_WIDTH = 820
+"""Width of a plot area in pixels that decides what fits; the real one follows the page."""
+MAX_CELLS = 3_000
+"""Cells with hover texts that a browser is sent at most: about 300 KB."""
+MAX_MARKS = 600
+HOVER_WIDTH = 16
+"""Graphemes of a token in a hover."""
+_LABEL_ROOM = 66
+
+
+@dataclass(frozen=True)
+class Line:
+    """One more line in the hover of every cell.
+
+    Attributes:
+        name: What the line begins with.
+        texts: What it says, [column][space], already escaped.
+    """
+
+    name: str
+    texts: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a heatmap.
+
+    Attributes:
+        values: (spaces, columns), row 0 the input of block 1; NaN where there is no value.
+        heads: What the hover says of each column, already escaped.
+        lines: What it says of each cell besides.
+        missing: Why a cell has no value, for the hover.
+    """
+
+    values: Floats
+    heads: list[str]
+    lines: list[Line]
+    missing: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a heatmap is drawn.
+
+    Attributes:
+        width: Width of its plot area in pixels, which decides what fits; the real one follows the page.
+        body: Height of its plot area in pixels; None chooses it by the number of rows.
+    """
+
+    width: int = NOMINAL_WIDTH
+    body: int | None = None
+
+
+ALONE = Place()
+
+
+def draw(
+    trace: Deviations, metric: str, cells: Cells, *, boundary: int | None, place: Place = ALONE
+) -> tuple[go.Figure, int, int, list[str]]:
+    """Draw cells, rows, colour bar, marks and the boundary.
+
+    Returns:
+        The figure without title and columns, the height of its plot area, its right margin, what its notes must say.
+    """
+    facts = trace.facts[metric]
+    low, high = colour_range(trace, metric)
+    rows, columns = cells.values.shape
+    body = int(min(max(30 * rows, 170), 560)) if place.body is None else place.body
+    pixel = place.width / columns
+    gap = 1.5 if pixel >= 12 and body / rows >= 12 else 0
+    gone = ~np.isfinite(cells.values)
+    # Half a step of the printed precision: what reads as "equal to the end" is not called clipped.
+    slack = (high - low) * 1e-3
+    with np.errstate(invalid="ignore"):
+        above, below = cells.values > high + slack, cells.values < low - slack
+    room = 12 if boundary is None else _LABEL_ROOM
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=_rounded(cells.values),
+        x=list(range(columns)),
+        y=list(range(rows)),
+        customdata=_hover(cells),
+        hovertemplate=f"<b>%{{z:{'+' if facts.is_change else ''}.3f}}</b> {style.literal(facts.unit)} at space %{{y}}"
+        f"<br>{_template(cells)}",
+        hoverongaps=False,
+        zmin=low,
+        zmax=high,
+        colorscale=scale_of(facts),
+        xgap=gap,
+        ygap=gap,
+        name=facts.key,
+        colorbar=colour_bar(facts, low, high, above=bool(above.any()), below=bool(below.any()), body=body, room=room),
+    )
+    notes, marks = [], dict[int, str]()
+    if facts.is_change:
+        add_directions(figure, room=room)
+    if gone.any():
+        _missing(figure, cells, gone, gap, size=_mark_size(pixel))
+        notes.append(f"Grey cells with a cross: {cells.missing}.")
+    if above.any() or below.any():
+        marks = _crowded(above, below, ~gone)
+        lone = np.array([k not in marks for k in range(rows)])[:, None]
+        _clipped(figure, above & lone, below & lone, size=_mark_size(pixel), colours=marks_of(facts))
+        notes.append(
+            f"Triangles: beyond the colour range ({formats.number(low)} to {formats.number(high)}, the same in every "
+            "picture of this trace); hover for the value."
+        )
+    figure.update_yaxes(title_text=_space_title(body), range=[-0.5, rows - 0.5], **_rows(rows, body, marks))
+    figure.update_yaxes(showgrid=False, ticks="", showline=False)
+    figure.update_xaxes(range=[-0.5, columns - 0.5], showgrid=False, showline=False)
+    if boundary is not None:
+        boundary_marks.across_rows(figure, boundary, rows - 1)
+    return figure, body, room + 66, notes
+
+
+def _rounded(values: Floats) -> list[list[float | None]]:
+    """Round cells for the browser: lists of five digits are as small as binary and can be compared."""
+    return [[float(f"{v:.5g}") if np.isfinite(v) else None for v in row] for row in values]
+
+
+def _hover(cells: Cells) -> list[list[list[str]]]:
+    """Return the texts of every cell, [space][column]."""
+    return [
+        [[head, *(line.texts[column][space] for line in cells.lines)] for column, head in enumerate(cells.heads)]
+        for space in range(len(cells.values))
+    ]
+
+
+def _template(cells: Cells) -> str:
+    """Return the template that `_hover` fills; names and tags stand here once, not in every cell."""
+    lines = [f"<br>{line.name}: %{{customdata[{i}]}}" for i, line in enumerate(cells.lines, start=1)]
+    return "%{customdata[0]}" + "".join(lines) + "<extra></extra>"
+
+
+def token_lines(trace: Deviations, index: Floats, *, escape: bool = True) -> list[Line]:
+    """Say what is near in every space, and what the model's head ranks first there, where that was traced.
+
+    Args:
+        trace: The trace, or a difference: then of the model after, and of both where their heads disagree.
+        index: Rows of the trace's arrays, one a column.
+        escape: False leaves the texts plain, for tables.
+    """
+    shown = short if escape else _plain
+    names = {i: shown(text) for i, text in trace.vocabulary.items()}
+    found = []
+    difference = difference_of(trace)
+    if trace.nearest is not None:
+        near = [[", ".join(_named(names, i) for i in ids if i >= 0) for ids in row] for row in trace.nearest[index]]
+        found.append(Line("nearest" if difference is None else "nearest after", near))
+    if trace.top1 is not None:
+        first = [[_named(names, i) for i in row] for row in trace.top1[index]]
+        if difference is not None and difference.before.top1 is not None:
+            old = [[_named(names, i) for i in row] for row in difference.before.top1[index]]
+            first = [
+                [b if a == b else f"{a} → {b}" for a, b in zip(*rows, strict=True)]
+                for rows in zip(old, first, strict=True)
+            ]
+        found.append(Line("head", first))
+    return found
+
+
+def change_line(name: str, before: Floats, after: Floats) -> Line:
+    """Say what a change leads from and to; both of shape (columns, spaces)."""
+    texts = [
+        [f"{formats.number(float(a))} → {formats.number(float(b))}" for a, b in zip(*rows, strict=True)]
+        for rows in zip(before, after, strict=True)
+    ]
+    return Line(style.literal(name), texts)
+
+
+def _named(names: Mapping[int, str], token_id: int) -> str:
+    return names.get(int(token_id), f"id {token_id}")
+
+
+def short(text: object) -> str:
+    """Return a token or name as a hover shows it, escaped."""
+    return token_text.html(_plain(text))
+
+
+def _plain(text: object) -> str:
+    return token_text.show(str(text), width=HOVER_WIDTH)
+
+
+def _space_title(body: int) -> str:
+    return "space (row k = output of block k)" if body >= 230 else "space (output of block)"
+
+
+def _mark_size(pixel: float) -> float:
+    return float(np.clip(pixel * 0.4, 2.5, 7))
+
+
+def _crowded(above: Floats, below: Floats, known: Floats) -> dict[int, str]:
+    """Find rows of which half or more is clipped at one end: they are marked once, at their name."""
+    count = np.maximum(known.sum(1), 1)
+    return {
+        int(k): sign
+        for clipped, sign in ((above, "▴"), (below, "▾"))
+        for k in np.flatnonzero(clipped.sum(1) / count >= 0.5)
+    }
+
+
+def _rows(rows: int, body: int, marks: dict[int, str]) -> dict[str, object]:
+    """Choose the row labels: all of them where they fit, else every second, fifth, …; always the first and the last."""
+    stride = next((s for s in (1, 2, 4, 5, 8, 10, 16, 20) if s * body / rows >= 15), max(rows // 10, 1))
+    last = rows - 1
+    shown = [k for k in range(0, rows, stride) if k == 0 or last - k >= stride or k == last]
+    shown += [last] if last not in shown else []
+    shown = sorted({*shown, *marks} if stride == 1 else shown)
+    text = [f"{marks.get(k, '')} {'input 0' if k == 0 else k}".strip() for k in shown]
+    return {"tickmode": "array", "tickvals": shown, "ticktext": text}
+
+
+def _missing(figure: go.Figure, cells: Cells, gone: Floats, gap: float, *, size: float) -> None:
+    """Draw cells without a value as cells of their own, so that they answer to the pointer."""
+    rows, columns = cells.values.shape
+    grey = style.LIGHT.missing
+    figure.add_heatmap(
+        z=[[1 if cell else None for cell in row] for row in gone],
+        x=list(range(columns)),
+        y=list(range(rows)),
+        customdata=[[c if g else None for c, g in zip(*r, strict=True)] for r in zip(_hover(cells), gone, strict=True)],
+        hovertemplate=f"no value at space %{{y}}: {style.literal(cells.missing)}<br>{_template(cells)}",
+        hoverongaps=False,
+        colorscale=[[0, grey], [1, grey]],
+        showscale=False,
+        xgap=gap,
+        ygap=gap,
+        name="missing",
+    )
+    if gone.sum() <= MAX_MARKS:
+        _marks(figure, gone, symbol="x-thin", size=size, colour=style.LIGHT.other, name="missing marks")
+
+
+def _clipped(figure: go.Figure, above: Floats, below: Floats, *, size: float, colours: tuple[str, str]) -> None:
+    """Mark cells whose colour is only the end of the range."""
+    if above.sum() <= MAX_MARKS:
+        _marks(figure, above, symbol="triangle-up", size=size, colour=colours[0], name="above the range")
+    if below.sum() <= MAX_MARKS:
+        _marks(figure, below, symbol="triangle-down", size=size, colour=colours[1], name="below the range")
+
+
+def _marks(figure: go.Figure, where: Floats, *, symbol: str, size: float, colour: str, name: str) -> None:
+    rows, columns = np.nonzero(where)
+    if not rows.size:
+        return
+    figure.add_scatter(
+        x=columns.tolist(),
+        y=rows.tolist(),
+        mode="markers",
+        marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1, "color": colour}},
+        hoverinfo="skip",
+        showlegend=False,
+        name=name,
+    )

@@ -1,0 +1,172 @@
+"""The numbers behind the Pareto chart: points, the front, and axes with round ticks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from semviz.common import formats
+from semviz.figures.drawing.inputs import RunsLike
+
+WEIGHTS = "full"
+"""The method that trains the weights themselves; it comes first."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One scope and method: what it trains and what it scores."""
+
+    name: str
+    scope: str
+    method: str
+    trainable: float
+    share: float
+    score: float
+    low: float
+    high: float
+    seconds: float
+    seeds: int
+    variant: int = 0
+    """Number of the method among the methods of these runs; 0 is the first."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there were enough runs or samples for an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The ranges of the chart, and where its values lie in pixels.
+
+    Attributes:
+        x: Trainable parameters from, to; their logarithms if ``logarithmic``.
+        y: Score from, to.
+        width: Nominal width of the plot area in pixels.
+        height: Height of the plot area in pixels.
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: float
+    height: float
+    logarithmic: bool
+    is_loss: bool
+
+    def at_x(self, trainable: float) -> float:
+        """Return where Plotly puts a number of parameters: its logarithm on a logarithmic axis."""
+        return math.log10(trainable) if self.logarithmic else trainable
+
+    def pixel(self, trainable: float, score: float) -> tuple[float, float]:
+        """Return a place in pixels from the lower left corner."""
+        across = (self.at_x(trainable) - self.x[0]) / (self.x[1] - self.x[0])
+        up = (score - self.y[0]) / (self.y[1] - self.y[0])
+        return across * self.width, up * self.height
+
+
+def points_of(runs: RunsLike) -> list[Point]:
+    """Read the points from the runs' table, from few to many parameters; unfinished rows are left out."""
+    score, low, high = ("loss", "loss_low", "loss_high") if runs.score == "loss" else ("accuracy", "low", "high")
+    found = [
+        Point(
+            name=str(row["name"]),
+            scope=str(row["scope"]),
+            method=str(row["method"]),
+            trainable=float(row["trainable"]),
+            share=float(row["share"]),
+            score=float(row[score]),
+            low=float(row.get(low, math.nan)),
+            high=float(row.get(high, math.nan)),
+            seconds=float(row.get("seconds", math.nan)),
+            seeds=int(row.get("runs", 1)),
+        )
+        for row in runs.table().to_dict("records")
+    ]
+    kept = [p for p in found if math.isfinite(p.score) and p.trainable > 0]
+    methods = sorted({p.method for p in kept}, key=lambda method: (method != WEIGHTS, method))
+    kept = [replace(p, name=_full_name(p, methods), variant=methods.index(p.method)) for p in kept]
+    return sorted(kept, key=lambda p: (p.trainable, p.name))
+
+
+def plain_name(name: str, method: str) -> str:
+    """Return a scope's names without the method that may follow them: ``half, lora`` → ``half``."""
+    return name.removesuffix(f", {method}")
+
+
+def _full_name(point: Point, methods: list[str]) -> str:
+    """Name scope and method; the first method goes without saying."""
+    name = plain_name(point.name, point.method)
+    return name if point.method == methods[0] else f"{name}, {point.method}"
+
+
+def front(points: list[Point], *, is_loss: bool) -> list[Point]:
+    """Return the points that no point with as few or fewer parameters equals or beats, from few to many parameters."""
+    sign = 1 if is_loss else -1
+    best, kept = math.inf, []
+    for point in sorted(points, key=lambda p: (p.trainable, sign * p.score)):
+        if sign * point.score < best:
+            best = sign * point.score
+            kept.append(point)
+    return kept
+
+
+def steps(points: list[Point], *, is_loss: bool) -> list[tuple[float, float]]:
+    """Return the front as the corners of a step line; its last score holds to the largest scope."""
+    corners = [(p.trainable, p.score) for p in front(points, is_loss=is_loss)]
+    end = max(p.trainable for p in points)
+    return corners + ([(end, corners[-1][1])] if corners[-1][0] < end else [])
+
+
+def score_text(value: float, *, is_loss: bool) -> str:
+    """Write a score: a loss with three decimals, an accuracy as a percentage with one."""
+    if not math.isfinite(value):
+        return formats.MISSING
+    return f"{value:.3f}" if is_loss else formats.percent(value, digits=1)
+
+
+def is_far(points: list[Point], score: float) -> bool:
+    """Tell whether a score would squeeze all scopes into a small part of the axis."""
+    ends = _ends(points)
+    return max(min(ends) - score, score - max(ends)) > 1.5 * (max(ends) - min(ends))
+
+
+def axes_of(points: list[Point], *, extra: float | None, is_loss: bool, width: float, height: float) -> Axes:
+    """Choose ranges that hold all points with their intervals, and one more score if there is one."""
+    few, many = min(p.trainable for p in points), max(p.trainable for p in points)
+    logarithmic = many > 30 * few
+    if logarithmic:
+        pad = 0.08 * math.log10(many / few)
+        x = (math.log10(few) - pad, math.log10(many) + pad)
+    else:
+        x = (0.0, many * 1.08)
+    ends = _ends(points) + ([] if extra is None else [extra])
+    pad = 0.08 * (max(ends) - min(ends)) or 0.05
+    low = min(ends) - pad
+    return Axes(x, (low if is_loss else max(low, 0.0), max(ends) + pad), width, height, logarithmic, is_loss)
+
+
+def ticks_x(axes: Axes) -> dict[str, object]:
+    """Return ticks with short labels: 0, 500 k, 1 M."""
+    low, high = axes.x
+    if axes.logarithmic:
+        factors = (1, 2, 5) if high - low < 3 else (1,)
+        values = [m * 10.0**d for d in range(math.floor(low), math.ceil(high) + 1) for m in factors]
+        values = [v for v in values if low <= math.log10(v) <= high]
+    else:
+        step = formats.nice_step(high - low, 7)
+        values = [i * step for i in range(int(high / step) + 1)]
+    return {"tickmode": "array", "tickvals": values, "ticktext": [formats.si(v) for v in values]}
+
+
+def ticks_y(axes: Axes) -> dict[str, object]:
+    """Return ticks at round scores, written as all other scores are."""
+    low, high = axes.y
+    step = formats.nice_step(high - low, 6)
+    values = [round(i * step, 9) for i in range(math.ceil(low / step - 1e-9), int(high / step + 1e-9) + 1)]
+    digits = 0 if all(abs(100 * v - round(100 * v)) < 1e-6 for v in values) else 1
+    text = [formats.number(v) if axes.is_loss else formats.percent(v, digits=digits) for v in values]
+    return {"tickmode": "array", "tickvals": values, "ticktext": text}
+
+
+def _ends(points: list[Point]) -> list[float]:
+    return [v for p in points for v in (p.score, p.low, p.high) if math.isfinite(v)]

@@ -1,0 +1,1 @@
+"""One scope trained: Hugging Face Trainer on the blocks above the boundary, from cached states."""

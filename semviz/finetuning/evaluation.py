@@ -1,0 +1,93 @@
+"""How good a model is on a split: accuracy, macro F1, AUROC, loss, and the score of each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score, roc_auc_score
+
+from semviz.common.interrupts import held, pass_on
+from semviz.common.progress import Progress
+from semviz.tasks.streaming import batches
+from semviz.tasks.tokenizing import NO_TARGET
+
+if TYPE_CHECKING:
+    from semviz.common.progress import Control
+    from semviz.finetuning.encoded_task import Workbench
+    from semviz.finetuning.prefix_cache import Part
+    from semviz.finetuning.suffix_model import Suffix
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one split.
+
+    Attributes:
+        accuracy: Share of rows whose label is ranked first among the labels; for language modelling, of tokens.
+        loss: Mean over rows of the rows' cross-entropy over the whole vocabulary, nats.
+        f1: Macro F1; None for language modelling.
+        auroc: Macro one-vs-rest AUROC; None for language modelling or where a class is missing.
+        rows: Accuracy of each row (1 or 0), or loss of each row for language modelling, shape (n,).
+    """
+
+    accuracy: float
+    loss: float
+    f1: float | None
+    auroc: float | None
+    rows: NDArray[np.float64]
+
+
+@held()
+@torch.no_grad()
+def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control | None = None) -> Scores:
+    """Score every row of a split. The suffix is left in eval mode.
+
+    Raises:
+        Cancelled: If asked to stop.
+    """
+    encoded, collate, device = part.encoded, bench.collator(part), bench.model.device
+    suffix.eval()
+    losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
+    labels = torch.as_tensor(encoded.label_ids, device=device)
+    probabilities = np.zeros((len(encoded), len(labels)))
+    done = 0
+    for rows in batches(encoded, device=device):
+        pass_on()
+        if control is not None:
+            control.check()
+            control.tell(Progress("Scoring rows", done, len(encoded)))
+        done += len(rows)
+        batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
+        logits = suffix(**batch)["logits"]
+        where = batch["labels"] != NO_TARGET
+        targets = batch["labels"][where]
+        owner = np.repeat(np.arange(len(rows)), where.sum(1).cpu().numpy())
+        surprise = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu().double().numpy()
+        losses[rows] = _row_means(surprise, owner, len(rows))
+        if len(labels):
+            probabilities[rows] = logits[:, labels].cpu().double().softmax(-1).numpy()
+        else:
+            hits[rows] = _row_means((logits.argmax(-1) == targets).cpu().double().numpy(), owner, len(rows))
+    loss = float(losses.mean())
+    if not len(labels):
+        return Scores(float(hits.mean()), loss, None, None, losses)
+    chosen = probabilities.argmax(1)
+    hits = (chosen == encoded.labels).astype(np.float64)
+    f1 = float(f1_score(encoded.labels, chosen, average="macro"))
+    return Scores(float(hits.mean()), loss, f1, _auroc(encoded.labels, probabilities), hits)
+
+
+def _row_means(values: NDArray[np.float64], owner: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    counts = np.bincount(owner, minlength=rows)
+    return np.bincount(owner, weights=values, minlength=rows) / counts
+
+
+def _auroc(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float | None:
+    if len(np.unique(labels)) < probabilities.shape[1] or not np.isfinite(probabilities).all():
+        return None
+    scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+    return float(roc_auc_score(labels, scores, multi_class="ovr"))

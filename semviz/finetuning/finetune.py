@@ -1,0 +1,249 @@
+"""`finetune()`: train one scope of a model on a task → a `Run`. The user's model is never touched."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from semviz.common import checks, distributed
+from semviz.common.errors import SemvizError
+from semviz.common.progress import Control
+from semviz.finetuning.adapters import add_adapters, merged_weights
+from semviz.finetuning.cache_check import refusal
+from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.evaluation import Scores, evaluate
+from semviz.finetuning.learning_rates import first_guess, next_rate
+from semviz.finetuning.memory_guard import check_memory
+from semviz.finetuning.prefix_cache import Part
+from semviz.finetuning.recipe import Recipe, run_key
+from semviz.finetuning.run import Run
+from semviz.finetuning.suffix_model import Suffix
+from semviz.finetuning.training import Trained, fit
+from semviz.lm.model import LanguageModel
+from semviz.lm.trainable import check_floats
+from semviz.scopes.cost_units import ADAPTED
+from semviz.scopes.scope import Scope, check_scope
+from semviz.tasks.task import Task
+from semviz.version import __version__
+
+
+def finetune(
+    model: LanguageModel,
+    task: Task,
+    scope: Scope | None = None,
+    *,
+    method: Literal["full", "lora", "ia3", "lisa"] = "full",
+    lr: float | Literal["auto"] = "auto",
+    epochs: float = 3,
+    batch_size: int = 32,
+    seed: int = 0,
+    cache: bool = True,
+    checkpointing: bool = False,
+    keep_weights: bool = True,
+    arguments: Mapping[str, Any] | None = None,
+    control: Control | None = None,
+    progress: bool = True,
+    bench: Workbench | None = None,
+) -> Run:
+    """Train one scope through Hugging Face Trainer, from the cached states of the frozen prefix.
+
+    Args:
+        model: A loaded model; its weights, flags and mode stay as they are.
+        task: Trains on `train`, chooses rates on `validation`, scores on `test`.
+        scope: The blocks that train; all blocks by default.
+        method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
+            need peft), `"lisa"` two of the blocks at a time, drawn anew every twentieth of the steps.
+        lr: Learning rate, or `"auto"`: each scope gets its own, from a small grid, by the validation score.
+        epochs: Passes over the training rows.
+        batch_size: Rows a step, over all devices and accumulated batches. With several processes the last batch of an
+            epoch is filled up with other rows.
+        seed: Seed of data order, dropout, adapters and sampled blocks.
+        cache: Run the frozen prefix once. The cache is proven on one batch; a model that cannot be resumed from one
+            state is trained without it, and the run says so.
+        checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
+        keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in.
+        arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
+            "gradient_accumulation_steps": 2}`.
+        control: To watch the run from another thread, and to cancel it within one step.
+        progress: Show progress bars.
+        bench: The task's splits as tokenized before, to share prefixes between runs.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        Cancelled: If asked to stop; the model is as before.
+        SemvizError: If an argument is out of range, or the run would not fit into what a JupyterHub (Binder) lets this
+            session use; the message says what to pass.
+    """
+    checks.check_model(model)
+    checks.check_task(task)
+    scope = Scope.full(model) if scope is None else check_scope("scope", scope)
+    checks.check_control(control)
+    checks.flag("cache", cache)
+    control = control or Control()
+    recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
+    epochs, batch_size, seed = recipe.epochs, recipe.batch_size, recipe.seed
+    lr = checks.rate(lr)
+    _check(model, scope, recipe)
+    checks.of_class("bench", bench, (Workbench, type(None)), "Workbench(model, task), or leave it out")
+    if bench is None:
+        bench = Workbench(model, task, cache=cache, control=control, progress=progress)
+    elif bench.model is not model or bench.task is not task:
+        raise SemvizError("bench was made for another model or task; pass Workbench(model, task), or leave it out.")
+    check_memory(bench, scope, recipe, cache=cache)
+    job = _Job(bench, scope, control, cache, progress)
+    guess = first_guess(model.anatomy.width, method) if lr == "auto" else lr
+    rate: float | None = guess
+    search, tried = 0.0, {}
+    best: _Trial | None = None
+    while rate is not None:
+        trial = job.run(replace(recipe, lr=rate))
+        search += trial.trained.seconds
+        tried[rate] = trial.worth
+        if best is None or (trial.worth, -trial.loss) > (best.worth, -best.loss):
+            best = trial
+        rate = next_rate(guess, tried) if lr == "auto" else None
+    assert best is not None  # there is always one trial
+    suffix, trained = best.suffix, best.trained
+    tested = evaluate(suffix, bench, job.part("test", suffix), control=control)
+    notes = [bench.refused] if scope.boundary and cache else []
+    if trained.stopped:
+        notes.append(f"{trained.stopped} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
+    cached = job.part("train", suffix).cache
+    before = cached.seconds if cached else 0.0
+    return Run(
+        key=run_key(model, task, scope, recipe, lr),
+        model=model.name,
+        task=task.name,
+        score=task.score,
+        scope=scope,
+        method=method,
+        seed=seed,
+        lr=best.rate,
+        rates={r: abs(worth) for r, worth in sorted(tried.items())} if lr == "auto" else {},
+        validation=abs(best.worth),
+        validation_loss=best.loss,
+        validation_rows=tuple(best.scores.rows.tolist()) if best.scores else (),
+        epochs=epochs,
+        steps=trained.steps,
+        batch_size=batch_size,
+        accuracy=tested.accuracy,
+        loss=tested.loss,
+        f1=tested.f1,
+        auroc=tested.auroc,
+        rows=tuple(tested.rows.tolist()),
+        trainable=sum(p.numel() for p in suffix.meant if p.requires_grad),
+        seconds=trained.seconds + before,
+        prefix_seconds=before,
+        search_seconds=search - trained.seconds,
+        tokens_per_second=trained.tokens / trained.seconds,
+        peak_bytes=trained.peak_bytes,
+        cached=cached is not None,
+        curve=trained.curve,
+        note=" ".join(note for note in notes if note),
+        environment=environment(model),
+        weights=_weights(suffix, model, scope, method) if keep_weights else {},
+        origin=(model, task),
+    )
+
+
+def environment(model: LanguageModel) -> dict[str, str]:
+    """Versions and device, as a stored run names them."""
+    import transformers
+
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine()
+    return {
+        "semviz": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "device": f"{model.device.type} ({device}, {torch.get_num_threads()} threads)",
+        "dtype": str(model.model.dtype).removeprefix("torch."),
+    }
+
+
+def zero_shot(bench: Workbench, split: str) -> Scores:
+    """Scores of the model as it is."""
+    suffix = Suffix(bench.model, Scope.last(bench.model), cached=False, own_weights=False)
+    return evaluate(suffix, bench, bench.part(split, 0), control=bench.control)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """One training run at one rate, and its validation scores; None if it diverged."""
+
+    rate: float
+    suffix: Suffix
+    trained: Trained
+    scores: Scores | None
+    is_loss: bool
+
+    @property
+    def worth(self) -> float:
+        """Validation score, higher is better."""
+        if self.scores is None:
+            return -math.inf
+        return -self.scores.loss if self.is_loss else self.scores.accuracy
+
+    @property
+    def loss(self) -> float:
+        """Validation loss."""
+        return math.inf if self.scores is None else self.scores.loss
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What the trials of one run share."""
+
+    bench: Workbench
+    scope: Scope
+    control: Control
+    cache: bool
+    progress: bool
+
+    def run(self, recipe: Recipe) -> _Trial:
+        """Build the suffix, prove its cache, train it, score it on validation rows."""
+        bench, scope, control = self.bench, self.scope, self.control
+        part = bench.part("train", scope.boundary if self.cache else 0)
+        suffix = self._suffix(recipe, cached=part.cache is not None)
+        if part.cache is not None:
+            why = refusal(bench, suffix, part)
+            if why:
+                bench.refuse(why)
+                part, suffix = bench.part("train", scope.boundary), self._suffix(recipe, cached=False)
+        if recipe.method in ADAPTED:
+            add_adapters(suffix, recipe.method, seed=recipe.seed)
+        label = f"Finetuning {scope.label}"
+        trained = fit(suffix, bench, part, recipe, label=label, control=control, progress=self.progress)
+        scores = None
+        if not trained.stopped:
+            scores = evaluate(suffix, bench, self.part("validation", suffix), control=control)
+        return _Trial(recipe.lr, suffix, trained, scores, bench.task.score == "loss")
+
+    def part(self, split: str, suffix: Suffix) -> Part:
+        """A split as this suffix reads it."""
+        return self.bench.part(split, self.scope.boundary if suffix.cached else 0)
+
+    def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
+        return Suffix(self.bench.model, self.scope, cached=cached, own_weights=recipe.method not in ADAPTED)
+
+
+def _weights(suffix: Suffix, model: LanguageModel, scope: Scope, method: str) -> dict[str, torch.Tensor]:
+    return merged_weights(suffix, model, scope) if method in ADAPTED else suffix.weights(model, scope)
+
+
+def _check(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
+    """Refuse what cannot train."""
+    if recipe.method == "lisa" and distributed.launched():
+        raise SemvizError('method="lisa" changes what trains on the way, which several processes cannot; pass "full".')
+    if any(p.is_meta for p in model.model.parameters()):
+        raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
+    modules = scope.modules(model)
+    if recipe.method not in ADAPTED:
+        check_floats(modules)

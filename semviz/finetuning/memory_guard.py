@@ -1,0 +1,52 @@
+"""Refuses a finetune that a limited session (Binder, a course's JupyterHub) would not survive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from semviz.common import formats, memory
+from semviz.common.errors import SemvizError
+from semviz.scopes.costs import Cost, price
+
+if TYPE_CHECKING:
+    from semviz.finetuning.encoded_task import Workbench
+    from semviz.finetuning.recipe import Recipe
+    from semviz.scopes.scope import Scope
+
+
+def check_memory(bench: Workbench, scope: Scope, recipe: Recipe, *, cache: bool) -> None:
+    """Compare what training would add with what the session has left.
+
+    Only where a limit is set, and on the processor: a hub ends a session that exceeds it, without a word.
+
+    Raises:
+        SemvizError: If it would not fit; the message names a boundary that would.
+    """
+    model, allowed = bench.model, memory.limit()
+    if allowed is None or model.device.type != "cpu":
+        return
+    parts = int(recipe.arguments.get("gradient_accumulation_steps", 1))
+    rows = max(recipe.batch_size // parts, 1)
+    costs, free = price(model, bench.part("train", 0).encoded, batch_size=rows), memory.free()
+
+    def added(cost: Cost) -> int:
+        held = scope.parts.total * costs.weight_bytes  # the model itself is loaded already
+        return cost.bytes - held - max(cost.memory["cache"] - int(bench.room), 0)  # the rest is mapped from a file
+
+    def of(candidate: Scope) -> int:
+        return added(costs.of(candidate, method=recipe.method, cached=cache, checkpointing=recipe.checkpointing))
+
+    needed = of(scope)
+    if needed <= free:
+        return
+    larger = [other for other in costs.scopes if other.boundary > scope.boundary]
+    fitting = next((other for other in larger if of(other) <= free), None)
+    if fitting is not None:
+        instead = f"Pass sv.Scope.above(model, {fitting.boundary}), about {formats.size(of(fitting))}: {fitting.label}"
+    else:
+        instead = 'Pass a smaller batch_size=, checkpointing=True or method="lora"'
+    raise SemvizError(
+        f"Training {scope.label} would take about {formats.size(needed)} more memory, and of the "
+        f"{formats.size(allowed)} that this session may use (MEM_LIMIT) {formats.size(free)} are left. {instead}; or "
+        "run it on a machine with more memory."
+    )

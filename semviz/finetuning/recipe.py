@@ -1,0 +1,75 @@
+"""`Recipe`: what a training run is beside its scope, and the key of a run: a hash of all that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semviz.common import checks
+from semviz.common.errors import SemvizError
+from semviz.scopes.cost_units import METHODS
+from semviz.version import __version__
+
+if TYPE_CHECKING:
+    from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
+    from semviz.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run is, beside its scope.
+
+    Attributes:
+        method: `"full"`, `"lora"`, `"ia3"` or `"lisa"`.
+        lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0.
+        epochs: Passes over the training rows.
+        batch_size: Rows a step, over all devices and accumulated batches.
+        seed: Seed of data order and dropout.
+        checkpointing: Recompute the trained blocks' activations instead of keeping them.
+        arguments: Further `TrainingArguments`.
+    """
+
+    method: str
+    lr: float
+    epochs: float
+    batch_size: int
+    seed: int
+    checkpointing: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check all but the rate, which may still be unknown; numpy's numbers become Python's, so that keys are equal.
+
+        Raises:
+            SemvizError: If a value is of the wrong kind or out of range.
+        """
+        if not isinstance(self.arguments, Mapping) or any(not isinstance(name, str) for name in self.arguments):
+            raise SemvizError(
+                f"{checks.got('arguments', self.arguments)}; pass a mapping from names of TrainingArguments to values."
+            )
+        checks.one_of("method", self.method, METHODS)
+        checks.flag("checkpointing", self.checkpointing)
+        epochs = self.epochs if isinstance(self.epochs, int) and not isinstance(self.epochs, bool) else None
+        checked = {
+            "epochs": checks.positive("epochs", self.epochs) if epochs is None or epochs < 1 else epochs,
+            "batch_size": checks.whole("batch_size", self.batch_size, least=1),
+            "seed": checks.whole("seed", self.seed, most=checks.MOST_SEED),
+            "arguments": dict(self.arguments),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, lr: float | str) -> str:
+    """Sixteen hex digits of all that decides a run's result."""
+    epochs = int(recipe.epochs) if float(recipe.epochs).is_integer() else recipe.epochs  # 3 and 3.0 are the same
+    # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
+    decides = [
+        *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, lr),
+        *(epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
+    ]
+    return hashlib.blake2b(json.dumps(decides, default=repr).encode(), digest_size=8).hexdigest()

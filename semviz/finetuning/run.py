@@ -1,0 +1,194 @@
+"""`Run`: what one finetune was and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from semviz.common import checks, formats
+from semviz.common.errors import SemvizError
+from semviz.lm.parts import Parts
+from semviz.scopes.scope import Scope
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+    from torch import Tensor
+
+    from semviz.lm.model import LanguageModel
+    from semviz.tasks.task import Task
+    from semviz.traces.trace import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One finetune.
+
+    Attributes:
+        key: Hash of all that decides the result.
+        model: Name of the model.
+        task: Name of the task.
+        score: `"accuracy"` (higher is better) or `"loss"` (nats a token, lower is better).
+        scope: The blocks that trained.
+        method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"` or `"lisa"`.
+        seed: Seed of data order, dropout and adapters.
+        lr: Learning rate.
+        rates: Validation score of each learning rate that was tried; empty where one was given.
+        epochs, steps, batch_size: How long it trained.
+        accuracy: Share of test rows whose label (or tokens) the model ranks first, in [0, 1].
+        loss: Cross-entropy of the targets on test rows, nats.
+        validation: Score on validation rows, by which choices are made.
+        validation_loss: Cross-entropy of the targets on validation rows, nats.
+        validation_rows: Score of each validation row.
+        f1: Macro F1 on test rows; None for language modelling.
+        auroc: Macro one-vs-rest AUROC on test rows; None for language modelling.
+        rows: Score of each test row, for intervals and paired comparisons.
+        trainable: Unique parameters that trained (of adapters, theirs; for LISA, of the blocks that train at once).
+        seconds: Training time, the one prefix pass included.
+        prefix_seconds: Of these, the prefix pass.
+        search_seconds: Time spent on the other learning rates.
+        tokens_per_second: Training tokens over training time.
+        peak_bytes: Peak memory during training: of the GPU, or the process's growth on the CPU.
+        cached: Whether the prefix was cached.
+        curve: Training by step, as it was logged: columns step, loss (nats) and accuracy (share of the targets of the
+            training batches since the row before that were ranked first, each before its step).
+        note: What went otherwise than asked; empty if nothing.
+        environment: Versions and device.
+        weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
+        origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
+    """
+
+    key: str
+    model: str
+    task: str
+    score: str
+    scope: Scope
+    method: str
+    seed: int
+    lr: float
+    rates: dict[float, float]
+    epochs: float
+    steps: int
+    batch_size: int
+    accuracy: float
+    loss: float
+    validation: float
+    validation_loss: float
+    validation_rows: tuple[float, ...] = field(repr=False)
+    f1: float | None
+    auroc: float | None
+    rows: tuple[float, ...] = field(repr=False)
+    trainable: int
+    seconds: float
+    prefix_seconds: float
+    search_seconds: float
+    tokens_per_second: float
+    peak_bytes: int
+    cached: bool
+    curve: pd.DataFrame = field(repr=False)
+    note: str
+    environment: dict[str, str] = field(repr=False)
+    weights: Mapping[str, Tensor] = field(repr=False, default_factory=dict)
+    origin: tuple[LanguageModel, Task] | None = field(repr=False, default=None)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training stopped because the loss was not finite or far above guessing."""
+        return not math.isfinite(self.validation_loss)
+
+    @property
+    def value(self) -> float:
+        """The score on test rows, accuracy or loss."""
+        return self.accuracy if self.score == "accuracy" else self.loss
+
+    def frame(self) -> pd.DataFrame:
+        """The training curve: columns step, loss and accuracy."""
+        return self.curve.copy()
+
+    def figure(self) -> Figure:
+        """Draw the training loss step by step."""
+        from semviz.figures import learning_curves
+
+        return learning_curves([self])
+
+    def trace(self, model: LanguageModel | None = None, task: Task | None = None, **options: Any) -> Trace:
+        """Trace the finetuned model on the rows that `semviz.trace(model, task)` reads, read with the same ruler.
+
+        Bases, temperature and means are those of the model before finetuning, so the two traces can be subtracted:
+        `run.trace() - semviz.trace(model, task)` shows where the deviation fell.
+
+        Args:
+            model: The model before finetuning; needed for a run that was read from a file.
+            task: The task; needed likewise.
+            options: As for `semviz.trace`.
+
+        Raises:
+            SemvizError: If the run kept no weights, or model and task are missing.
+        """
+        from semviz.traces.calibration import default_calibration
+        from semviz.traces.tracing import trace
+
+        if self.origin is not None:
+            model, task = model or self.origin[0], task or self.origin[1]
+        if model is None or task is None:
+            raise SemvizError("The run was read from a file; pass the model and the task that it was made with.")
+        checks.check_model(model)
+        if "calibration" not in options:
+            options["calibration"] = default_calibration(model)
+        return trace(load_run(model, self), task, **options)
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        names = ("lr", "accuracy", "loss", "f1", "auroc", "seconds", "search_seconds", "peak_bytes", "note")
+        return facts(repr(self), pd.DataFrame([{name: getattr(self, name) for name in names}]))
+
+    def record(self) -> dict[str, Any]:
+        """Everything but weights and origin, as plain JSON."""
+        made = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("weights", "origin")}
+        made["scope"] = dataclasses.asdict(self.scope)
+        made["rates"] = {repr(rate): value for rate, value in self.rates.items()}
+        made["curve"] = {column: self.curve[column].tolist() for column in self.curve}
+        return made
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Run:
+        """The inverse of `record`."""
+        made = dict(record)
+        scope = made["scope"]
+        made["scope"] = Scope(**{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])})
+        made["rates"] = {float(rate): value for rate, value in made["rates"].items()}
+        made["curve"] = pd.DataFrame(made["curve"])
+        made |= {name: tuple(made[name]) for name in ("rows", "validation_rows")}
+        return cls(**made)
+
+    def __repr__(self) -> str:
+        """One line: scope, method, score, parameters, rate, seconds."""
+        value = (
+            f"accuracy {formats.percent(self.accuracy, digits=1)}"
+            if self.score == "accuracy"
+            else f"loss {self.loss:.3f} nats"
+        )
+        return (
+            f"Run({self.task}: {self.scope.label}, {self.method}, {value}, {formats.si(self.trainable)} parameters, "
+            f"lr {self.lr:g}, seed {self.seed}, {self.seconds:.1f} s)"
+        )
+
+
+def load_run(model: LanguageModel, run: Run) -> LanguageModel:
+    """The finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
+
+    Raises:
+        SemvizError: If the run kept no weights, or they do not fit the model.
+    """
+    from semviz.lm.copies import finetuned
+
+    checks.check_model(model)
+    if not checks.of_class("run", run, Run, "what finetune() returns").weights:
+        raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
+    name = f"{model.name}, {run.scope.label} trained on {run.task}"
+    return finetuned(model, run.scope, run.weights, name=name)

@@ -1,0 +1,182 @@
+"""The trained part of a model as a module of its own, which Hugging Face Trainer trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from semviz.common.errors import ScopeError
+from semviz.lm.copies import HALF, module_names, private_copy
+from semviz.lm.observation import input_state
+from semviz.lm.truncation import take_out
+from semviz.tasks.tokenizing import NO_TARGET
+
+if TYPE_CHECKING:
+    from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
+
+
+class _Picked(nn.Module):
+    """The head, run at the wanted positions only: most of a batch has no target."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+        self.where: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer as the head itself, whose weight some models read."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("head"), name)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        logits: Tensor = self.head(frames[self.where])
+        return logits
+
+
+class Suffix(nn.Module):
+    """A copy of a model in which one scope trains, with or without the frozen prefix cached.
+
+    Called with a batch from `prefix_cache.Collator`, it returns `{"loss": …, "logits": …}`: the mean cross-entropy in
+    nats and the logits at the positions that have a target, shape (n, V).
+
+    Attributes:
+        network: The copy.
+        trained: Its trained blocks.
+        cached: Whether the state at the boundary is taken from the batch.
+        meant: The parameters that are meant to train, each once: the scope's own, or the adapters in its blocks.
+        hits, seen: Targets ranked first, and all targets, in the training batches since `take_accuracy`.
+    """
+
+    accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
+
+    def __init__(self, model: LanguageModel, scope: Scope, *, cached: bool, own_weights: bool = True) -> None:
+        """Copy the model.
+
+        Args:
+            model: The user's model; nothing of it is changed.
+            scope: The blocks that train.
+            cached: Take the state at the boundary from the batch instead of running the prefix.
+            own_weights: Give the scope's modules weights of their own; adapters do without.
+        """
+        super().__init__()
+        self.cached = cached and scope.boundary > 0
+        anatomy = model.anatomy
+        self.network = private_copy(model, scope if own_weights else None, to_train=True)
+        self.trained = nn.ModuleList(self.network.get_submodule(anatomy.block_names[b - 1]) for b in scope.blocks)
+        self._entry = take_out(self.network, anatomy, scope.boundary) if self.cached else None
+        self._boundary = scope.boundary
+        self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
+        modules = [self.network.get_submodule(name) for name in module_names(model, scope)] if own_weights else []
+        self.meant = list({id(p): p for module in modules for p in module.parameters()}.values())
+        # By name, since not every model can have its output embeddings set.
+        parent, _, leaf = model.parts.names.head.rpartition(".")
+        self.head = _Picked(self.network.get_submodule(model.parts.names.head))
+        setattr(self.network.get_submodule(parent), leaf, self.head)
+        self._half = model.model.dtype if model.model.dtype in HALF else None
+        self.hits: Tensor | int = 0
+        self.seen = 0
+        # A new module is in training mode: the frozen part must not be.
+        self.train(False)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What several processes must not write into each other: all that is the user's own."""
+        own = {id(p) for p in self.meant}
+        frozen = [name for name, p in self.named_parameters(remove_duplicate=False) if id(p) not in own]
+        return [*frozen, *(name for name, _ in self.named_buffers(remove_duplicate=False))]
+
+    def train(self, mode: bool = True) -> Suffix:
+        """Switch the trained blocks only: dropout in a frozen block would make its cache one draw of noise."""
+        if mode != self.training or mode != self.trained.training:
+            super().train(mode)
+            self.network.eval()
+            self.trained.train(mode)
+        return self
+
+    def checkpoint(self) -> None:
+        """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
+        network: Any = self.network
+        enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
+        # The variant that needs no input with gradients: a cached state has none.
+        enable({"use_reentrant": False})
+        network.disable_input_require_grads()
+        inside = {id(m) for m in self.trained.modules()}
+        for module in network.modules():
+            if id(module) not in inside and hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = False
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        states: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> dict[str, Tensor]:
+        """Run the suffix.
+
+        Args:
+            input_ids: Shape (B, T).
+            attention_mask: Shape (B, T).
+            labels: The target of each position, shape (B, T), `NO_TARGET` where there is none; not to be shifted.
+            states: Cached states at the boundary, shape (B, T, d).
+            num_items_in_batch: Targets in all batches of one step, where gradients of several are accumulated.
+        """
+        where = labels != NO_TARGET
+        with self._carrying(where, states), self._precision(input_ids.device):
+            logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        logits = logits.float()
+        targets = labels[where]
+        loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        if self.training:
+            # Left on the device: asking for the number would make a GPU wait in every step.
+            self.hits = self.hits + (logits.detach().argmax(-1) == targets).sum()
+            self.seen += len(targets)
+        return {"loss": loss / (len(logits) if num_items_in_batch is None else num_items_in_batch), "logits": logits}
+
+    def take_accuracy(self) -> float:
+        """Share of the targets of recent training batches that were ranked first, each before its step; NaN if none."""
+        share = float(self.hits) / self.seen if self.seen else float("nan")
+        self.hits, self.seen = 0, 0
+        return share
+
+    def weights(self, model: LanguageModel, scope: Scope) -> dict[str, Tensor]:
+        """The scope's tensors as they are now, by their name in the model, on the CPU."""
+        found: dict[str, Tensor] = {}
+        for name in module_names(model, scope):
+            module = self.head.head if name == model.parts.names.head else self.network.get_submodule(name)
+            found |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
+        return found
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Compute in the model's half precision; a whole one leaves it to Trainer's own setting."""
+        return nullcontext() if self._half is None else torch.autocast(device.type, dtype=self._half)
+
+    @contextmanager
+    def _carrying(self, where: Tensor, states: Tensor | None) -> Iterator[None]:
+        """Hand tensors to the modules that need them, past the model's own signature, and take them back."""
+        self.head.where = where
+        if self._entry is not None:
+            self._entry.states = states
+        try:
+            yield
+        finally:
+            self.head.where = None
+            if self._entry is not None:
+                self._entry.states = None
+
+    def _refuse_leak(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Stop a run whose gradients would flow into the frozen prefix: slower, and not what was asked for."""
+        if self._boundary and input_state(args, kwargs).requires_grad:
+            raise ScopeError(
+                f"The state that enters block {self._boundary + 1} requires gradients, so they would flow into the "
+                "frozen prefix. Remove hooks that call requires_grad_() on the embeddings' output, such as those of "
+                "enable_input_require_grads(), from the model."
+            )

@@ -1,0 +1,1 @@
+"""From a profile of deviations to a boundary. SALF-style, our reading."""

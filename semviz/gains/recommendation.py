@@ -1,0 +1,152 @@
+"""`recommend()`: from a predicted benefit of every boundary to one boundary, and what speaks for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semviz.common import checks, formats
+from semviz.gains.scaling_law import EPSILON
+
+if TYPE_CHECKING:
+    from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
+    from semviz.tasks.task import Task
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """A boundary, and why.
+
+    Attributes:
+        evidence: `"profile"` or `"probes"`.
+        scope: What to train.
+        benefit: Predicted share of full finetuning's improvement; NaN where the evidence predicts none.
+        low, high: Its 95 % interval; NaN where there is none.
+        cost: Cost of training it, as a share of full finetuning's.
+        why: What speaks for it, in one sentence.
+    """
+
+    evidence: str
+    scope: Scope
+    benefit: float
+    low: float
+    high: float
+    cost: float
+    why: str
+
+    @property
+    def boundary(self) -> int:
+        """k, the number of frozen blocks."""
+        return self.scope.boundary
+
+    def frame(self) -> pd.DataFrame:
+        """One row: evidence, boundary, trainable, share, benefit, low, high, cost."""
+        row = {"evidence": self.evidence, "boundary": self.boundary, "trainable": self.scope.trainable}
+        row |= {"share": self.scope.share, "benefit": self.benefit, "low": self.low, "high": self.high}
+        return pd.DataFrame([{**row, "cost": self.cost}])
+
+    def __repr__(self) -> str:
+        """One line: scope, predicted benefit, cost, why."""
+        return (
+            f"Recommendation(train {self.scope.label} by {self.evidence}: {formats.percent(self.benefit)} of full "
+            f"finetuning's benefit at {formats.percent(self.cost)} of its cost; {self.why})"
+        )
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(f"Train {self.scope.label}. {self.why}", self.frame().round(3))
+
+
+def choose_boundary(benefit: Array, cost: Array, *, epsilon: float, weight: float | None) -> NDArray[np.int64]:
+    """Boundary by predicted benefit and cost.
+
+    Args:
+        benefit: Predicted share of full finetuning's improvement at k = 0…L, shape (…, L+1).
+        cost: Cost of training as a share of full finetuning's at k = 0…L−1, shape (L,).
+        epsilon: ε, the share of the benefit that may be given up.
+        weight: λ: take the largest benefit − λ·cost instead. None goes by ε.
+
+    Returns:
+        The largest k < L whose benefit reaches 1 − ε, or the k with the largest benefit − λ·cost; shape (…).
+    """
+    able = benefit[..., : len(cost)]
+    if weight is not None:
+        # Of equals the one with the most frozen blocks.
+        return np.asarray(len(cost) - 1 - np.argmax((able - weight * cost)[..., ::-1], axis=-1))
+    enough = able >= 1 - epsilon
+    last = len(cost) - 1 - np.argmax(enough[..., ::-1], axis=-1)
+    return np.where(enough.any(-1), last, 0)
+
+
+def check_terms(epsilon: float, weight: float | None) -> tuple[float, float | None]:
+    """Return ε and λ, checked.
+
+    Raises:
+        SemvizError: If ε lies outside [0, 1), or λ is negative.
+    """
+    share = "the share of the benefit that may be given up, such as 0.02"
+    epsilon = checks.number("epsilon", epsilon, share, fits=lambda x: 0 <= x < 1)
+    if weight is None:
+        return epsilon, None
+    worth = "how much benefit full finetuning's cost is worth, such as 0.1"
+    return epsilon, checks.number("weight", weight, worth, fits=lambda x: 0 <= x < math.inf)
+
+
+def reason(epsilon: float, weight: float | None) -> str:
+    """What a boundary was chosen by."""
+    if weight is None:
+        return f"most frozen blocks that are predicted to keep {formats.percent(1 - epsilon)} of the benefit"
+    return f"largest predicted benefit − {weight:g} × cost"
+
+
+def recommend(
+    model: LanguageModel,
+    task: Task,
+    *,
+    evidence: Literal["profile", "probes"] = "probes",
+    epsilon: float = EPSILON,
+    weight: float | None = None,
+    epochs: float = 3,
+    store: str | Path | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Recommendation:
+    """Say which blocks to train, from a trace alone or from three measured probes.
+
+    The profile explains, the probes decide: a trace costs one forward pass and may mislead; probes are short finetunes.
+
+    Args:
+        model: A loaded model.
+        task: A task.
+        evidence: `"probes"` (`semviz.probe`) or `"profile"` (`semviz.trace` and its gain; SALF-style, our reading).
+        epsilon: ε, the share of full finetuning's benefit that may be given up for a larger frozen prefix.
+        weight: λ: choose the largest benefit − λ·cost instead.
+        epochs: Passes over the training rows, of probes and for the cost.
+        store: Folder of finished runs, for the probes.
+        progress: Show progress bars.
+        options: Further options of `probe` or `trace`.
+
+    Raises:
+        SemvizError: If the evidence is unknown, or ε or λ is out of range.
+    """
+    epsilon, weight = check_terms(epsilon, weight)
+    epochs = checks.positive("epochs", epochs)
+    if checks.one_of("evidence", evidence, ("profile", "probes")) == "profile":
+        from semviz.traces.tracing import trace
+
+        gain = trace(model, task, progress=progress, **options).gain()
+        return gain.recommend(epsilon=epsilon, weight=weight, epochs=epochs)
+    from semviz.experiments.probes import probe
+
+    probes = probe(model, task, epochs=epochs, store=store, progress=progress, **options)
+    return probes.recommend(epsilon=epsilon, weight=weight)

@@ -1,0 +1,1 @@
+"""A causal LM: loaded, its parts found and proven, copied, cut."""

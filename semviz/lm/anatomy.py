@@ -1,0 +1,264 @@
+"""A causal LM's parts, found by structure and proven by the model's own logits.
+
+Blocks 1…L, spaces 0…L (space 0 is the input of block 1, space ℓ the output of block ℓ before the final norm),
+the *tail* (what the model itself runs between its last block and its head) and the *head*.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from semviz.common.errors import ModelError
+from semviz.common.interrupts import held
+from semviz.lm.blocks import find_blocks
+from semviz.lm.eval_mode import evaluating
+from semviz.lm.observation import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
+from semviz.lm.offloading import check_values, execution_device, weight_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The parts of one causal LM that a trace reads and a finetune trains.
+
+    Attributes:
+        model: The model itself, a `transformers.PreTrainedModel` with a language-modelling head.
+        body: The module that brings token ids through all blocks without the head, called with `input_ids`,
+            `attention_mask` (padding on the right) and `use_cache=False`.
+        block_names: Dotted module names of blocks 1…L.
+        tail: Modules between the last block and the head, in calling order.
+        head: The output projection, weight of shape (V, d').
+        outputs: How many items blocks return, the state first; 0 where they return the state itself.
+        entry_scale: Factor on a state before it enters the tail.
+        scale: Factor on the head's output.
+        softcap: Bound of the logits, `softcap · tanh(logits / softcap)`, or None.
+        error: Largest |readout − logits| seen in the proof, relative to the logits' own size.
+    """
+
+    model: PreTrainedModel
+    body: nn.Module
+    block_names: tuple[str, ...]
+    tail: tuple[nn.Module, ...]
+    head: nn.Module
+    outputs: int
+    entry_scale: float = 1.0
+    scale: float = 1.0
+    softcap: float | None = None
+    error: float = math.nan
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Blocks 1…L in order."""
+        return [self.model.get_submodule(name) for name in self.block_names]
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks; there are L+1 spaces."""
+        return len(self.block_names)
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the number of rows of the head."""
+        return self._head_shape[0]
+
+    @property
+    def width(self) -> int:
+        """d', the width of the output frame."""
+        return self._head_shape[1]
+
+    @property
+    def _head_shape(self) -> torch.Size:
+        return self.head.weight.shape  # type: ignore[return-value]
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The head's weight, shape (V, d'), on `head_device`; a copy where accelerate has offloaded it."""
+        return weight_rows(self.head)[0]
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head's weight is the input embeddings' own."""
+        embeddings: Any = self.model.get_input_embeddings()
+        if self.head.weight is embeddings.weight:
+            return True
+        if not self.head.weight.is_meta or self.head.weight.shape != embeddings.weight.shape:
+            return False
+        # Offloading leaves two stand-ins of one parameter; a few rows tell them from two parameters.
+        some = torch.arange(min(self.vocabulary, 16), device=self.head_device)
+        return torch.equal(weight_rows(self.head, some)[0], weight_rows(embeddings, some)[0].to(self.head_device))
+
+    @property
+    def head_device(self) -> torch.device:
+        """Where frames and logits are."""
+        return execution_device(self.head)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids go."""
+        return execution_device(self.model.get_input_embeddings())
+
+    def output_frame(self, states: Tensor) -> Tensor:
+        """Carry states of any space into the frame that the head reads: tail(h).
+
+        Args:
+            states: Block inputs or outputs, shape (…, d).
+
+        Returns:
+            Shape (…, d'), where d' is the head's input width, on `head_device`.
+        """
+        if self.entry_scale != 1.0:
+            states = states * self.entry_scale
+        for module in self.tail:
+            states = module(states)
+        return states.to(self.head_device)
+
+    def project(self, frames: Tensor, ids: Tensor | slice | None = None) -> Tensor:
+        """Logits of states that are already in the output frame: softcap(scale · head(f)).
+
+        Args:
+            frames: Shape (…, d').
+            ids: Vocabulary ids of shape (C,), or a slice of the vocabulary, to restrict the head to; all V without it.
+
+        Returns:
+            float32 logits, shape (…, V) or (…, C).
+        """
+        # Models that keep states in another precision than their head's cast here too.
+        frames = frames.to(self.head.weight.dtype)  # type: ignore[arg-type]
+        logits = self.head(frames) if ids is None else nn.functional.linear(frames, *weight_rows(self.head, ids))
+        logits = logits.float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def readout(self, states: Tensor) -> Tensor:
+        """Logits that the model would give if its last block had returned these states, float32, shape (…, V)."""
+        return self.project(self.output_frame(states))
+
+    @contextmanager
+    def tap(self, on_space: Callable[[int, Tensor], None]) -> Iterator[None]:
+        """Call `on_space(ℓ, h_ℓ)` for every space of every forward pass inside the `with` block.
+
+        States arrive as the model computes them, shape (batch, tokens, d), on the block's own device, and are not
+        kept. The hooks come off on leaving, also after an exception. Passes of other threads are not reported: a
+        model may be asked something in a notebook while a background job reads it.
+        """
+        reader = threading.get_ident()
+
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if threading.get_ident() == reader:
+                on_space(0, input_state(args, kwargs))
+
+        def after(space: int) -> Callable[..., None]:
+            def hook(_: nn.Module, _args: Any, output: Any) -> None:
+                # Nothing is returned, since torch would take it for the block's new output.
+                if threading.get_ident() == reader:
+                    on_space(space, output_state(output))
+
+            return hook
+
+        blocks = self.blocks
+        handles = [blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
+        try:
+            handles += [block.register_forward_hook(after(i)) for i, block in enumerate(blocks, start=1)]
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatomy:
+    """Find a causal LM's blocks, tail and head, and prove them on two short forward passes.
+
+    Args:
+        model: A `transformers` causal LM (PEFT wrappers are looked through).
+        layers: Dotted name of the `ModuleList` of blocks, for models where several could be meant.
+
+    Raises:
+        ModelError: If the model is an encoder-decoder or has no head, if its blocks cannot be told or are no chain of
+            single states, or if the readout of its last block's output does not equal its logits (1e-3 in float32,
+            3e-2 in half precision).
+    """
+    given = model
+    if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    head = _head(model)
+    names = find_blocks(model, layers)
+    # Models with weights that depend on the mode, such as RWKV's, change them in their own forward pass, not when the
+    # mode is set; so they are left as any evaluation by the user would leave them.
+    with held(), torch.no_grad(), evaluating(given):
+        embeddings = model.get_input_embeddings()
+        ids = probe_ids(min(len(head.weight), len(embeddings.weight)), execution_device(embeddings))
+        seen = observe(given, model, names, head, ids)
+        body = find_body(model, names, embeddings, seen)
+        return _proven(Anatomy(model, body, names, seen.tail, head, seen.outputs, seen.entry_scale), seen)
+
+
+def _head(model: PreTrainedModel) -> Any:
+    """The output projection of a decoder-only LM."""
+    name = type(model).__name__
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{name} is an encoder-decoder model; semviz traces causal LMs. "
+            "Pass a decoder-only model, for example one that AutoModelForCausalLM loads."
+        )
+    head = model.get_output_embeddings()
+    if head is None or not hasattr(head, "weight"):
+        raise ModelError(f"{name} has no language-modelling head; load it with AutoModelForCausalLM, not AutoModel.")
+    if not head.weight.is_floating_point() or head.weight.ndim != 2:
+        raise ModelError(
+            f"The head of {name} is no matrix of floats but {head.weight.dtype} of shape {tuple(head.weight.shape)}; "
+            "load the model without quantizing its head."
+        )
+    check_values(head)
+    return head
+
+
+def _proven(anatomy: Anatomy, seen: Observation) -> Anatomy:
+    """Add the post-processing that explains the model's logits best, and check that it does."""
+    name, logits = type(anatomy.model).__name__, seen.logits.to(anatomy.head_device)
+    tail = [type(module).__name__ for module in anatomy.tail]
+    try:
+        frames = anatomy.output_frame(seen.handed)
+        raw = anatomy.project(frames)
+    except Exception as error:
+        raise ModelError(
+            f"The last block's state alone does not make the logits of {name}: its tail {tail} fails on it ({error}). "
+            "If other blocks are meant, pass layers=."
+        ) from error
+
+    config = anatomy.model.config.to_dict() | anatomy.model.config.get_text_config(decoder=True).to_dict()
+    best = anatomy
+    for scale, softcap in fit_logits(raw, logits, config):
+        tried = replace(anatomy, scale=scale, softcap=softcap)
+        tried = replace(tried, error=_gap(tried.project(frames), logits))
+        # Twice as good at least, so that rounding does not decide against a softcap that the config names.
+        if not tried.error >= best.error / 2:
+            best = tried
+    if not best.error <= seen.tolerance:
+        raise ModelError(
+            f"The readout of {name}'s last block differs from its logits by {best.error:.2g} of their size (allowed "
+            f"{seen.tolerance:g}), so a trace would misread it. Tail found: {tail}. If other blocks are meant, pass "
+            "layers=."
+        )
+    some = torch.arange(anatomy.vocabulary, device=anatomy.head_device)[::3]
+    if not _gap(best.project(frames, some), logits[..., some]) <= seen.tolerance:
+        raise ModelError(
+            f"The head of {name} does more than multiply by its weight; if it carries an adapter, merge the adapter "
+            "first (merge_and_unload())."
+        )
+    return best
+
+
+def _gap(found: Tensor, wanted: Tensor) -> float:
+    """Largest difference in a sample relative to its largest wanted value, shape (B, T, C) both."""
+    return float(((found - wanted).abs().amax((1, 2)) / wanted.abs().amax((1, 2)).clamp_min(1e-6)).max())

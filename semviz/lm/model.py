@@ -1,0 +1,188 @@
+"""Load a causal LM: the packaged demo, a folder, a hub id, or objects that are already in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from semviz.common import checks
+from semviz.common.errors import ModelError
+from semviz.lm.anatomy import Anatomy, find_anatomy
+from semviz.lm.loading import DEMO, from_files, locate
+from semviz.lm.parts import Parts, parts_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_LAYERS = '; the blocks\' list is named such as "model.layers"'
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A causal LM with its tokenizer and its proven anatomy.
+
+    Attributes:
+        model: The `transformers` model, unchanged.
+        tokenizer: Its tokenizer.
+        name: What it is called in tables and figures.
+        anatomy: Its blocks, tail and head.
+        general_text: Plain text in the model's own language, for temperature, fidelity and centring.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    anatomy: Anatomy
+    general_text: tuple[str, ...]
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        return self.anatomy.n_blocks
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.anatomy.input_device
+
+    @property
+    def context(self) -> int:
+        """The longest sequence that the model reads, in tokens."""
+        config = self.model.config.get_text_config(decoder=True)
+        limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+        # Tokenizers without a limit say 1e30.
+        limits.append(self.tokenizer.model_max_length if self.tokenizer.model_max_length < 1e9 else None)
+        return min((int(limit) for limit in limits if limit), default=2**31)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Names and unique parameters of the parts; a tied head counts with the embeddings."""
+        return parts_of(self.anatomy)
+
+    @cached_property
+    def hash(self) -> str:
+        """Twelve hex digits that change with any weight; read once, so a model edited in place needs a new wrapper."""
+        digest = hashlib.blake2b(digest_size=6)
+        for name, value in sorted(self._state().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        """All weights by name, also those that accelerate has offloaded."""
+        if not any(p.is_meta for p in self.model.parameters()):
+            return self.model.state_dict()
+        from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+        return get_state_dict_offloaded_model(self.model)
+
+    def replaced(self, model: PreTrainedModel, *, name: str) -> LanguageModel:
+        """The same tokenizer and general text with another model of the same architecture."""
+        layers = self.anatomy.block_names[0].rpartition(".")[0]
+        return LanguageModel(model, self.tokenizer, name, find_anatomy(model, layers=layers), self.general_text)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a part of the model: part, parameters, share."""
+        import pandas as pd
+
+        counts = self.parts
+        parts = {f"block {i}": n for i, n in enumerate(counts.blocks, start=1)}
+        parts |= {"tail": counts.tail, "head": counts.head, "embeddings": counts.embeddings}
+        shares = [n / counts.total for n in parts.values()]
+        return pd.DataFrame({"part": list(parts), "parameters": list(parts.values()), "share": shares})
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(repr(self), self.frame().round(3))
+
+    def __repr__(self) -> str:
+        """One line: name, class, blocks, width, parameters, device."""
+        millions = self.parts.total / 1e6
+        return (
+            f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, width "
+            f"{self.anatomy.width}, "
+            f"{millions:.2f} M parameters, {str(self.model.dtype).removeprefix('torch.')} on {self.device})"
+        )
+
+
+def load_model(
+    source: str | os.PathLike[str] | tuple[Any, Any] | LanguageModel | None = None,
+    *,
+    device: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    layers: str | None = None,
+    general_text: list[str] | None = None,
+) -> LanguageModel:
+    """Load a causal LM and prove that its hidden states can be read.
+
+    Args:
+        source: None for the packaged demo LM, a folder, a hub id such as `"Qwen/Qwen3-0.6B"`, or `(model, tokenizer)`.
+        device: `"auto"` takes CUDA, then MPS, then the CPU. Live objects stay where they are.
+        device_map: Spread a large model over devices as transformers does, for example `"auto"`; instead of `device`.
+        dtype: `"auto"` takes bfloat16 on devices that have it and float32 on the CPU. Live objects keep theirs.
+        revision: Hub revision.
+        trust_remote_code: Run Python code from the model's repository. Off unless asked for by name.
+        layers: Dotted name of the list of blocks, where semviz cannot tell.
+        general_text: Plain text that the model can read; the package's own English by default.
+
+    Returns:
+        A `LanguageModel` in eval mode (a live model keeps its mode).
+
+    Raises:
+        ModelError: If there is no such model, if it holds only pickled weights, if it is no causal LM, or if its
+            readout cannot be proven. The message says what to pass.
+    """
+    if isinstance(source, LanguageModel):
+        return source
+    checks.flag("trust_remote_code", trust_remote_code)
+    for option, value in (("revision", revision), ("layers", layers)):
+        checks.of_class(option, value, (str, type(None)), f"a text, or None{_LAYERS if option == 'layers' else ''}")
+    own_text = None if general_text is None else tuple(checks.texts("general_text", general_text))
+    if isinstance(source, tuple):
+        model, tokenizer = _live(source)
+        name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
+    else:
+        path, name = locate(source)
+        model, tokenizer = from_files(path, name, device, device_map, dtype, revision, trust_remote_code)
+    return LanguageModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        anatomy=find_anatomy(model, layers=layers),
+        general_text=own_text or _general_text(name),
+    )
+
+
+def _live(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Check a `(model, tokenizer)` pair."""
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    if len(pair) != 2 or not isinstance(pair[1], PreTrainedTokenizerBase):
+        raise ModelError(
+            f"Got a tuple of {[type(item).__name__ for item in pair]}; pass (model, tokenizer), both from transformers."
+        )
+    model, tokenizer = pair
+    if not isinstance(model, PreTrainedModel) and not hasattr(model, "peft_config"):
+        raise ModelError(f"Got a model of class {type(model).__name__}; pass a transformers or PEFT causal LM.")
+    return model, tokenizer
+
+
+def _general_text(name: str) -> tuple[str, ...]:
+    """The sample of plain text that the model can read: the demo LM knows its own small world only."""
+    if name == DEMO:
+        from semviz.demo.corpus import general_text
+
+        return tuple(general_text())
+    text = (Path(__file__).parent / "general.txt").read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line)

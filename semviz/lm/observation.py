@@ -1,0 +1,266 @@
+"""One short forward pass of a causal LM, watched: what its blocks hand on, and what explains its logits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semviz.common.errors import ModelError
+
+_SAMPLES, _TOKENS = 2, 8
+_HALF = {torch.bfloat16, torch.float16}
+# Entries of a config that may bound the logits; the model's own logits decide whether they do.
+_SOFTCAPS = re.compile(r"^(?!.*(attn|attention|gate|router)).*soft_?cap")
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What one forward pass of a probe showed.
+
+    Attributes:
+        ids: The probe, shape (B, T).
+        state: Output of the last block, shape (B, T, d).
+        handed: What went on to the tail: `state`, with the last sample's replaced by its space 0.
+        logits: What the model made of `handed`, float32, shape (B, T, V).
+        tail: Outermost modules called after the last block and before the head.
+        entry_scale: Factor between the last block and the tail.
+        outputs: How many items the last block returns, the state first; 0 where it returns the state itself.
+        tolerance: Relative error that the precision of the states and the head explains.
+    """
+
+    ids: Tensor
+    state: Tensor
+    handed: Tensor
+    logits: Tensor
+    tail: tuple[nn.Module, ...]
+    entry_scale: float
+    outputs: int
+    tolerance: float
+
+
+def input_state(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The state among a block's inputs."""
+    state: Tensor = args[0] if args else kwargs["hidden_states"]
+    return state
+
+
+def output_state(output: Any) -> Tensor:
+    """The state in a block's output."""
+    state: Tensor = output[0] if isinstance(output, tuple | list) else output
+    return state
+
+
+def probe_ids(vocabulary: int, device: torch.device) -> Tensor:
+    """Token ids of shape (B, T), from the middle of the vocabulary, since special tokens sit at its ends."""
+    ids = vocabulary // 2 + torch.arange(_SAMPLES * _TOKENS, device=device)
+    return ids.remainder(vocabulary).reshape(_SAMPLES, _TOKENS)
+
+
+def observe(given: nn.Module, model: nn.Module, names: Sequence[str], head: nn.Module, ids: Tensor) -> Observation:
+    """Run the probe once through the whole model and watch.
+
+    In the last sample the last block's output is replaced by what entered the first block, so the logits also show
+    what the model itself says of an inner space.
+
+    Args:
+        given: What is run: the model, or the wrapper that it came in.
+        model: The model itself.
+        names: Dotted names of its blocks.
+        head: Its output projection.
+        ids: Token ids, shape (B, T).
+
+    Raises:
+        ModelError: If the model does not run on token ids alone, if its blocks do not run once each and in order, or if
+            what they hand on is not one tensor of shape (batch, tokens, width).
+    """
+    last = model.get_submodule(names[-1])
+    holders = _holders(model, last) | _holders(model, head)
+    tail: list[tuple[nn.Module, Any]] = []  # with what goes in
+    running: list[nn.Module] = []  # the outermost module of the tail that is being run now, if any
+    seen: dict[str, Any] = {}
+
+    def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if module is head:
+            seen["head"] = True
+        elif "handed" in seen and "head" not in seen and not running and id(module) not in holders:
+            tail.append((module, args[0] if args else None))
+            running.append(module)
+
+    def leave(module: nn.Module, _args: Any, output: Any) -> Any:
+        if module is last:
+            state = output_state(output)
+            seen["handed"] = torch.cat([state[:-1], spaces[0][-1:].to(state)])
+            seen["outputs"] = 0 if state is output else len(output)
+            return (seen["handed"], *output[1:]) if seen["outputs"] else seen["handed"]
+        if running and running[-1] is module:
+            running.pop()
+            if not isinstance(output, Tensor) or output.shape[:-1] != ids.shape:
+                tail.pop()  # on the side of the path to the head, such as a pooler
+        return None
+
+    handles = []
+    try:
+        with _once_each(model, names, ids.shape) as spaces:
+            for module in model.modules():
+                handles.append(module.register_forward_pre_hook(enter))
+                handles.append(module.register_forward_hook(leave))
+            logits = given(input_ids=ids, use_cache=False, return_dict=True).logits
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"A probe of {_TOKENS} tokens through {type(model).__name__} failed: {error}. Pass a causal LM that runs "
+            "on input_ids alone."
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    expected = (*ids.shape, len(head.weight))  # type: ignore[arg-type]
+    if logits.shape != expected:
+        raise ModelError(
+            f"{type(model).__name__} gives logits of shape {tuple(logits.shape)} where its head has {expected[-1]} "
+            f"rows for {tuple(ids.shape)} tokens; semviz reads heads with one logit a row and token."
+        )
+    return Observation(
+        ids=ids,
+        state=spaces[-1],
+        handed=seen["handed"],
+        logits=logits.float(),
+        tail=tuple(module for module, _ in tail),
+        entry_scale=_factor(seen["handed"], tail[0][1]) if tail else 1.0,
+        outputs=seen["outputs"],
+        tolerance=3e-2 if {spaces[-1].dtype, head.weight.dtype} & _HALF else 1e-3,
+    )
+
+
+def find_body(model: nn.Module, names: Sequence[str], embeddings: nn.Module, seen: Observation) -> nn.Module:
+    """The innermost module that brings token ids through all blocks as the whole model does, padded or not.
+
+    Args:
+        model: The model itself.
+        names: Dotted names of its blocks.
+        embeddings: Its input embeddings.
+        seen: What the probe showed.
+
+    Raises:
+        ModelError: If no module that holds embeddings and blocks does, not even the model itself.
+    """
+    length = _TOKENS // 2
+    ids, mask = seen.ids.clone(), torch.ones_like(seen.ids)
+    ids[-1, length:], mask[-1, length:] = 0, 0
+    holders = _holders(model, embeddings)
+    problem = "no module holds them and the input embeddings"
+    for body in [module for module in _chain(model, names[-1]) if id(module) in holders]:
+        try:
+            with _once_each(model, names, ids.shape) as spaces:
+                body(input_ids=ids, attention_mask=mask, use_cache=False)
+        except Exception as error:
+            problem = f"{type(body).__name__}: {error}"
+            continue
+        # The median and some slack, because a mask changes the order of sums, and rounding may send single tokens to
+        # another expert; a body that reads the ids otherwise, or lets padding leak, moves most tokens of a sample.
+        moved = (spaces[-1] - seen.state).float().norm(dim=-1) / seen.state.float().norm(dim=-1)
+        distance = max(float(moved[:-1].median()), float(moved[-1, :length].median()))
+        if distance <= 5 * seen.tolerance:
+            return body
+        problem = f"{type(body).__name__} gives states that differ by {distance:.2g} of their size"
+    raise ModelError(
+        f"The blocks of {type(model).__name__} do not give the same states when a text is padded on the right "
+        f"({problem}); semviz reads causal LMs, in which a token's state depends on the tokens up to it alone. If an "
+        "adapter adds virtual tokens to the input, unload it; if other blocks are meant, pass layers=."
+    )
+
+
+def fit_logits(raw: Tensor, logits: Tensor, config: dict[str, Any]) -> Iterator[tuple[float, float | None]]:
+    """Ways in which a model may make its logits of the head's output: softcap(scale · raw).
+
+    Families name their scales differently, and multiply or divide under the same name. So the scale is not looked up:
+    it is the one number that fits the model's logits best.
+
+    Args:
+        raw: What the head gives, float32, shape (…, V).
+        logits: The model's logits, float32, shape (…, V).
+        config: The model's config.
+
+    Yields:
+        Scale, and softcap or None; softcaps that the config names come first.
+    """
+    named = [v for key, v in config.items() if _SOFTCAPS.search(key) and isinstance(v, int | float) and v]
+    for softcap in [*map(float, named), None]:
+        inner, weight = logits, torch.ones_like(logits)
+        if softcap is not None:
+            share = (logits / softcap).clamp(-1 + 1e-6, 1 - 1e-6)
+            # A saturated logit says nothing about the scale; weighted with the slope of tanh it does not count.
+            inner, weight = softcap * torch.atanh(share), (1 - share.square()).square()
+        scale = float((weight * raw * inner).sum() / (weight * raw * raw).sum().clamp_min(1e-30))
+        # What is 1 up to rounding is 1, and costs nothing.
+        yield (1.0 if abs(scale - 1) < 1e-3 else scale), softcap
+
+
+def _factor(before: Tensor, after: Any) -> float:
+    """The number that one tensor was multiplied with to make another, or 1 if it was not."""
+    if not isinstance(after, Tensor) or after.shape != before.shape:
+        return 1.0
+    old, new = before.float(), after.float().to(before.device)
+    factor = float((old * new).sum() / old.square().sum())
+    return factor if torch.allclose(factor * old, new, rtol=1e-2, atol=1e-3 * float(new.abs().max())) else 1.0
+
+
+@contextmanager
+def _once_each(model: nn.Module, names: Sequence[str], shape: torch.Size) -> Iterator[list[Tensor]]:
+    """Check that blocks run once each, in order, and hand on one tensor of shape (*shape, width); yield the spaces."""
+    visits: list[int] = []
+    spaces: list[Tensor] = []
+
+    def check(space: int, state: Any) -> None:
+        if not isinstance(state, Tensor) or state.ndim != 3 or state.shape[:2] != shape:
+            got = f"a tensor of shape {tuple(state.shape)}" if isinstance(state, Tensor) else type(state).__name__
+            raise ModelError(
+                f"Space {space} of {type(model).__name__} is {got} for {tuple(shape)} tokens; semviz reads models "
+                "whose blocks hand on one tensor of shape (batch, tokens, width)."
+            )
+        visits.append(space)
+        spaces.append(state)
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        check(0, input_state(args, kwargs))
+
+    def after(space: int) -> Callable[..., None]:
+        return lambda _module, _args, output: check(space, output_state(output))
+
+    blocks = [model.get_submodule(name) for name in names]
+    handles = [blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
+    try:
+        handles += [block.register_forward_hook(after(i)) for i, block in enumerate(blocks, start=1)]
+        yield spaces
+    finally:
+        for handle in handles:
+            handle.remove()
+    if visits != list(range(len(names) + 1)):
+        raise ModelError(
+            f"One forward pass of {type(model).__name__} visits its spaces in the order {visits} instead of 0 to "
+            f"{len(names)} once each, so its layers are no chain of blocks. If other blocks are meant, pass layers=."
+        )
+    widths = sorted({state.shape[-1] for state in spaces})
+    if len(widths) > 1:
+        raise ModelError(
+            f"The spaces of {type(model).__name__} have different widths {widths}; semviz reads one width."
+        )
+
+
+def _holders(root: nn.Module, inner: nn.Module) -> set[int]:
+    """Ids of the modules that hold another one."""
+    names = [name for name, module in root.named_modules(remove_duplicate=False) if module is inner]
+    return {id(module) for name in names for module in _chain(root, name)}
+
+
+def _chain(root: nn.Module, name: str) -> list[nn.Module]:
+    """The modules that hold the one of this name, innermost first, up to the root."""
+    parts = name.split(".")
+    return [root.get_submodule(".".join(parts[:depth])) for depth in reversed(range(len(parts)))]

@@ -1,0 +1,106 @@
+"""What a model consists of: names and unique parameters of its parts, as plain data that outlives the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from semviz.lm.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class Names:
+    """Dotted names of a model's parts, as its own `named_modules` gives them.
+
+    Attributes:
+        blocks: Of blocks 1…L, in order.
+        tail: Of the modules between the last block and the head; those without parameters too.
+        head: Of the head.
+        linears: Of the linear layers inside a block, relative to it (`self_attn.q_proj`): every name that occurs in
+            some block, in order.
+    """
+
+    blocks: tuple[str, ...]
+    tail: tuple[str, ...]
+    head: str
+    linears: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a model, every tensor counted once.
+
+    Attributes:
+        blocks: Unique parameters of blocks 1…L, in order.
+        tail: Of what runs between the last block and the head.
+        head: Of the head; 0 where it is tied to the embeddings.
+        embeddings: Of all else, which is mostly the embeddings.
+        tied_head: What the head would have if it were untied; 0 where it is not tied.
+        names: Names of the parts.
+    """
+
+    blocks: tuple[int, ...]
+    tail: int
+    head: int
+    embeddings: int
+    tied_head: int
+    names: Names
+
+    @property
+    def total(self) -> int:
+        """All unique parameters of the model."""
+        return sum(self.blocks) + self.tail + self.head + self.embeddings
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Parts:
+        """The inverse of `dataclasses.asdict`, also after JSON."""
+        given = record["names"]
+        lists = {key: tuple(given[key]) for key in ("blocks", "tail", "linears")}
+        return cls(**{**record, "blocks": tuple(record["blocks"]), "names": Names(head=given["head"], **lists)})
+
+
+def parts_of(anatomy: Anatomy) -> Parts:
+    """Take stock of a model."""
+    counted: set[int] = set()
+
+    def count(*modules: nn.Module) -> int:
+        fresh = {id(p): p.numel() for m in modules for p in m.parameters() if id(p) not in counted}
+        counted.update(fresh)
+        return sum(fresh.values())
+
+    model = anatomy.model
+    blocks = tuple(count(block) for block in anatomy.blocks)
+    tail = count(*anatomy.tail)
+    tied = anatomy.tied
+    head = 0 if tied else count(anatomy.head)
+    # Asked after `tied`, which brings weights in: offloading leaves two stand-ins of the one, new ones each time.
+    own: Any = anatomy.head.weight
+    if tied and own is not getattr(model.get_input_embeddings(), "weight", None):
+        counted.add(id(own))
+    return Parts(
+        blocks=blocks,
+        tail=tail,
+        head=head,
+        embeddings=count(model),
+        tied_head=own.numel() if tied else 0,
+        names=_names(anatomy),
+    )
+
+
+def _names(anatomy: Anatomy) -> Names:
+    """Names in the model itself, not in a PEFT wrapper around it."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
+
+    names = {id(module): name for name, module in anatomy.model.named_modules()}
+    inner = (pair for block in anatomy.blocks for pair in block.named_modules())
+    return Names(
+        blocks=anatomy.block_names,
+        tail=tuple(names[id(module)] for module in anatomy.tail),
+        head=names[id(anatomy.head)],
+        linears=tuple(dict.fromkeys(name for name, module in inner if isinstance(module, nn.Linear | Conv1D))),
+    )

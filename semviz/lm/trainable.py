@@ -1,0 +1,73 @@
+"""A scope made trainable on the model itself, and everything put back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from semviz.common.errors import ScopeError
+from semviz.common.interrupts import held
+from semviz.lm.eval_mode import evaluating
+
+if TYPE_CHECKING:
+    from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
+
+
+@contextmanager
+def applied(scope: Scope, model: LanguageModel) -> Iterator[nn.Module]:
+    """Train only this scope's parts inside the `with` block; see `Scope.apply`. Keeps a copy of all weights."""
+    modules = scope.modules(model)  # refuses a scope of another depth before anything is touched
+    network: nn.Module = model.model
+    if any(p.is_meta for p in network.parameters()):
+        raise ScopeError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
+    check_floats(modules)
+    # Gradients too: an optimizer step of the user's own may be under way.
+    flags = [(p, p.requires_grad, p.grad) for p in network.parameters()]
+    kept = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
+    with evaluating(network), _untied(model, scope):
+        try:
+            network.requires_grad_(False)
+            for module in scope.modules(model):
+                module.requires_grad_(True)
+                module.train()
+            yield network
+        finally:
+            with held(), torch.no_grad():
+                for tensor, value in kept:
+                    tensor.copy_(value)
+                for p, flag, gradient in flags:
+                    p.requires_grad_(flag)
+                    p.grad = gradient
+
+
+def check_floats(modules: Iterable[nn.Module]) -> None:
+    """Refuse to train weights that cannot have gradients.
+
+    Raises:
+        ScopeError: If one holds integers, as quantized weights do.
+    """
+    found = next((p.dtype for module in modules for p in module.parameters() if not p.is_floating_point()), None)
+    if found is not None:
+        raise ScopeError(
+            f"The scope holds weights of {found}, quantized ones, which cannot train; load the model in a "
+            'floating-point dtype, or pass method="lora" to train adapters beside them.'
+        )
+
+
+@contextmanager
+def _untied(model: LanguageModel, scope: Scope) -> Iterator[None]:
+    """Give a tied head weights of its own where the scope trains it, and tie it again."""
+    head, tied = model.anatomy.head, model.anatomy.head.weight
+    if not (scope.head and model.anatomy.tied):
+        yield
+        return
+    head.weight = nn.Parameter(tied.detach().clone())  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        head.weight = tied

@@ -1,0 +1,1 @@
+"""One HTML page about a trace, its gain and the runs."""

@@ -1,0 +1,1 @@
+"""Which blocks train, and what that costs."""

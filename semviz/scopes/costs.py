@@ -1,0 +1,271 @@
+"""What a scope costs: FLOPs, bytes by part and expected seconds, to be shown beside what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semviz.common import checks, formats
+from semviz.common.errors import SemvizError
+from semviz.scopes.cost_units import ADAPTED, METHODS, units
+
+if TYPE_CHECKING:
+    from semviz.experiments.runs import Runs
+    from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
+    from semviz.tasks.task import Task
+    from semviz.tasks.tokenizing import Encoded
+
+_FLOAT = 4
+_MOMENTS = 2  # of AdamW
+_LOGITS = 3  # the logits, their softmax, its gradient
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one training run is expected to cost.
+
+    Attributes:
+        scope: What trains.
+        method: As in `finetune`.
+        units: Forward passes of an average block for one token of the training data: prefix, forward, backward.
+        flops: Floating-point operations of the whole run.
+        flops_per_token: The same per token that is trained on.
+        share: Units against full finetuning of the same epochs.
+        memory: Bytes by part: weights (the trained ones' own copy included), gradients, optimizer, activations, logits,
+            cache (on the CPU).
+    """
+
+    scope: Scope
+    method: str
+    units: dict[str, float]
+    flops: float
+    flops_per_token: float
+    share: float
+    memory: dict[str, int]
+
+    @property
+    def bytes(self) -> int:
+        """All parts of the memory together."""
+        return sum(self.memory.values())
+
+    def frame(self) -> pd.DataFrame:
+        """One row a part of the memory: part, bytes."""
+        return pd.DataFrame({"part": list(self.memory), "bytes": list(self.memory.values())})
+
+    def __repr__(self) -> str:
+        """One line: scope, share of full finetuning, FLOPs a token, bytes."""
+        return (
+            f"Cost({self.scope.label}, {self.method}: {formats.percent(self.share)} of full finetuning, "
+            f"{formats.si(self.flops_per_token)} FLOPs a token, {formats.size(self.bytes)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(repr(self), self.frame())
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Prices of one model on one task, read off one small forward pass; `semviz.estimate_costs` makes them.
+
+    Attributes:
+        scopes: The scope above every boundary 0…L−1.
+        block_flops: Forward FLOPs of each block for one token, shape (L,); matrix products and attention.
+        head_flops: Forward FLOPs of the head for one position.
+        block_bytes: Bytes of activations that each block keeps for its backward pass, for one token, shape (L,).
+        tokens: Tokens in the training rows.
+        targets: Positions among them that have a target, at which the head runs.
+        longest_batch: Tokens of the largest padded batch of a training step.
+        batch_targets: Targets in it.
+        vocabulary: V.
+        state_bytes: Bytes of one token's state.
+        weight_bytes: Bytes of one weight.
+    """
+
+    scopes: tuple[Scope, ...]
+    block_flops: NDArray[np.float64] = field(repr=False)
+    head_flops: float
+    block_bytes: NDArray[np.float64] = field(repr=False)
+    tokens: int
+    targets: int
+    longest_batch: int
+    batch_targets: int
+    vocabulary: int
+    state_bytes: int
+    weight_bytes: int
+
+    @property
+    def head(self) -> float:
+        """h: the head's forward pass per token of training data, in units."""
+        return self.head_flops * self.targets / self.tokens / float(self.block_flops.mean())
+
+    def of(
+        self, scope: Scope, *, method: str = "full", epochs: float = 3, cached: bool = True, checkpointing: bool = False
+    ) -> Cost:
+        """What one run costs.
+
+        Args:
+            scope: What trains.
+            method: As in `finetune`.
+            epochs: Passes over the training rows.
+            cached: Whether the frozen prefix runs once.
+            checkpointing: As in `finetune`.
+
+        Raises:
+            SemvizError: If the scope is for a model of another depth, the method is unknown or epochs are not positive.
+        """
+        from semviz.scopes.scope import check_scope
+
+        if check_scope("scope", scope).n_blocks != len(self.block_flops):
+            raise SemvizError(
+                f"The scope is for {scope.n_blocks} blocks and the prices for {len(self.block_flops)}; make it anew."
+            )
+        checks.one_of("method", method, METHODS)
+        epochs = checks.positive("epochs", epochs)
+        mean = float(self.block_flops.mean())
+        each = (self.block_flops / mean).tolist()
+        spent = units(
+            scope,
+            epochs=epochs,
+            cached=cached,
+            method=method,
+            head=self.head,
+            blocks=each,
+            checkpointing=checkpointing,
+        )
+        whole = sum(units(self.scopes[0], epochs=epochs, head=self.head, blocks=each).values())
+        total = sum(spent.values())
+        return Cost(
+            scope=scope,
+            method=method,
+            units=spent,
+            flops=total * mean * self.tokens,
+            flops_per_token=total * mean / epochs,
+            share=total / whole,
+            memory=self._memory(scope, method, cached=cached and scope.boundary > 0, checkpointing=checkpointing),
+        )
+
+    def frame(self, *, epochs: float = 3, cached: bool = True, method: str = "full") -> pd.DataFrame:
+        """One row a boundary: units by what they are spent on, share of full finetuning, FLOPs a token, bytes."""
+        rows = []
+        for scope in self.scopes:
+            cost = self.of(scope, epochs=epochs, cached=cached, method=method)
+            row = {"boundary": scope.boundary, "trainable": scope.trainable, **cost.units, "share": cost.share}
+            rows.append({**row, "flops_per_token": cost.flops_per_token, "bytes": cost.bytes})
+        return pd.DataFrame(rows)
+
+    def beside(self, runs: Runs) -> pd.DataFrame:
+        """Predicted and measured, one row a run: seconds are predicted from the run of full finetuning.
+
+        Returns:
+            Columns scope, method, seed, predicted_seconds, seconds, ratio (measured over predicted), predicted_bytes
+            (gradients, optimizer, activations, logits: what training adds), peak_bytes (measured).
+
+        Raises:
+            SemvizError: If no run trained all blocks.
+        """
+        full = [run for run in runs if run.scope == self.scopes[0] and run.method == "full"]
+        if not full:
+            raise SemvizError("No run trained all blocks, so there is nothing to scale by; pass Scope.full(model) too.")
+        spent = sum(sum(self.of(run.scope, epochs=run.epochs).units.values()) for run in full)
+        a_unit = sum(run.seconds for run in full) / spent
+        rows = []
+        for run in runs:
+            cost = self.of(run.scope, method=run.method, epochs=run.epochs, cached=run.cached)
+            predicted = a_unit * sum(cost.units.values())
+            added = ("gradients", "optimizer", "activations", "logits")
+            rows.append(
+                {
+                    "scope": run.scope.label,
+                    "method": run.method,
+                    "seed": run.seed,
+                    "predicted_seconds": predicted,
+                    "seconds": run.seconds,
+                    "ratio": run.seconds / predicted,
+                    "predicted_bytes": sum(cost.memory[part] for part in added),
+                    "peak_bytes": run.peak_bytes,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _memory(self, scope: Scope, method: str, *, cached: bool, checkpointing: bool) -> dict[str, int]:
+        trained = scope.trainable if method not in ADAPTED else 0
+        own = np.asarray(scope.blocks) - 1
+        kept = self.block_bytes[scope.boundary :].sum()
+        if checkpointing:
+            # A trained block keeps its input, and all else for as long as it is recomputed.
+            kept += self.block_bytes[own].max() + self.state_bytes * len(own) - self.block_bytes[own].sum()
+        return {
+            "weights": scope.parts.total * self.weight_bytes + trained * _FLOAT,
+            "gradients": trained * _FLOAT,
+            "optimizer": trained * _FLOAT * _MOMENTS,
+            "activations": int(kept * self.longest_batch),
+            "logits": self.batch_targets * self.vocabulary * _FLOAT * _LOGITS,
+            "cache": self.tokens * self.state_bytes if cached else 0,
+        }
+
+    def __repr__(self) -> str:
+        """One line: what a token costs in full finetuning, and how much of it the head is."""
+        full = self.of(self.scopes[0])
+        return (
+            f"Costs({len(self.scopes)} blocks, head {self.head:.2f} units; full finetuning "
+            f"{formats.si(full.flops_per_token)} FLOPs a token, {formats.size(full.bytes)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(repr(self), self.frame().round(3))
+
+
+def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) -> Costs:
+    """Price every scope of a model on a task.
+
+    One small forward pass tells what each block costs: torch counts the operations, and autograd what it keeps.
+
+    Args:
+        model: A loaded model; nothing of it is changed.
+        task: Its training rows say how many tokens and targets there are.
+        batch_size: Rows a step.
+
+    Raises:
+        TaskError: If the task does not fit the model.
+        SemvizError: If batch_size is less than 1.
+    """
+    from semviz.tasks.tokenizing import encode
+
+    checks.check_model(model)
+    checks.check_task(task)
+    batch_size = checks.whole("batch_size", batch_size, least=1)
+    return price(model, encode(model, task, "train"), batch_size=batch_size)
+
+
+def price(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32) -> Costs:
+    """What `estimate_costs` says of training rows that are tokenized already."""
+    from semviz.scopes.flop_counting import meter
+    from semviz.scopes.scope import Scope
+    from semviz.tasks.streaming import by_length
+
+    flops, kept = meter(model, encoded)
+    longest = by_length(encoded)[:batch_size]
+    targets = int(encoded.counted.flat.sum())
+    itemsize = model.model.dtype.itemsize
+    return Costs(
+        scopes=tuple(Scope.suffixes(model)),
+        block_flops=flops,
+        head_flops=2.0 * model.anatomy.vocabulary * model.anatomy.width,
+        block_bytes=kept,
+        tokens=encoded.tokens,
+        targets=targets,
+        longest_batch=int(encoded.ids.lengths[longest[0]]) * len(longest),
+        batch_targets=sum(int(encoded.counted[int(row)].sum()) for row in longest),
+        vocabulary=model.anatomy.vocabulary,
+        state_bytes=model.anatomy.width * itemsize,
+        weight_bytes=itemsize,
+    )

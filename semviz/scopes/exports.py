@@ -1,0 +1,235 @@
+"""A scope as a ready snippet for other trainers, in each one's own way to choose parameters."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pprint import pformat
+from re import escape
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from semviz.common import checks, formats
+from semviz.common.errors import ScopeError
+
+if TYPE_CHECKING:
+    from semviz.scopes.scope import Scope
+
+_LEAK = "# Gradient checkpointing sends gradients through the frozen blocks below too: slower, the same result."
+_ELSEWHERE = 'export to "transformers", "axolotl" or "ms-swift"'
+# LLaMA-Factory trains whatever has the last part of a module's name anywhere in its own: `norm` is in
+# `input_layernorm`. These are in no block, and in no embedding, of any family that the tests know.
+_DISTINCT_NORMS = frozenset({"final_layernorm", "final_norm", "ln_f", "norm_f"})
+
+
+def snippet(scope: Scope, trainer: str) -> str:
+    """Write what trains a scope in another trainer; see `Scope.export`.
+
+    Raises:
+        ScopeError: If the trainer is unknown, or has no way to say this scope.
+    """
+    checks.one_of("trainer", trainer, EXPORTS, error=ScopeError)
+    return EXPORTS[trainer](scope)
+
+
+def _transformers(scope: Scope) -> str:
+    """Python that sets `requires_grad`; names are taken with duplicates, since blocks may share parameters."""
+    lines = [_title(scope), "import re"]
+    if scope.head and scope.parts.tied_head:
+        lines += [
+            "",
+            "import torch",
+            "",
+            "# Tied to the embeddings, the head would change what enters block 1: it gets weights of its own.",
+            f"head = model.get_submodule({scope.parts.names.head!r})",
+            "head.weight = torch.nn.Parameter(head.weight.detach().clone())",
+            "for config in (model.config, model.config.get_text_config()):",
+            "    config.tie_word_embeddings = False",
+        ]
+    lines += [
+        "",
+        f"trained = re.compile({_either(_modules(scope)) + '[.]'!r})",
+        "model.requires_grad_(False)",
+        "for name, parameter in model.named_parameters(remove_duplicate=False):",
+        "    if trained.match(name):",
+        "        parameter.requires_grad_(True)",
+    ]
+    if scope.boundary:
+        lines += [
+            "",
+            "# Gradient checkpointing asks for gradients at the embeddings, which then flow through all frozen blocks.",
+            "# Without that it needs use_reentrant=False, the default of transformers 5.",
+            "model.disable_input_require_grads()",
+            "model.enable_input_require_grads = lambda: None  # Trainer asks again when it starts",
+        ]
+    return "\n".join(lines)
+
+
+def _peft(scope: Scope) -> str:
+    """Python with a `LoraConfig`; norm and head stay frozen, as under semviz' own LoRA."""
+    names = scope.parts.names
+    if scope.head:
+        raise ScopeError(
+            "LoRA goes on linear layers of blocks and leaves the head as it is; make the scope with head=False "
+            f'(and add modules_to_save=["{names.head}"] to the LoraConfig yourself), or {_ELSEWHERE}.'
+        )
+    held = formats.si(sum(scope.parts.blocks[b - 1] for b in scope.blocks))
+    lines = [
+        f"# Written by semviz: LoRA on the linear layers of {replace(scope, tail=True).label}, {held} parameters.",
+        "# The blocks' own weights, the final norm and the head stay frozen.",
+        *_leak(scope),
+        "from peft import LoraConfig, get_peft_model",
+        "",
+        f"blocks = {pformat(_blocks(scope), width=100, compact=True)}",
+        f"layers = {pformat(list(names.linears), width=100, compact=True)}",
+        "config = LoraConfig(",
+        '    task_type="CAUSAL_LM",',
+        '    # Whole names: layers_to_transform is refused beside "all-linear" and any other string, and of a regular',
+        "    # expression peft 0.21 keeps only the last parts of names where it knows the mixture of experts.",
+        '    target_modules=[f"{block}.{layer}" for block in blocks for layer in layers],',
+        ")",
+        "model = get_peft_model(model, config)",
+        "# There it also takes gate_proj, up_proj, down_proj and gate for those of the experts, in every block.",
+        'if getattr(config, "target_parameters", None):  # peft 0.17 and later',
+        '    raise ValueError("reload the model, and take gate_proj, up_proj, down_proj and gate out of the layers")',
+    ]
+    return "\n".join(lines)
+
+
+def _axolotl(scope: Scope) -> str:
+    """YAML. axolotl matches from a name's start, escapes periods, and takes a final `[a:b]` for a range of rows."""
+    _refuse_tied_head(scope, "axolotl")
+    lines = [
+        _title(scope),
+        *_leak(scope),
+        "# axolotl takes a plain period literally, others take it for any character; [.] is a period everywhere.",
+        "unfrozen_parameters:",
+        *(f"  - {json.dumps(f'^{module}[.]')}" for module in _modules(scope)),
+    ]
+    return "\n".join(lines)
+
+
+def _llama_factory(scope: Scope) -> str:
+    """YAML of freeze tuning, which knows the last n blocks and the first n."""
+    last = scope.blocks[-1] == scope.n_blocks
+    if not (scope.is_range and (last or scope.boundary == 0)):
+        raise ScopeError(f"LLaMA-Factory trains the last blocks or the first, not {scope.label}; {_ELSEWHERE}.")
+    _refuse_tied_head(scope, "LLaMA-Factory")
+    extra = _parts_of_names(scope)
+    lines = [
+        _title(scope),
+        f"# LLaMA-Factory goes by parts of names. All is right if it prints: trainable params: {scope.trainable:,}",
+        "finetuning_type: freeze",
+        f"freeze_trainable_layers: {len(scope.blocks) if last else -len(scope.blocks)}",
+        "freeze_trainable_modules: all",
+        *([f"freeze_extra_modules: {','.join(extra)}"] if extra else []),
+    ]
+    return "\n".join(lines)
+
+
+def _swift(scope: Scope) -> str:
+    """A shell command; ms-swift searches a name for the pattern, so it is anchored."""
+    _refuse_tied_head(scope, "ms-swift")
+    pattern = shlex.quote(f"^{_either(_modules(scope))}[.]")
+    lines = [
+        _title(scope),
+        *_leak(scope),
+        "# Append --model, --dataset and what else you need. Before ms-swift 4 say --train_type full.",
+        f"swift sft --tuner_type full --freeze_parameters_ratio 1 --trainable_parameters_regex {pattern}",
+    ]
+    return "\n".join(lines)
+
+
+EXPORTS: Mapping[str, Callable[[Scope], str]] = MappingProxyType(
+    {
+        "transformers": _transformers,
+        "peft": _peft,
+        "axolotl": _axolotl,
+        "llama-factory": _llama_factory,
+        "ms-swift": _swift,
+    }
+)
+
+
+def _title(scope: Scope) -> str:
+    count = f"{formats.si(scope.trainable)} of {formats.si(scope.total)} parameters"
+    return f"# Written by semviz: trains {scope.label}, {count}."
+
+
+def _leak(scope: Scope) -> list[str]:
+    """What to know where there are frozen blocks below the trained ones."""
+    return [_LEAK] if scope.boundary else []
+
+
+def _blocks(scope: Scope) -> list[str]:
+    return [scope.parts.names.blocks[b - 1] for b in scope.blocks]
+
+
+def _outside(scope: Scope) -> list[str]:
+    """Names of trained modules that are not blocks."""
+    names = scope.parts.names
+    tail = names.tail if scope.tail and scope.parts.tail else ()
+    return [*tail, *([names.head] if scope.head else [])]
+
+
+def _modules(scope: Scope) -> list[str]:
+    """Regular expressions of the trained modules' names."""
+    return [*_grouped(_blocks(scope)), *_grouped(_outside(scope))]
+
+
+def _grouped(names: Iterable[str]) -> list[str]:
+    """One regular expression for all names with the same stem: `model[.]layers[.](3|4)`.
+
+    A period is written `[.]`, which neither axolotl nor a shell, YAML or Python string changes.
+    """
+    leaves: dict[str, list[str]] = {}
+    for name in names:
+        stem, _, leaf = name.rpartition(".")
+        leaves.setdefault(stem, []).append(escape(leaf))
+    return ["[.]".join([*map(escape, stem.split(".") if stem else ()), _either(leaves[stem])]) for stem in leaves]
+
+
+def _either(patterns: list[str]) -> str:
+    return patterns[0] if len(patterns) == 1 else f"({'|'.join(patterns)})"
+
+
+def _refuse_tied_head(scope: Scope, trainer: str) -> None:
+    if scope.head and scope.parts.tied_head:
+        raise ScopeError(
+            f"The head is tied to the embeddings and {trainer} cannot give it weights of its own; make the scope with "
+            'head=False, export to "transformers", or untie the model, save it, and make the scope of that one.'
+        )
+
+
+def _parts_of_names(scope: Scope) -> list[str]:
+    """What LLaMA-Factory calls the trained modules outside the blocks; it trains whatever has that in its name.
+
+    Raises:
+        ScopeError: If that, or a number of a block, is also in names that the scope leaves frozen.
+    """
+    names = scope.parts.names
+    towers = {"language_model", "text_model"} & set(names.blocks[0].split("."))
+    if towers:
+        raise ScopeError(
+            f"LLaMA-Factory goes by numbers in names, and beside the {towers.pop()} other towers have numbered layers "
+            f"too; {_ELSEWHERE}."
+        )
+    leaves = [name.rpartition(".")[2] for name in _outside(scope)]
+    clear = {*_DISTINCT_NORMS, "lm_head"} if scope.head else _DISTINCT_NORMS
+    unclear = [leaf for leaf in leaves if leaf not in clear]
+    if unclear:
+        raise ScopeError(
+            f"LLaMA-Factory trains all that has {unclear[0]!r} in its name, and that may be in frozen blocks too; make "
+            f"the scope with tail=False and head=False, or {_ELSEWHERE}."
+        )
+    numbers = [f".{b - 1}." for b in scope.blocks]
+    for b, block in enumerate(names.blocks, start=1):
+        for layer in names.linears:
+            if (b in scope.blocks) != any(number in f"{block}.{layer}." for number in numbers):
+                raise ScopeError(
+                    f"LLaMA-Factory trains all that has {' or '.join(numbers)} in its name, which is wrong for "
+                    f"{block}.{layer}; {_ELSEWHERE}."
+                )
+    return leaves

@@ -1,0 +1,1 @@
+"""A study step by step, without a widget."""

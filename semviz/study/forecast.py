@@ -1,0 +1,121 @@
+"""`Prospect`: what is known of a scope before it is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from semviz.common import formats
+from semviz.finetuning.learning_rates import FEWEST
+
+if TYPE_CHECKING:
+    from semviz.experiments.probes import Probes
+    from semviz.finetuning.run import Run
+    from semviz.scopes.costs import Cost
+    from semviz.scopes.scope import Scope
+    from semviz.study.opened_task import Opening
+
+
+class Fact(NamedTuple):
+    """One thing that is known: its name, the number, and what it is made of."""
+
+    name: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prospect:
+    """What one finetune would train, cost and give.
+
+    Attributes:
+        scope: What trains.
+        cost: FLOPs and bytes.
+        benefit: Predicted share of full finetuning's improvement; NaN where nothing predicts it.
+        low, high: Its 95 % interval; NaN where there is none.
+        evidence: What predicts it: `"probes"`, `"profile"` or `""`.
+        seconds: Expected time of training at one learning rate.
+        clock: What the seconds are scaled from: `"runs"` that were measured, or the `"forward pass"`.
+        rates: Learning rates that will be tried, at least.
+    """
+
+    scope: Scope
+    cost: Cost
+    benefit: float
+    low: float
+    high: float
+    evidence: str
+    seconds: float
+    clock: str
+    rates: int
+
+    def facts(self) -> list[Fact]:
+        """What a panel says: what trains, what it is predicted to give, and what it costs."""
+        scope, cost = self.scope, self.cost
+        memory = ", ".join(f"{part} {formats.size(size)}" for part, size in cost.memory.items() if size)
+        each = f"a learning rate; {self.rates} or more are tried. From " if self.rates > 1 else "from "
+        clock = "the runs so far" if self.clock == "runs" else "one forward pass"
+        share = formats.percent(scope.share)
+        return [
+            Fact("Trains", f"{formats.si(scope.trainable)} parameters", f"{share} of the model: {scope.label}"),
+            self._benefit(),
+            Fact(
+                "Compute",
+                f"{formats.percent(cost.share)} of full",
+                f"{formats.si(cost.flops_per_token)} FLOPs a token",
+            ),
+            Fact("Memory", formats.size(cost.bytes), memory),
+            Fact("Time", f"about {formats.seconds(self.seconds)}", f"{each}{clock}"),
+        ]
+
+    def _benefit(self) -> Fact:
+        name = "Predicted benefit"
+        if not math.isfinite(self.benefit):
+            return Fact(name, "unknown", "press Probe: three short runs measure it")
+        source = "from three probes" if self.evidence == "probes" else "from the profile alone: a guess"
+        span = f", 95 %: {formats.percent(self.low)} to {formats.percent(self.high)}" if math.isfinite(self.low) else ""
+        return Fact(name, f"{formats.percent(self.benefit)} of full", source + span)
+
+
+def prospect(
+    opening: Opening,
+    scope: Scope,
+    *,
+    method: str,
+    epochs: float,
+    search: bool,
+    probes: Probes | None,
+    runs: Sequence[Run] = (),
+) -> Prospect:
+    """Say what one finetune would train, cost and give.
+
+    Args:
+        opening: The task.
+        scope: What would train: the blocks above a boundary.
+        method: As in `semviz.finetune`.
+        epochs: Passes over the training rows.
+        search: Whether a learning rate is looked for.
+        probes: Measured probes, whose prediction counts more than the profile's.
+        runs: Measured runs, which tell the time better than a forward pass does.
+    """
+    cost = opening.costs.of(scope, method=method, epochs=epochs)
+    k = scope.boundary
+    benefit = low = high = math.nan
+    evidence = ""
+    if probes is not None and probes.helps:
+        benefit, low, high, evidence = float(probes.benefit[k]), float(probes.low[k]), float(probes.high[k]), "probes"
+    elif opening.gain.applies and np.isfinite(opening.gain.benefit[k]):
+        benefit, evidence = float(opening.gain.benefit[k]), "profile"
+    a_unit, clock = opening.unit_seconds * opening.costs.tokens, "forward pass"
+    measured = [
+        run.seconds / sum(opening.costs.of(run.scope, method=run.method, epochs=run.epochs).units.values())
+        for run in runs
+    ]
+    if measured:
+        a_unit, clock = float(np.median(measured)), "runs"
+    seconds = a_unit * sum(cost.units.values())
+    return Prospect(scope, cost, benefit, low, high, evidence, seconds, clock, FEWEST if search else 1)

@@ -1,0 +1,148 @@
+"""What a study knows of a task before anything is finetuned: traces, a gain, prices, and the untrained scores."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from semviz.common import checks
+from semviz.common.errors import SemvizError
+from semviz.common.interrupts import held
+from semviz.common.progress import Control
+from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.suffix_model import Suffix
+from semviz.scopes.costs import Costs, price
+from semviz.scopes.scope import Scope
+from semviz.traces.tracing import trace as trace_task
+
+if TYPE_CHECKING:
+    from semviz.finetuning.evaluation import Scores
+    from semviz.gains.gain import Gain
+    from semviz.lm.model import LanguageModel
+    from semviz.tasks.task import Task
+    from semviz.traces.trace import Trace
+
+Vocabulary = Literal["full", "labels"]
+_ROWS = 8  # of the batch that is timed
+
+
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """One task, opened.
+
+    Attributes:
+        task: The task.
+        traces: Traces of its training rows, by the vocabulary that was compared with; `"full"` is always there.
+        gain: Gain of the first.
+        costs: Prices of every boundary.
+        bench: The tokenized task, with cached prefixes.
+        unit_seconds: Seconds that one block takes forward for one token, measured on one batch.
+    """
+
+    task: Task
+    traces: dict[Vocabulary, Trace]
+    gain: Gain
+    costs: Costs
+    bench: Workbench
+    unit_seconds: float
+
+    # Later than the rest: pictures need no scores, and neither a pass over all rows nor the import of Trainer should
+    # keep them waiting.
+
+    @cached_property
+    def test(self) -> Scores:
+        """Scores of the model as it is, on test rows."""
+        from semviz.finetuning.finetune import zero_shot
+
+        return zero_shot(self.bench, "test")
+
+    @cached_property
+    def validation(self) -> Scores:
+        """Scores of the model as it is, on validation rows."""
+        from semviz.finetuning.finetune import zero_shot
+
+        return zero_shot(self.bench, "validation")
+
+    def score(self, control: Control) -> None:
+        """Make the scores now, so that a finished run need not wait for them.
+
+        Raises:
+            Cancelled: If asked to stop.
+        """
+        self.bench.control, self.bench.progress = control, False
+        _ = self.test, self.validation
+
+    @property
+    def untrained(self) -> float:
+        """Score of the model as it is on test rows, accuracy or loss."""
+        return self.test.accuracy if self.task.score == "accuracy" else self.test.loss
+
+
+def open_task(
+    model: LanguageModel,
+    task: Task,
+    *,
+    trace: Trace | None = None,
+    samples: int | None = None,
+    control: Control | None = None,
+    progress: bool = True,
+) -> Opening:
+    """Trace a task, estimate its gain, and price its scopes.
+
+    Args:
+        model: A loaded model.
+        task: A task.
+        trace: A trace of this task over the whole vocabulary, if there is one; it is then not traced again.
+        samples: Trace so many samples, drawn at random with a fixed seed; all by default.
+        control: To watch, and to cancel.
+        progress: Show progress bars.
+
+    Raises:
+        Cancelled: If asked to stop.
+        SemvizError: If the trace is of another model or task, or as in `semviz.trace`, `Trace.gain` and `finetune`.
+    """
+    checks.check_model(model)
+    checks.check_task(task)
+    control = control or Control()
+    if trace is None:
+        trace = trace_task(model, task, samples=samples, control=control, progress=progress)
+    else:
+        _check(trace, model, task)
+    gain = trace.gain()
+    bench = Workbench(model, task, control=control, progress=progress)
+    costs = price(model, bench.part("train", 0).encoded)
+    control.check()
+    return Opening(task, {"full": trace}, gain, costs, bench, _unit_seconds(bench, costs))
+
+
+def _unit_seconds(bench: Workbench, costs: Costs) -> float:
+    """Time a small forward pass; the first of two warms up."""
+    suffix = Suffix(bench.model, Scope.last(bench.model), cached=False, own_weights=False)
+    part = bench.part("train", 0)
+    batch = bench.collator(part)(list(range(min(_ROWS, len(part)))))
+    batch = {key: value.to(bench.model.device) for key, value in batch.items()}
+    seconds = 0.0
+    with held(), torch.no_grad():
+        for _ in range(2):
+            started = time.perf_counter()
+            float(suffix(**batch)["loss"])
+            seconds = time.perf_counter() - started
+    return seconds / batch["input_ids"].numel() / (bench.model.n_blocks + costs.head)
+
+
+def _check(trace: Trace, model: LanguageModel, task: Task) -> None:
+    """Refuse a trace of something else: its pictures would tell of one thing and the runs of another."""
+    from semviz.traces.trace import Trace
+
+    checks.of_class("trace", trace, Trace, "sv.trace(model, task), or leave it out")
+    wanted = {"model_hash": model.hash, "task": task.name, "kind": task.kind, "vocab": "full"}
+    for key, value in wanted.items():
+        if trace.meta[key] != value:
+            raise SemvizError(
+                f"trace is of {key} {trace.meta[key]!r}, and {value!r} is needed; pass sv.trace(model, task), or leave "
+                "it out."
+            )

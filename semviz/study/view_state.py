@@ -1,0 +1,221 @@
+"""`Choices`: what of an opened task is looked at, and what the next finetune would train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from semviz.common import checks
+from semviz.common.errors import SemvizError
+from semviz.figures.samples import Order
+from semviz.scopes.scope import Scope
+from semviz.study.opened_sample import open_sample, open_text
+from semviz.study.settings import Settings
+
+if TYPE_CHECKING:
+    from semviz.gains.gain import Gain
+    from semviz.lm.model import LanguageModel
+    from semviz.study.opened_sample import Sample
+    from semviz.study.opened_task import Opening, Vocabulary
+    from semviz.tasks.task import Task
+    from semviz.traces.trace import Trace
+
+Change = Literal["task", "view", "sample", "cell", "scope", "settings", "progress", "job", "runs", "difference"]
+
+
+class Choices:
+    """What a person has chosen; every change is told to the observers by one word.
+
+    Attributes:
+        model: The model; nothing of it is changed.
+        opening: The task, its traces, gain and prices.
+        metric: Key of the metric that the heatmaps show.
+        vocab: What states are compared with: `"full"`, or the words of the `"labels"`.
+        order: Order of the samples, as in `Trace.sample_heatmap`; None is the figure's own choice.
+        sample: The opened sample.
+        cell: Position in the sample and space that were clicked; None before.
+        start: First token that is shown of a long sample; None is the figure's own choice.
+        boundary: k, the number of frozen blocks.
+        theta: θ, the freeze threshold that goes with it.
+        settings: How the next finetune is done.
+    """
+
+    def __init__(self, model: LanguageModel, opening: Opening) -> None:
+        """Choose every default."""
+        self.model = model
+        self._observers: list[Callable[[Change], None]] = []
+        self._enter(opening)
+
+    def _enter(self, opening: Opening) -> None:
+        """Take up a task, with every choice at its default."""
+        self.opening = opening
+        self.metric = opening.traces["full"].default_metric
+        self.order: Order | None = None
+        self._compare_with("full")
+        self.settings = Settings.of_epochs(3, rows=self.rows)
+        self.boundary = self.gain.boundary
+        self.theta = self.gain.theta_of(self.boundary)
+
+    def _compare_with(self, vocab: Vocabulary) -> None:
+        """Look at the trace over this vocabulary, from its first sample on."""
+        self.vocab: Vocabulary = vocab
+        self.sample: Sample = self._open(next(iter(self.trace.detailed), self.numbers[0]))
+        self.cell: tuple[int, int] | None = None
+        self.start: int | None = None
+
+    # What there is.
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.opening.task
+
+    @property
+    def gain(self) -> Gain:
+        """Gain of the trace over the whole vocabulary."""
+        return self.opening.gain
+
+    @property
+    def trace(self) -> Trace:
+        """The trace that is looked at."""
+        return self.opening.traces[self.vocab]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the traced samples in their split."""
+        return [int(n) for n in self.trace.positions["sample"].unique()]
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return len(self.opening.bench.part("train", 0).encoded)
+
+    @property
+    def scope(self) -> Scope:
+        """What the next finetune trains: the blocks above the boundary."""
+        return Scope.above(self.model, self.boundary)
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training rows that the settings' steps make."""
+        return self.settings.epochs(self.rows)
+
+    # What to look at.
+
+    def show(self, *, metric: str | None = None, order: Order | None = None) -> None:
+        """Choose the metric and the order of the samples; None leaves it.
+
+        Raises:
+            SemvizError: If the metric was not traced, or there is no such order for this task.
+        """
+        if order is not None and (not isinstance(order, str) or order not in self.orders):
+            raise SemvizError(f"order={checks.shown(order)} is not for this task; pass one of {self.orders}.")
+        self.metric = self.trace.check(self.metric if metric is None else metric)
+        self.order = self.order if order is None else order
+        self._tell("view")
+
+    @property
+    def orders(self) -> list[str]:
+        """Orders of the samples that make sense for this task."""
+        return [order for order in get_args(Order) if self.task.labels or order not in ("label", "correct")]
+
+    def open(self, number: int) -> None:
+        """Open a sample token by token.
+
+        Raises:
+            TaskError: If there is no such sample.
+        """
+        self.sample, self.cell, self.start = self._open(number), None, None
+        self._tell("sample")
+
+    def read(self, text: str, label: str | None = None) -> None:
+        """Open a text of one's own, as a row of the task with this label; without one it is read token by token.
+
+        Raises:
+            TaskError: If the text is empty or too long, or the label unknown.
+        """
+        self.sample = open_text(self.model, self.task, self.trace, text, label)
+        self.cell = self.start = None
+        self._tell("sample")
+
+    def begin(self, start: int) -> None:
+        """Show a long sample from this token on.
+
+        Raises:
+            SemvizError: If the sample has no such token.
+        """
+        self.start = checks.whole("start", start, most=self.sample.tokens - 1)
+        self._tell("sample")
+
+    def point(self, position: int, space: int) -> None:
+        """Choose a position of the opened sample and a space.
+
+        Raises:
+            SemvizError: If they do not exist.
+        """
+        rows = self.sample.trace.positions
+        known = rows.loc[rows["sample"] == self.sample.number, "position"].tolist()
+        try:
+            cell = checks.whole("position", position), checks.whole("space", space, most=self.model.n_blocks)
+        except SemvizError:
+            cell = (-1, -1)
+        if cell[0] not in known:
+            raise SemvizError(
+                f"position={checks.shown(position)}, space={checks.shown(space)}; pass one of {checks.shown(known)} "
+                f"and a space from 0 to {self.model.n_blocks}."
+            )
+        self.cell = cell
+        self._tell("cell")
+
+    def _open(self, number: int) -> Sample:
+        return open_sample(self.model, self.task, self.trace, number)
+
+    # Which blocks train.
+
+    def freeze(self, boundary: int) -> None:
+        """Freeze blocks 1…k.
+
+        Raises:
+            ScopeError: If k lies outside 0…L−1.
+        """
+        self.theta, self.boundary = self.gain.theta_of(boundary), int(boundary)
+        self._tell("scope")
+
+    def threshold(self, theta: float) -> None:
+        """Move the freeze threshold θ, and the boundary with it.
+
+        Raises:
+            SemvizError: If θ lies outside [0, 1].
+        """
+        self.boundary, self.theta = self.gain.threshold(theta), float(theta)
+        self._tell("scope")
+
+    def set(self, **changes: Any) -> None:
+        """Change how the next finetune is done: `steps`, `lr`, `method`, `seed`, `batch_size`.
+
+        Raises:
+            SemvizError: If there is no such setting, or a value is out of range.
+        """
+        for name in changes:
+            checks.one_of("a setting's name", name, Settings.__dataclass_fields__)
+        self.settings = replace(self.settings, **changes)
+        self._tell("settings")
+
+    def observe(self, observer: Callable[[Change], None]) -> Callable[[], None]:
+        """Call a function at every change, with a word for what changed; jobs call it from their own thread.
+
+        Returns:
+            What stops it.
+
+        Raises:
+            SemvizError: If it cannot be called.
+        """
+        if not callable(observer):
+            raise SemvizError(f"{checks.got('observer', observer)}; pass a function that takes one word.")
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer) if observer in self._observers else None
+
+    def _tell(self, change: Change) -> None:
+        for observer in tuple(self._observers):
+            observer(change)

@@ -1,0 +1,312 @@
+"""A task: texts with labels (or texts alone) → prompts, traced positions and targets.
+
+A *classification* task asks for a label word after a prompt; the traced position is the last one of the prompt
+(`answer`). A *language modelling* task asks for the next token at every position (`next`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from semviz.common import checks
+from semviz.common.errors import TaskError
+from semviz.tasks.tables import frame_of_dataset, rows_of_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset, DatasetDict
+
+    Rows = tuple[Sequence[str], Sequence[str]] | Sequence[str]
+
+Kind = Literal["classification", "language modelling"]
+SPLITS = ("train", "validation", "test")
+_HELD_OUT = 0.15  # share of the training rows that becomes the validation or test split where none was given
+_HELD_OUT_MOST = 500
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts, and for classification the index of each text's label.
+
+    Attributes:
+        texts: n texts.
+        labels: n indices into `Task.labels`; empty for language modelling.
+    """
+
+    texts: tuple[str, ...]
+    labels: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: Sequence[int]) -> Split:
+        """The rows asked for, in that order."""
+        return Split(tuple(self.texts[i] for i in rows), tuple(self.labels[i] for i in rows) if self.labels else ())
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model should learn, as text.
+
+    Attributes:
+        name: What it is called in tables and figures.
+        prompt: Template with `{text}` in it; a classification prompt ends where the label word should come.
+        labels: Names of the classes; empty for language modelling.
+        words: The word that stands for each label after the prompt, in the same order.
+        splits: `train`, `validation` and `test`.
+        max_tokens: Texts are cut to this many tokens (prompt included); None refuses texts that the model cannot read.
+    """
+
+    name: str
+    prompt: str
+    labels: tuple[str, ...]
+    words: tuple[str, ...]
+    splits: Mapping[str, Split] = field(repr=False)
+    max_tokens: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """`"classification"` or `"language modelling"`."""
+        return "classification" if self.labels else "language modelling"
+
+    @property
+    def score(self) -> Literal["accuracy", "loss"]:
+        """What a finetune on this task is judged by."""
+        return "accuracy" if self.labels else "loss"
+
+    @cached_property
+    def hash(self) -> str:
+        """Twelve hex digits that change with any text, label or option."""
+        splits = [[name, split.texts, split.labels] for name, split in sorted(self.splits.items())]
+        content = [self.prompt, self.labels, self.words, self.max_tokens, splits]
+        return hashlib.blake2b(json.dumps(content).encode(), digest_size=6).hexdigest()
+
+    def split(self, name: str) -> Split:
+        """One split by name: `"train"`, `"validation"` or `"test"`.
+
+        Raises:
+            TaskError: If there is no such split.
+        """
+        return self.splits[checks.one_of("split", name, sorted(self.splits), error=TaskError)]
+
+    def subset(self, *, train: int | None = None, test: int | None = None, seed: int = 0) -> Task:
+        """The same task with at most `train` training and `test` test rows, drawn at random with a `seed`.
+
+        Raises:
+            TaskError: If a number of rows or the seed is no whole number, or no row would be left.
+        """
+        splits, seed = dict(self.splits), checks.whole("seed", seed, error=TaskError)
+        for name, size in (("train", train), ("test", test)):
+            if size is not None and checks.whole(name, size, least=1, error=TaskError) < len(splits[name]):
+                rows = sorted(random.Random(seed).sample(range(len(splits[name])), size))
+                splits[name] = splits[name].take(rows)
+        return replace(self, splits=splits)
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Sequence[str],
+        labels: Sequence[str] | None = None,
+        *,
+        prompt: str | None = None,
+        words: Mapping[str, str] | None = None,
+        test: Rows | None = None,
+        validation: Rows | None = None,
+        name: str = "texts",
+        max_tokens: int | None = None,
+        seed: int = 0,
+    ) -> Task:
+        """Make a task from lists.
+
+        Args:
+            texts: n texts.
+            labels: n label names for classification; leave out for language modelling.
+            prompt: Template with `{text}`; by default the text alone, or the text and `Label:` on a new line.
+            words: Label name → the word that the model should say; by default the name itself.
+            test: `(texts, labels)`, or texts alone for language modelling; by default 15 % of the rows, at most 500.
+            validation: The same; by default 15 % of the training rows, at most 500.
+            name: What the task is called in tables and figures.
+            max_tokens: Cut texts to so many tokens instead of refusing long ones.
+            seed: Seed of the splits that are made here.
+
+        Raises:
+            TaskError: If there is no text, an item is no text, labels do not fit, the prompt has no `{text}`, or an
+                argument is of the wrong kind.
+        """
+        prompt = prompt if prompt is not None else ("{text}" if labels is None else "{text}\nLabel:")
+        if not isinstance(prompt, str) or "{text}" not in prompt:
+            raise TaskError(f"{checks.got('prompt', prompt)} has no place for the text; pass a template with {{text}}.")
+        checks.text("prompt", prompt)
+        checks.text("name", name)
+        seed = checks.whole("seed", seed, error=TaskError)
+        if max_tokens is not None:
+            max_tokens = checks.whole("max_tokens", max_tokens, least=2, error=TaskError)
+        names: tuple[str, ...] = ()
+        if labels is not None:
+            labels = checks.several("labels", labels, "one label for each text", error=TaskError)
+            names = tuple(sorted({checks.text(f"labels[{i}]", label) for i, label in enumerate(labels)}))
+            if len(names) < 2:
+                raise TaskError(f"labels hold {len(names)} class ({', '.join(names)}); pass at least two.")
+        said = _words(words, names)
+        train = _split(texts, labels, names, "texts")
+        if len(train) < 4:
+            raise TaskError(f"Got {len(train)} texts; pass at least 4, better some hundreds.")
+        rows = list(range(len(train)))
+        random.Random(seed).shuffle(rows)
+        held_out = min(_HELD_OUT_MOST, max(1, round(_HELD_OUT * len(rows))))
+        given = {"test": test, "validation": validation}
+        splits = {key: _given(key, part, names) for key, part in given.items() if part is not None}
+        for key in given:
+            if key not in splits:
+                splits[key], rows = train.take(rows[:held_out]), rows[held_out:]
+        splits = {"test": splits["test"], "validation": splits["validation"], "train": train.take(sorted(rows))}
+        return cls(name, prompt, names, said, splits, max_tokens)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        text: str = "text",
+        label: str | None = None,
+        test: pd.DataFrame | None = None,
+        validation: pd.DataFrame | None = None,
+        **options: Any,
+    ) -> Task:
+        """Make a task from a pandas DataFrame; other options as in `from_texts`.
+
+        Args:
+            frame: One row a text.
+            text: Column of texts.
+            label: Column of label names; leave out for language modelling.
+            test: Another DataFrame with the same columns.
+            validation: The same.
+            **options: `prompt`, `words`, `name`, `max_tokens`, `seed`.
+
+        Raises:
+            TaskError: If a column is missing, a row has no label, or as in `from_texts`.
+        """
+        texts, labels = rows_of_frame("frame", frame, text, label)
+        given: dict[str, Any] = {}
+        for name, table in (("test", test), ("validation", validation)):
+            if table is not None:
+                rows = rows_of_frame(name, table, text, label)
+                given[name] = rows if label else rows[0]
+        return cls.from_texts(texts, labels, **given, **options)
+
+    @classmethod
+    def from_dataset(
+        cls, dataset: Dataset | DatasetDict, *, text: str = "text", label: str | None = None, **options: Any
+    ) -> Task:
+        """Make a task from a `datasets.Dataset`, or a `DatasetDict` with `train` and, if it has them, other splits.
+
+        Args:
+            dataset: The rows; of a `DatasetDict` its `test` and `validation` are taken as such, and of one without
+                `test`, `validation` is the test split.
+            text: Name of the column of texts.
+            label: Name of the column of labels; None for language modelling. Integers with a `ClassLabel` feature are
+                turned into their names.
+            options: As in `from_texts`.
+
+        Raises:
+            TaskError: If a column or the train split is missing, a row has no label, or as in `from_texts`.
+        """
+        parts = {"train": dataset}
+        if isinstance(dataset, dict):
+            if "train" not in dataset:
+                raise TaskError(f"The dataset has splits {sorted(dataset)}; pass one with a train split, or one split.")
+            parts = {name: dataset[name] for name in SPLITS if name in dataset}
+            if "test" not in parts and "validation" in parts:
+                parts["test"] = parts.pop("validation")
+        frames = {name: frame_of_dataset(part, text, label) for name, part in parts.items()}
+        return cls.from_frame(frames.pop("train"), text=text, label=label, **frames, **options)
+
+    def frame(self) -> pd.DataFrame:
+        """Every text: columns split, text, and label for classification."""
+        import pandas as pd
+
+        rows = [
+            {"split": name, "text": text, **({"label": self.labels[part.labels[i]]} if part.labels else {})}
+            for name, part in self.splits.items()
+            for i, text in enumerate(part.texts)
+        ]
+        return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        """One line: name, kind, rows, labels."""
+        sizes = ", ".join(f"{len(self.splits[s]):,} {s}" for s in SPLITS if s in self.splits)
+        classes = f"; {len(self.labels)} labels: {', '.join(self.labels)}" if self.labels else ""
+        return f"Task({self.name}: {self.kind}; {sizes}{classes})"
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(repr(self), self.frame().groupby("split").head(2))
+
+
+def load_task(name: str) -> Task:
+    """Load a packaged demo task: `mood`, `question`, `where` or `dialect`.
+
+    Raises:
+        TaskError: If there is no such task; the message lists those there are.
+    """
+    from semviz.demo import tasks as demo
+
+    if not isinstance(name, str) or name not in demo.SPECS:
+        raise TaskError(
+            f"There is no packaged task {checks.shown(name)}; pass one of {sorted(demo.SPECS)}, or make one of your "
+            "own with Task.from_dataset, Task.from_frame or Task.from_texts."
+        )
+    spec = demo.SPECS[name]
+    train, test = demo.rows(name, "train"), demo.rows(name, "test")
+    labels = [row["label"] for row in train] if spec.labels else None
+    texts = [row["text"] for row in test]
+    return Task.from_texts(
+        [row["text"] for row in train],
+        labels,
+        prompt=spec.prompt,
+        test=(texts, [row["label"] for row in test]) if spec.labels else texts,
+        name=name,
+    )
+
+
+def _given(key: str, part: Any, names: tuple[str, ...]) -> Split:
+    """Check a split that the caller brings."""
+    if not names:
+        return _split(part, None, names, key)
+    pair = checks.several(key, part, "a pair, (texts, labels)", error=TaskError)
+    if len(pair) != 2:
+        raise TaskError(f"{key} of a classification task is a pair; pass (texts, labels).")
+    answers = checks.several(f"the labels of {key}", pair[1], "one label for each text", error=TaskError)
+    return _split(pair[0], answers, names, key)
+
+
+def _split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str, ...], argument: str) -> Split:
+    """Check texts and labels and turn labels into indices."""
+    made = tuple(checks.texts(argument, texts))
+    if labels is None:
+        return Split(made)
+    if len(labels) != len(made):
+        raise TaskError(f"{argument} has {len(made)} texts and {len(labels)} labels; pass one label for each text.")
+    unknown = sorted({str(label) for label in labels} - set(names))
+    if unknown:
+        raise TaskError(
+            f"{argument} has labels {checks.shown(unknown)} that no training row has; pass labels among {list(names)}."
+        )
+    index = {label: i for i, label in enumerate(names)}
+    return Split(made, tuple(index[str(label)] for label in labels))
+
+
+def _words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The word that stands for each label."""
+    if words is None:
+        return names
+    if not isinstance(words, Mapping) or set(words) != set(names):
+        raise TaskError(f"{checks.got('words', words)}; pass one word for each label of {list(names)}, as a mapping.")
+    return tuple(checks.text(f"words[{label!r}]", words[label]) for label in names)

@@ -1,0 +1,1 @@
+"""Hidden states and their deviations from the virtual transition. SALF-style, our reading."""

@@ -1,0 +1,196 @@
+"""What a trace needs to know of the model from general text: the bases' ridge, τ, and each space's mean state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from semviz.common import checks
+from semviz.common.errors import SemvizError
+from semviz.common.interrupts import held, pass_on
+from semviz.common.progress import progress_bar
+from semviz.tasks.streaming import Batch, Enough, OnSpace, stream
+from semviz.tasks.tokenizing import Encoded, encode_texts
+from semviz.traces.semantic_bases import RIDGES, SemanticBases, fidelity
+
+if TYPE_CHECKING:
+    from semviz.lm.model import LanguageModel
+
+_POSITIONS = 2000
+_TOKENS_A_TEXT = 64
+_TEMPERATURES = (1e-3, 10.0)  # least and largest τ
+_MOST_SCORES = 2**26  # positions × vocabulary held at once while τ is fitted: 256 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """One model's semantic bases with the constants fitted on general text.
+
+    Attributes:
+        bases: Semantic bases with the chosen ridge.
+        temperature: τ, fitted by likelihood at space L.
+        fidelity: φ of these bases, in [0, 1].
+        fidelities: φ by ridge, for all ridges tried.
+        means: Mean state of each space in the output frame, float32, shape (L+1, d).
+        positions: Number of positions of general text that were read.
+    """
+
+    bases: SemanticBases
+    temperature: float
+    fidelity: float
+    fidelities: dict[float, float]
+    means: Tensor
+    positions: int
+
+    def __repr__(self) -> str:
+        """One line: fidelity, ridge, τ, positions."""
+        tried = ", ".join(f"λ={ridge:g}: {value:.2f}" for ridge, value in self.fidelities.items())
+        return (
+            f"Calibration(fidelity {self.fidelity:.2f} at λ={self.bases.ridge:g}, τ={self.temperature:.3f}, "
+            f"{self.positions:,} positions; tried {tried})"
+        )
+
+
+@held()
+def calibrate(
+    model: LanguageModel,
+    texts: Sequence[str] | None = None,
+    *,
+    ridge: float | None = None,
+    progress: bool = True,
+) -> Calibration:
+    """Read about 2,000 positions of general text and fit what traces need.
+
+    Args:
+        model: A loaded model.
+        texts: General text; the model's own sample by default.
+        ridge: λ of the semantic bases; by default the one with the highest fidelity.
+        progress: Show a progress bar.
+
+    Raises:
+        SemvizError: If the text has too few positions, or the ridge is negative.
+    """
+    checks.check_model(model)
+    if ridge is not None:
+        instead = "a number of at least 0, math.inf for the head's own rows, or None"
+        ridge = checks.number("ridge", ridge, instead, fits=lambda x: x >= 0)
+    given = model.general_text if texts is None else checks.texts("texts", texts)
+    encoded = _first_positions(encode_texts(model, given, max_tokens=_TOKENS_A_TEXT))
+    head = model.anatomy.head_weight
+    sums = torch.zeros(model.n_blocks + 1, head.shape[1], dtype=torch.float64)
+    last: list[Tensor] = []
+    targets: list[Tensor] = []
+
+    def start(batch: Batch) -> OnSpace:
+        counted = encoded.counted.take(batch.rows)
+        inside, positions = counted.owners[counted.flat], counted.positions[counted.flat]
+        picked = torch.as_tensor(inside), torch.as_tensor(positions)
+        wanted = torch.as_tensor(encoded.targets.take(batch.rows).flat[counted.flat], dtype=torch.int64)
+        own = torch.zeros_like(sums)
+
+        def on_space(space: int, states: Tensor) -> None:
+            frames = model.anatomy.output_frame(states[picked])
+            own[space] = frames.cpu().double().sum(0)
+            if space == model.n_blocks:
+                # Only a batch that was read whole counts: after out of memory its rows come again, in two halves. So
+                # nothing of it may run from here on, where it has been counted.
+                sums.add_(own)
+                last.append(frames)
+                targets.append(wanted)
+                raise Enough
+
+        return on_space
+
+    stream(model, encoded, start, label="Reading general text", progress=progress)
+    frames, target = torch.cat(last), torch.cat(targets)
+    size = min(len(model.tokenizer), len(head))
+    frames, target = frames[: _MOST_SCORES // size], target[: _MOST_SCORES // size].to(frames.device)
+    with torch.no_grad():
+        logits = model.anatomy.project(frames)
+        directions = torch.nn.functional.normalize(frames.float(), dim=-1)
+        ridges = RIDGES if ridge is None else (ridge,)
+        bases, cosines, scores = _choose(head, size, directions, logits, ridges, progress)
+        temperature = _fit_temperature(cosines, target)
+    means = (sums / int(encoded.counted.flat.sum())).float().to(frames.device)
+    return Calibration(bases, temperature, scores[bases.ridge], scores, means, len(target))
+
+
+# One calibration a loaded model: reading general text again would give the same numbers.
+_DONE: WeakKeyDictionary[LanguageModel, Calibration] = WeakKeyDictionary()
+
+
+def default_calibration(model: LanguageModel, *, progress: bool = True) -> Calibration:
+    """The model's calibration on its own general text, made once."""
+    if model not in _DONE:
+        _DONE[model] = calibrate(model, progress=progress)
+    return _DONE[model]
+
+
+def check_calibration(calibration: Calibration, model: LanguageModel) -> None:
+    """Refuse a calibration of a model of another shape; of two models of one shape, either's may be meant.
+
+    Raises:
+        SemvizError: If it does not fit the model, or is none.
+    """
+    checks.of_class("calibration", calibration, Calibration, "calibrate(model), or None")
+    spaces, width = calibration.means.shape
+    size = min(len(model.tokenizer), model.anatomy.vocabulary)
+    if (spaces - 1, width, calibration.bases.size) != (model.n_blocks, model.anatomy.width, size):
+        raise SemvizError(
+            f"calibration is of a model of {spaces - 1} blocks, width {width} and {calibration.bases.size:,} tokens, "
+            f"and this one has {model.n_blocks} blocks, width {model.anatomy.width} and {size:,} tokens; pass "
+            "calibrate(model), or None."
+        )
+
+
+def _choose(
+    head: Tensor, size: int, directions: Tensor, logits: Tensor, ridges: Sequence[float], progress: bool
+) -> tuple[SemanticBases, Tensor, dict[float, float]]:
+    """The bases of highest fidelity, their cosines with the states, and the fidelity of every ridge tried."""
+    best, best_cosines = SemanticBases(head, size=size, ridge=ridges[0]), None
+    scores: dict[float, float] = {}
+    with progress_bar(len(ridges), "Fitting semantic bases", unit="ridges", show=progress) as bar:
+        for ridge in ridges:
+            pass_on()
+            bases = best if ridge == best.ridge else best.with_ridge(ridge)
+            cosines = bases.cosines(directions)
+            scores[ridge] = fidelity(cosines, logits)
+            if best_cosines is None or scores[ridge] > scores[best.ridge]:
+                best, best_cosines = bases, cosines
+            bar.update()
+    assert best_cosines is not None  # at least one ridge is tried
+    return best, best_cosines, scores
+
+
+def _first_positions(encoded: Encoded) -> Encoded:
+    """As many samples as make up the positions wanted."""
+    counts = np.cumsum([counted.sum() for counted in encoded.counted])
+    if counts[-1] < 50:
+        raise SemvizError(f"The general text has {counts[-1]} positions; pass texts with some 2,000 tokens in all.")
+    return encoded.take(range(int(np.searchsorted(counts, _POSITIONS)) + 1 if counts[-1] > _POSITIONS else len(counts)))
+
+
+def _fit_temperature(cosines: Tensor, target: Tensor) -> float:
+    """τ that makes the targets most likely under softmax(cos/τ).
+
+    The likelihood is concave in 1/τ, and at its maximum the mean cosine that the model expects is that of the targets.
+    Where two curves cross is found to more digits than where one is flat.
+    """
+    hit = float(cosines.gather(-1, target[:, None]).double().mean())
+
+    def excess(log_temperature: float) -> float:
+        shares = (cosines / math.exp(log_temperature)).softmax(-1).mul_(cosines)
+        return float(shares.sum(-1).double().mean()) - hit
+
+    least, most = (math.log(bound) for bound in _TEMPERATURES)
+    if excess(least) <= 0:
+        return _TEMPERATURES[0]
+    return _TEMPERATURES[1] if excess(most) >= 0 else math.exp(brentq(excess, least, most, xtol=1e-9))

@@ -1,0 +1,153 @@
+"""What traces and their differences share: a table of positions, and a value for each metric, position and space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semviz.common import checks
+from semviz.common.bootstrap import bootstrap_means, interval
+from semviz.common.errors import SemvizError
+from semviz.common.metric_facts import MetricFacts
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+COUNTED = ("answer", "next")
+"""Roles of the positions that enter averages."""
+
+
+@dataclass(frozen=True, eq=False)
+class Deviations:
+    """Values of every traced position at every space.
+
+    Attributes:
+        positions: One row a position: sample (its number in the split), position, token_id, token, target_id (−1:
+            none), target, label, role (`answer`, `next`; `context` and `special` are never averaged), predicted,
+            correct.
+        values: Metric key → float32 array of shape (positions, L+1); NaN where there is no target.
+        nearest: Ids of the three tokens whose semantic bases are nearest, int32, shape (positions, L+1, 3); None if
+            they were not computed (`semantic` over the full vocabulary computes them).
+        top1: Ids of the tokens that the model's head ranks first when it reads each space, int32, shape (positions,
+            L+1); None if they were not computed (`lens` or `rank` over the full vocabulary compute them).
+        vocabulary: Token id → its text, for every id in the trace.
+        facts: Metric key → title, unit and range.
+        meta: What decided the numbers: model and its hash, task, split, τ, ridge, fidelity, …
+    """
+
+    positions: pd.DataFrame = field(repr=False)
+    values: dict[str, NDArray[np.float32]] = field(repr=False)
+    nearest: NDArray[np.int32] | None = field(repr=False)
+    top1: NDArray[np.int32] | None = field(repr=False)
+    vocabulary: dict[int, str] = field(repr=False)
+    facts: dict[str, MetricFacts] = field(repr=False)
+    meta: dict[str, Any]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of the metrics that were traced."""
+        return tuple(self.values)
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        return next(iter(self.values.values())).shape[1] - 1
+
+    @property
+    def default_metric(self) -> str:
+        """The metric that figures and gains take unless told: the first loss-like one."""
+        return next((key for key in self.values if self.facts[key].loss_like), self.metrics[0])
+
+    @cached_property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which positions enter averages, shape (positions,)."""
+        return self.positions["role"].isin(COUNTED).to_numpy()
+
+    @cached_property
+    def detailed(self) -> tuple[int, ...]:
+        """Numbers of the samples whose every position was traced: the first ones, as `detail` asked."""
+        samples = self.positions["sample"].unique()[: self.meta["detail"]]
+        return tuple(int(sample) for sample in samples)
+
+    def check(self, metric: str | None) -> str:
+        """Resolve a metric key.
+
+        Raises:
+            SemvizError: If the metric was not traced.
+        """
+        if metric is None:
+            return self.default_metric
+        if not isinstance(metric, str) or metric not in self.values:
+            known = ", ".join(repr(key) for key in self.values)
+            raise SemvizError(
+                f"metric={checks.shown(metric)} was not traced. Pass one of {known}, or trace again with it."
+            )
+        return metric
+
+    def sample_means(self, metric: str | None = None) -> pd.DataFrame:
+        """Mean of each sample over its counted positions: index sample, columns spaces 0…L."""
+        values = pd.DataFrame(self.values[self.check(metric)][self.counted])
+        return values.groupby(self.positions["sample"].to_numpy()[self.counted]).mean()
+
+    def profile_frame(self, metric: str | None = None, *, seed: int = 0) -> pd.DataFrame:
+        """The profile: mean of each space with a 95 % bootstrap interval over samples.
+
+        Returns:
+            Columns space, mean, low, high; one row a space.
+        """
+        seed = checks.whole("seed", seed)
+        means = self.sample_means(metric).to_numpy(dtype=np.float32)
+        low, high = interval(bootstrap_means(means, seed=seed))
+        return pd.DataFrame({"space": range(means.shape[1]), "mean": means.mean(0), "low": low, "high": high})
+
+    def frame(self) -> pd.DataFrame:
+        """Everything as one long table: the columns of `positions`, then space and one column a metric."""
+        spaces = self.n_blocks + 1
+        table = self.positions.loc[self.positions.index.repeat(spaces)].reset_index(drop=True)
+        table["space"] = np.tile(np.arange(spaces), len(self.positions))
+        for key, values in self.values.items():
+            table[key] = values.ravel()
+        return table
+
+    def summary(self) -> pd.DataFrame:
+        """Mean by space, one column a metric."""
+        columns = {self.facts[key].title: self.profile_frame(key)["mean"].astype(float).round(2) for key in self.values}
+        return pd.DataFrame(columns).rename_axis("space")
+
+    def token_heatmap(
+        self, *, sample: int | None = None, metric: str | None = None, boundary: int | None = None,
+        start: int | None = None,
+    ) -> Figure:  # fmt: skip
+        """Draw one sample: tokens across, spaces upwards, deviation as colour; `start` moves a long text's window."""
+        from semviz.figures import token_heatmap
+
+        return token_heatmap(self, sample=sample, metric=metric, boundary=boundary, start=start)
+
+    def sample_heatmap(
+        self,
+        *,
+        metric: str | None = None,
+        order: Literal["label", "correct", "deviation", "cluster", "index"] | None = None,
+        boundary: int | None = None,
+        limit: int = 200,
+    ) -> Figure:
+        """Draw all samples: one column a sample, spaces upwards, mean deviation as colour; `limit` columns at most."""
+        from semviz.figures import sample_heatmap
+
+        return sample_heatmap(self, metric=metric, order=order, boundary=boundary, limit=limit)
+
+    def profile(self, *, metrics: tuple[str, ...] | None = None, boundary: int | None = None) -> Figure:
+        """Draw the mean of each space with its interval, metrics side by side, and the law's line where it applies."""
+        from semviz.figures import profile
+
+        return profile(self, metrics=metrics, boundary=boundary)
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        return facts(repr(self), self.summary())

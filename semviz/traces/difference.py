@@ -1,0 +1,92 @@
+"""`TraceDifference`: what changed between two traces of the same positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from semviz.common.errors import SemvizError
+from semviz.traces.deviations import Deviations
+from semviz.traces.trace import Trace
+
+# What must be the same for two numbers to be comparable, with what to say where it is not.
+_SETTINGS = {
+    "vocab": "over the same vocabulary (vocab=)",
+    "path": "along the same kind of virtual path (path=)",
+    "centred": "with the same centring (centre=)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TraceDifference(Deviations):
+    """Change of every deviation, after − before; negative means nearer to the target.
+
+    Intervals are over samples of the paired differences. Besides the attributes of `Deviations` (`values` are the
+    changes; everything else is of `after`):
+
+    Attributes:
+        before, after: The two traces, rows aligned.
+    """
+
+    before: Trace = field(repr=False)
+    after: Trace = field(repr=False)
+
+    @property
+    def note(self) -> str:
+        """What else differs than the model; empty if nothing."""
+        one, two = self.before.meta, self.after.meta
+        if "semantic" in self.values and one["tau"] != two["tau"]:
+            return (
+                f"The traces have different τ ({one['tau']:.3f} and {two['tau']:.3f}), so the semantic deviation also "
+                "changed its scale; pass the same calibration= to both to compare it."
+            )
+        return ""
+
+    def __repr__(self) -> str:
+        """One line: the two models, the task, the mean change at the last space."""
+        key, one, two = self.default_metric, self.before.meta, self.after.meta
+        change = self.profile_frame(key).iloc[-1]
+        return (
+            f"TraceDifference({two['model']} − {one['model']} on {two['task']}/{two['split']}: {two['positions']:,} "
+            f"positions; {self.facts[key].title} at the last space {change['mean']:+.3f} {self.facts[key].unit}, "
+            f"95 % {change['low']:+.3f} to {change['high']:+.3f}{'; ' + self.note if self.note else ''})"
+        )
+
+
+def subtract(after: Trace, before: Trace) -> TraceDifference:
+    """`after - before`, position by position.
+
+    Raises:
+        SemvizError: If the traces are not of the same positions, targets, vocabulary and depth, or share no metric.
+    """
+    if after.n_blocks != before.n_blocks:
+        raise SemvizError(
+            f"The traces have {after.n_blocks} and {before.n_blocks} blocks, so their spaces do not correspond; pass "
+            "traces of models with the same number of blocks, and compare other ones by their profiles."
+        )
+    for key, wish in _SETTINGS.items():
+        if after.meta[key] != before.meta[key]:
+            raise SemvizError(f"The traces have {key} {after.meta[key]!r} and {before.meta[key]!r}; trace both {wish}.")
+    keys = [key for key in after.values if key in before.values]
+    if not keys:
+        raise SemvizError(
+            f"The traces share no metric ({', '.join(after.values)} and {', '.join(before.values)}); trace both with "
+            "the same metrics=."
+        )
+    same = ["sample", "position", "token_id", "target_id", "role"]
+    ours, theirs = (t.positions[same].reset_index(drop=True) for t in (after, before))
+    if not ours.equals(theirs) or any(before.vocabulary.get(i, text) != text for i, text in after.vocabulary.items()):
+        raise SemvizError(
+            "The traces are not of the same positions and tokens; trace the same task, split, samples= and detail= "
+            "with two models that share one tokenizer."
+        )
+    return TraceDifference(
+        positions=after.positions,
+        values={key: after.values[key] - before.values[key] for key in keys},
+        nearest=after.nearest,
+        top1=after.top1,
+        vocabulary={**before.vocabulary, **after.vocabulary},
+        facts={key: after.facts[key].change() for key in keys},
+        meta=after.meta,
+        before=before,
+        after=after,
+    )

@@ -1,0 +1,117 @@
+"""A trace split by a column of its positions: one trace a label, or one for right and one for wrong answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from semviz.common import checks
+from semviz.common.errors import SemvizError
+from semviz.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Groups(Mapping[str, Trace]):
+    """Traces by group, from the largest group to the smallest.
+
+    Attributes:
+        column: The column of `positions` that tells the groups apart.
+        traces: Name of a group → its trace.
+    """
+
+    column: str
+    traces: dict[str, Trace] = field(repr=False)
+
+    def __getitem__(self, name: str) -> Trace:
+        if name not in self.traces:
+            raise KeyError(f"no group {name!r}; pass one of {list(self.traces)}")
+        return self.traces[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.traces)
+
+    def __len__(self) -> int:
+        return len(self.traces)
+
+    def frame(self, metric: str | None = None) -> pd.DataFrame:
+        """Profiles of all groups: columns group, samples, space, mean, low, high (95 % bootstrap over samples)."""
+        parts = []
+        for name, trace in self.traces.items():
+            part = trace.profile_frame(metric)
+            part.insert(0, "group", name)
+            part.insert(1, "samples", trace.meta["samples"])
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    def profile(self, *, metric: str | None = None, boundary: int | None = None) -> Figure:
+        """Draw one profile a group in one panel."""
+        from semviz.figures import group_profile
+
+        return group_profile(self, metric=metric, boundary=boundary)
+
+    def __repr__(self) -> str:
+        """One line: the column and the groups with their samples."""
+        sizes = ", ".join(f"{name} {trace.meta['samples']:,}" for name, trace in self.traces.items())
+        return f"Groups(by {self.column}: {sizes} samples)"
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import facts
+
+        table = self.frame().pivot(index="space", columns="group", values="mean")
+        return facts(repr(self), table[list(self.traces)].round(2))
+
+
+def group(trace: Trace, column: str) -> Groups:
+    """Split the counted positions of a trace by a column.
+
+    Positions that are not averaged (context, special) go with their sample where all its counted positions are in one
+    group, and are left out otherwise.
+
+    Raises:
+        SemvizError: If there is no such column, or it has no values at counted positions.
+    """
+    if not isinstance(column, str) or column not in trace.positions:
+        raise SemvizError(f"by={checks.shown(column)} is no column of positions; pass one of {list(trace.positions)}.")
+    values = trace.positions[column].to_numpy(dtype=object, na_value=None)
+    known = trace.counted & np.array([value is not None for value in values])
+    if not known.any():
+        raise SemvizError(f"No counted position has a {column}; pass another column of {list(trace.positions)}.")
+    names = np.array([str(value) for value in values], dtype=object)
+    sample = trace.positions["sample"].to_numpy()
+    pure = pd.Series(names[known]).groupby(sample[known]).agg(["first", "nunique"])
+    owner = pure["first"].where(pure["nunique"] == 1).reindex(sample).to_numpy(dtype=object)
+    sizes = pd.Series(names[known]).value_counts(sort=True)
+    order = sorted(sizes.index, key=lambda name: (-sizes[name], name))
+    return Groups(
+        column,
+        {name: _rows(trace, np.where(trace.counted, known & (names == name), owner == name)) for name in order},
+    )
+
+
+def _rows(trace: Trace, kept: NDArray[np.bool_]) -> Trace:
+    """The part of a trace with these rows."""
+    kept = kept.astype(bool)
+    positions = trace.positions[kept].reset_index(drop=True)
+    samples = positions["sample"].unique()
+    return replace(
+        trace,
+        positions=positions,
+        values={key: values[kept] for key, values in trace.values.items()},
+        nearest=None if trace.nearest is None else trace.nearest[kept],
+        top1=None if trace.top1 is None else trace.top1[kept],
+        paths=trace.paths[kept[: len(trace.paths)]],
+        meta={
+            **trace.meta,
+            "samples": len(samples),
+            "positions": int(trace.counted[kept].sum()),
+            "detail": int(np.isin(samples, trace.detailed).sum()),
+        },
+    )

@@ -1,0 +1,45 @@
+"""Which tokens each space is nearest to, as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from semviz.common.checks import is_whole, shown
+from semviz.common.errors import SemvizError
+from semviz.common.token_text import show
+
+if TYPE_CHECKING:
+    from semviz.traces.trace import Trace
+
+_ORDER = ("first", "second", "third")
+_WIDTH = 24
+
+
+def nearest_tokens(trace: Trace, sample: int, position: int | None) -> pd.DataFrame:
+    """Tabulate one traced position; `Trace.nearest_tokens` says how."""
+    if trace.nearest is None and trace.top1 is None:
+        raise SemvizError('This trace names no tokens; pass sv.trace(..., metrics=("semantic", "lens"), vocab="full").')
+    rows = trace.positions[trace.positions["sample"] == (sample if is_whole(sample) else -1)]
+    if not len(rows):
+        raise SemvizError(f"sample={shown(sample)} was not traced; pass one of those in trace.positions.")
+    if position is None:
+        # Of a labelled sample that is the answer position: it ends the prompt.
+        row = (rows[rows["target_id"] >= 0] if (rows["target_id"] >= 0).any() else rows)["position"].idxmax()
+    elif is_whole(position) and position in set(rows["position"]):
+        row = rows["position"].eq(position).idxmax()
+    else:
+        known = ", ".join(str(known) for known in rows["position"])
+        raise SemvizError(f"position={shown(position)} of sample {sample} was not traced; pass one of {known}.")
+
+    def name(token_id: int) -> str:
+        return show(trace.vocabulary.get(token_id, f"id {token_id}"), width=_WIDTH)
+
+    columns: dict[str, list[str]] = {}
+    if trace.nearest is not None:
+        for rank, key in enumerate(_ORDER):
+            columns[key] = [name(int(i)) for i in trace.nearest[row, :, rank]]
+    if trace.top1 is not None:
+        columns["head"] = [name(int(i)) for i in trace.top1[row]]
+    return pd.DataFrame(columns, index=pd.RangeIndex(trace.n_blocks + 1, name="space"))

@@ -1,0 +1,253 @@
+"""A trace as one Parquet file, one row a position, with what decided the numbers in the schema's metadata.
+
+The metadata also hold a digest of the whole file, written into it last: a flipped bit somewhere would else be another
+number in a table. The digest is of the file with blanks in the digest's own place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from semviz.common import json_shapes, memory
+from semviz.common.checks import path_of, said, shown
+from semviz.common.errors import SemvizError
+from semviz.common.files import digest_of, replacing
+from semviz.common.metric_facts import MetricFacts, plain
+from semviz.lm.parts import Parts
+from semviz.traces.deviations import COUNTED
+from semviz.traces.trace import Trace
+
+SCHEMA = 2
+"""Version of the columns and the metadata; a file of a higher one is refused."""
+_KEY, _DIGEST = b"semviz", b"semviz_digest"
+_BLANK = b"-" * 32
+_BAD = (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+
+_ROLES = (*COUNTED, "context", "special")
+_WHOLE, _WORDS = "whole numbers", "texts"
+# The columns of `positions`, with what they hold and whether a value may be missing.
+_COLUMNS = {
+    "sample": (_WHOLE, False),
+    "position": (_WHOLE, False),
+    "token_id": (_WHOLE, False),
+    "token": (_WORDS, False),
+    "target_id": (_WHOLE, False),
+    "target": (_WORDS, False),
+    "label": (_WORDS, True),
+    "role": (_WORDS, False),
+    "predicted": (_WORDS, False),
+    "correct": ("true or false", True),
+}
+_METRIC = {
+    "key": json_shapes.TEXT,
+    "title": json_shapes.TEXT,
+    "unit": json_shapes.TEXT,
+    "low": json_shapes.FINITE.or_none,
+    "high": json_shapes.FINITE.or_none,
+    "loss_like": json_shapes.FLAG,
+    "definition": json_shapes.TEXT,
+    "is_change": json_shapes.FLAG,
+}
+_META = {
+    **dict.fromkeys(("model", "model_hash", "task", "semviz"), json_shapes.TEXT),
+    "parts": json_shapes.PARTS,
+    "kind": json_shapes.one_of("classification", "language modelling"),
+    "split": json_shapes.TEXT,
+    "samples": json_shapes.NATURAL,
+    "positions": json_shapes.NATURAL,
+    "vocab": json_shapes.one_of("full", "labels"),
+    "ridge": json_shapes.RIDGE,
+    "tau": json_shapes.POSITIVE,
+    "fidelity": json_shapes.SHARE,
+    "path": json_shapes.one_of("slerp", "lerp"),
+    "centred": json_shapes.FLAG,
+    "detail": json_shapes.COUNT,
+    "seconds": json_shapes.AMOUNT,
+}
+_FACTS = {
+    "spaces": json_shapes.NATURAL,
+    "detailed_rows": json_shapes.COUNT,
+    "metrics": [_METRIC],
+    "vocabulary": json_shapes.Each(json_shapes.TEXT),
+    "meta": json_shapes.Each(json_shapes.Is("anything", lambda _: True)),
+}
+
+
+def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
+    """Write a trace; see `Trace.save`."""
+    try:
+        table = pa.Table.from_pandas(trace.positions, preserve_index=False)
+    except (pa.ArrowException, UnicodeEncodeError) as error:
+        raise SemvizError(
+            f"positions of this trace cannot be written ({said(error)}); drop or convert the columns added to them."
+        ) from error
+    for key, values in trace.values.items():
+        for space in range(values.shape[1]):
+            table = table.append_column(f"{key}_{space}", pa.array(np.ascontiguousarray(values[:, space])))
+    if trace.top1 is not None:
+        for space in range(trace.top1.shape[1]):
+            table = table.append_column(f"top1_{space}", pa.array(np.ascontiguousarray(trace.top1[:, space])))
+    if trace.nearest is not None:
+        for space in range(trace.nearest.shape[1]):
+            table = table.append_column(f"nearest_{space}", _lists(trace.nearest[:, space]))
+    for space in range(trace.paths.shape[1]):
+        points = np.full((len(trace.positions), 2), np.nan, dtype=np.float32)
+        points[: len(trace.paths)] = trace.paths[:, space]
+        table = table.append_column(f"path_{space}", _lists(points))
+    facts = {
+        "schema": SCHEMA,
+        "spaces": trace.n_blocks + 1,
+        "detailed_rows": len(trace.paths),
+        "metrics": [asdict(plain(facts)) for facts in trace.facts.values()],
+        "vocabulary": {str(i): text for i, text in trace.vocabulary.items()},
+        "meta": _encode(trace.meta),
+    }
+    record = json.dumps(facts).encode()
+    place = digest_of(record).encode()  # a text that is nowhere else in the file
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: record, _DIGEST: place})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+        data = Path(temporary).read_bytes()
+        with open(temporary, "r+b") as file:
+            file.seek(data.rindex(place))
+            file.write(_digest(data, place).encode())
+    return Path(path)
+
+
+def _digest(data: bytes, place: bytes) -> str:
+    """The digest of a file with blanks in its own place, which holds these bytes now."""
+    at, view = data.rindex(place), memoryview(data)
+    return digest_of(view[:at], _BLANK, view[at + len(place) :])
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace; see `Trace.load`."""
+    file = path_of("path", path)
+    if file.is_dir():
+        raise SemvizError(f"{file} is a folder; pass a file that Trace.save wrote.")
+    if not file.is_file():
+        raise SemvizError(f"There is no file {file}; pass one that Trace.save wrote.")
+    try:
+        data = file.read_bytes()
+        parquet = pq.ParquetFile(pa.BufferReader(data))
+        kept = parquet.metadata.metadata or {}
+        stored = json.loads(kept[_KEY])
+        json_shapes.check(stored, {"schema": json_shapes.NATURAL})
+        schema = stored["schema"]
+    except (OSError, MemoryError, *_BAD) as error:
+        raise SemvizError(f"{file} is no saved trace ({said(error)}); pass a file that Trace.save wrote.") from error
+    if schema > SCHEMA:
+        raise SemvizError(f"{file} has schema {schema} and this semviz reads up to {SCHEMA}; update semviz to read it.")
+    try:
+        # The first schema had no digest.
+        if (schema > 1 or _DIGEST in kept) and _digest(data, kept[_DIGEST]) != kept[_DIGEST].decode():
+            raise ValueError("its bytes are not those that were written")
+        size = parquet.metadata.num_rows * parquet.metadata.num_columns * 4
+        if size > memory.free():
+            raise ValueError(f"it claims {parquet.metadata.num_rows:,} rows, more than fit into memory")
+        return _trace(parquet.read(), stored)
+    except (OSError, MemoryError, *_BAD) as error:
+        raise SemvizError(f"{file} is damaged ({said(error)}); save the trace again.") from error
+
+
+def _trace(table: pa.Table, stored: dict[str, Any]) -> Trace:
+    """Put a trace together from its columns and metadata."""
+    json_shapes.check(stored, _FACTS)
+    meta = {
+        **stored["meta"],
+        "ridge": math.inf if stored["meta"].get("ridge") == "inf" else stored["meta"].get("ridge"),
+    }
+    json_shapes.check(meta, _META, "meta")
+    spaces, detailed = stored["spaces"], stored["detailed_rows"]
+    facts = {entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC}) for entry in stored["metrics"]}
+    there = table.column_names
+    if not facts or len(facts) < len(stored["metrics"]) or len(set(there)) < len(there):
+        raise ValueError("there is no metric, or one of them or a column is there twice")
+    if spaces > len(there) or spaces != len(meta["parts"]["blocks"]) + 1:
+        raise ValueError(f"it has {spaces} spaces for {len(meta['parts']['blocks'])} blocks")
+    if not 0 < len(table) >= detailed:
+        raise ValueError(f"it has {len(table)} rows, {detailed} of them in detail")
+
+    def stack(family: str, kind: pa.DataType) -> NDArray[Any] | None:
+        if f"{family}_0" not in there:
+            return None
+        return np.stack([_array(f"{family}_{i}", table[f"{family}_{i}"], kind) for i in range(spaces)], axis=1)
+
+    values = {key: stack(key, pa.float32()) for key in facts}
+    paths = stack("path", pa.list_(pa.float32(), 2))
+    if paths is None or any(array is None for array in values.values()):
+        raise ValueError("a column is missing")
+    families = (*facts, "top1", "nearest", "path")
+    measured = {f"{family}_{space}" for family in families for space in range(spaces)}
+    positions = _positions(table.select([name for name in there if name not in measured]))
+    return Trace(
+        positions=positions,
+        values={key: array for key, array in values.items() if array is not None},
+        nearest=stack("nearest", pa.list_(pa.int32(), 3)),
+        top1=stack("top1", pa.int32()),
+        vocabulary={int(i): text for i, text in stored["vocabulary"].items()},
+        facts=facts,
+        meta={**meta, "parts": asdict(Parts.from_record(meta["parts"]))},
+        paths=paths[:detailed],
+    )
+
+
+def _positions(table: pa.Table) -> pd.DataFrame:
+    """The table of positions, checked."""
+    kinds = {
+        _WHOLE: pa.types.is_integer,
+        _WORDS: lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        "true or false": pa.types.is_boolean,
+    }
+    for name, (words, may_miss) in _COLUMNS.items():
+        column = table[name]
+        if not (kinds[words](column.type) or (may_miss and pa.types.is_null(column.type))):
+            raise ValueError(f"column {name} holds {column.type} and not {words}")
+        if column.null_count and not may_miss:
+            raise ValueError(f"column {name} lacks {column.null_count} values")
+    # The metadata that pandas left brings the types of the columns back.
+    made = table.to_pandas()
+    if list(made.columns) != table.column_names or not isinstance(made.index, pd.RangeIndex):
+        raise ValueError("its metadata make another table of its columns")
+    roles = set(made["role"].unique())
+    if not roles <= set(_ROLES) or not roles & set(COUNTED):
+        raise ValueError(f"the roles are {shown(sorted(roles))} and not some of {list(_ROLES)}")
+    return made
+
+
+def _lists(rows: NDArray[Any]) -> pa.Array:
+    """Rows of equal length as a column of lists."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+
+
+def _array(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
+    """A column of numbers, shape (rows,), or of lists, shape (rows, n)."""
+    is_list = pa.types.is_fixed_size_list(kind)
+    # The name of a list's items is no part of what it is, and differs between writers.
+    same = pa.types.is_fixed_size_list(column.type) and column.type.list_size == kind.list_size if is_list else True
+    if not same or (column.type.value_type if is_list else column.type) != (kind.value_type if is_list else kind):
+        raise ValueError(f"column {name} holds {column.type} and not {kind}")
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # an empty column stays chunked in some versions
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
+    flat = whole.flatten() if is_list else whole
+    if whole.null_count or flat.null_count:
+        raise ValueError(f"column {name} lacks values")
+    found = flat.to_numpy(zero_copy_only=False)
+    return (found.reshape(-1, kind.list_size) if is_list else found).copy()
+
+
+def _encode(meta: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: an infinite ridge is written as a word."""
+    return {key: "inf" if isinstance(value, float) and math.isinf(value) else value for key, value in meta.items()}

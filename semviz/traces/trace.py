@@ -1,0 +1,158 @@
+"""`Trace`: what `trace()` measured, as tables of numbers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semviz.traces.deviations import Deviations
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+    from semviz.gains.gain import Gain
+    from semviz.traces.difference import TraceDifference
+    from semviz.traces.groups import Groups
+
+POOR_FIDELITY = 0.7  # below it the geometry of the semantic bases is a poor picture of what the model says
+
+
+@dataclass(frozen=True, eq=False)
+class Trace(Deviations):
+    """Deviations of every traced position at every space.
+
+    Besides the attributes of `Deviations`:
+
+    Attributes:
+        paths: The factual transition of the detailed samples' positions (the first rows of `positions`) in the plane of
+            their transition map, float32, shape (m, L+1, 2): cosine with the target's semantic basis, and the direction
+            across it in which the path of unit states extends most. NaN where there is no target.
+    """
+
+    paths: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of counted positions whose target the model itself ranks first, among the labels if there are any."""
+        return float(self.positions["correct"][self.counted].mean())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How it was made, as options of `semviz.trace`."""
+        names = ("split", "samples", "vocab", "path", "detail")
+        return {"metrics": self.metrics, "centre": self.meta["centred"], **{name: self.meta[name] for name in names}}
+
+    def gain(self, metric: str | None = None, **options: Any) -> Gain:
+        """Estimate the gain of finetuning each layer from a loss-like deviation. SALF-style, our reading.
+
+        Args:
+            metric: Its key; the first loss-like one that was traced by default.
+            options: `rule=` (`"surplus"`, `"law"`, `"drop"` or `"virtual peak"`) and others, as in
+                `semviz.gains.estimation.estimate_gain`.
+
+        Raises:
+            SemvizError: If the metric was not traced or is not loss-like, or an option is out of range.
+        """
+        from semviz.gains.estimation import estimate_gain
+
+        return estimate_gain(self, metric, **options)
+
+    def by(self, column: str) -> Groups:
+        """Split the trace by a column of `positions`, such as `"label"` or `"correct"`: one trace a value.
+
+        Raises:
+            SemvizError: If there is no such column, or it has no values.
+        """
+        from semviz.traces.groups import group
+
+        return group(self, column)
+
+    def __sub__(self, before: Trace) -> TraceDifference:
+        """What changed from another trace of the same positions: `after - before`."""
+        if not isinstance(before, Trace):
+            return NotImplemented
+        from semviz.traces.difference import subtract
+
+        return subtract(self, before)
+
+    def nearest_tokens(self, *, sample: int, position: int | None = None) -> pd.DataFrame:
+        """Name the tokens that one position is nearest to in every space.
+
+        Args:
+            sample: Number of the sample, as in `positions`.
+            position: Position in it; by default its answer, or its last position with a target.
+
+        Returns:
+            One row a space, by `space`: first, second, third (the tokens whose semantic bases are nearest by angle, if
+            `"semantic"` was traced over the whole vocabulary) and head (what the model's own head ranks first when it
+            reads this space, if `"lens"` was).
+
+        Raises:
+            SemvizError: If neither was traced, or the position was not.
+        """
+        from semviz.traces.nearest_tokens import nearest_tokens
+
+        return nearest_tokens(self, sample, position)
+
+    def transition_map(
+        self, *, sample: int | None = None, position: int | None = None, boundary: int | None = None
+    ) -> Figure:
+        """Draw the virtual arc and the factual path of one position of a detailed sample, space by space.
+
+        Args:
+            sample: Its number, among `detailed`; the first of them by default.
+            position: Position in it; by default its answer, or its last position with a target.
+            boundary: Number of frozen blocks, to be marked.
+
+        Raises:
+            SemvizError: If the sample has no detail, or the position no target.
+        """
+        from semviz.figures import transition_map
+
+        return transition_map(self, sample=sample, position=position, boundary=boundary)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trace as one Parquet file that pandas, polars and DuckDB read without semviz.
+
+        One row a position: the columns of `positions`, then `lens_0` … `lens_L` and so on for each metric, `top1_0` …
+        and `nearest_0` … (lists of token ids), `path_0` … (pairs). The rest is JSON in the schema's metadata.
+
+        Args:
+            path: Name of the file, such as `"mood.parquet"`.
+
+        Returns:
+            The path.
+
+        Raises:
+            SemvizError: If the folder is missing or cannot be written; an old file is then as it was.
+        """
+        from semviz.traces.parquet import save
+
+        return save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read what `save` wrote; needs neither the model nor torch.
+
+        Raises:
+            SemvizError: If there is no such file, it is no saved trace, or a newer semviz wrote it.
+        """
+        from semviz.traces.parquet import load
+
+        return load(path)
+
+    def __repr__(self) -> str:
+        """One line: model, task, sizes, fidelity."""
+        meta = self.meta
+        warning = ", low: trust the lens more than the angles" if meta["fidelity"] < POOR_FIDELITY else ""
+        return (
+            f"Trace({meta['model']} on {meta['task']}/{meta['split']}: {meta['samples']:,} samples, "
+            f"{meta['positions']:,} positions × {self.n_blocks + 1} spaces; {', '.join(self.metrics)}; "
+            f"fidelity {meta['fidelity']:.2f}{warning}, τ {meta['tau']:.3f})"
+        )

@@ -1,0 +1,192 @@
+"""`trace()`: one forward pass over a task → a `Trace` of every position × space."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from semviz.common import checks, formats, memory
+from semviz.common.distributed import gather, share
+from semviz.common.errors import SemvizError
+from semviz.common.metric_facts import plain
+from semviz.common.token_text import decode
+from semviz.tasks.streaming import by_length, stream
+from semviz.tasks.task import Task
+from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
+from semviz.traces import virtual_path
+from semviz.traces.calibration import Calibration, check_calibration, default_calibration
+from semviz.traces.metrics import METRICS, resolve
+from semviz.traces.reduction import Plan, Reducer, Table, table_of
+from semviz.traces.trace import Trace
+from semviz.version import __version__
+
+if TYPE_CHECKING:
+    from semviz.common.progress import Control
+    from semviz.lm.model import LanguageModel
+
+_WORTH_SAYING = 2**28  # bytes that a trace holds, above which the estimate is shown before it starts
+
+
+def trace(
+    model: LanguageModel,
+    task: Task,
+    *,
+    metrics: Sequence[str] | str | None = None,
+    split: str = "train",
+    samples: int | None = None,
+    vocab: Literal["full", "labels"] = "full",
+    path: virtual_path.Path = "slerp",
+    centre: bool = False,
+    detail: int = 16,
+    calibration: Calibration | None = None,
+    distributed: bool = False,
+    control: Control | None = None,
+    progress: bool = True,
+) -> Trace:
+    """Trace how hidden states travel towards their targets, in one forward pass over a task's split.
+
+    SALF-style, our reading: the deviation metrics are those of `semviz.traces.metrics`, the bases those of
+    `semviz.traces.semantic_bases`. Each batch is reduced to numbers space by space while the model runs, so memory
+    grows with positions × spaces × metrics only. Out of memory halves the batch and goes on, with a warning.
+
+    Args:
+        model: A loaded model; nothing of it is changed.
+        task: Where texts and targets come from.
+        metrics: Keys of `semviz.traces.metrics.METRICS`; all of them by default. `"target"` alone is much the fastest.
+        split: `"train"` by default: choosing a boundary on test rows would leak them.
+        samples: Trace so many samples, drawn at random with a fixed seed; all by default.
+        vocab: Compare with the whole vocabulary, or with the task's label words only.
+        path: Virtual transition along the great circle (`"slerp"`) or the straight line (`"lerp"`).
+        centre: Subtract each space's mean state over general text, against anisotropy.
+        detail: So many samples keep every position, so that `token_heatmap` and `transition_map` can show them.
+        calibration: Bases, τ and means, as `calibrate` makes them from your own general text or with a ridge of your
+            own; by default from the model's general text, once a model. Pass the same one to compare two traces.
+        distributed: Under `accelerate launch`, let each process read its share of the samples; every process must
+            call `trace`, and each gets the whole trace.
+        control: To watch the pass from another thread, and to cancel it within one batch.
+        progress: Show progress bars.
+
+    Returns:
+        A `Trace`.
+
+    Raises:
+        Cancelled: If asked to stop.
+        SemvizError: If an argument is unknown, the task does not fit the model, or the trace would not fit into
+            memory; the message says what to pass.
+    """
+    started = time.perf_counter()
+    checks.check_model(model)
+    keys = resolve(metrics)
+    samples, detail = _check(task, vocab, path, samples, detail)
+    checks.flag("centre", centre)
+    checks.flag("distributed", distributed)
+    checks.check_control(control)
+    if calibration is not None:
+        check_calibration(calibration, model)
+    encoded = encode(model, task, split)
+    numbers = np.arange(len(encoded))
+    if samples is not None and samples < len(encoded):
+        numbers = np.asarray(sorted(random.Random(0).sample(range(len(encoded)), samples)))
+        encoded = encoded.take(numbers)
+    table = table_of(encoded, detail)
+    calibration = calibration or default_calibration(model, progress=progress)
+    plan = Plan(model, calibration, keys, encoded.label_ids, vocab == "labels", path, centre)
+    _announce(plan, table, progress)
+    reducer = Reducer(plan, table)
+    rows = share(by_length(encoded)) if distributed else None
+    label = f"Tracing {task.name}"
+    stream(model, encoded, reducer.start, label=label, rows=rows, control=control, progress=progress)
+    if distributed:
+        reducer.merge(gather(reducer.taken()))
+    positions, vocabulary = _describe(model, task, encoded, reducer, numbers)
+    return Trace(
+        positions=positions,
+        values=reducer.values,
+        nearest=reducer.nearest,
+        top1=reducer.top1,
+        vocabulary=vocabulary,
+        facts={key: plain(METRICS[key]) for key in keys},
+        meta={
+            "model": model.name,
+            "model_hash": model.hash,
+            "parts": asdict(model.parts),
+            "task": task.name,
+            "kind": task.kind,
+            "split": split,
+            "samples": len(encoded),
+            "positions": int(table.counted.sum()),
+            "vocab": vocab,
+            "ridge": calibration.bases.ridge,
+            "tau": calibration.temperature,
+            "fidelity": calibration.fidelity,
+            "path": path,
+            "centred": centre,
+            "detail": min(detail, len(encoded)),
+            "semviz": __version__,
+            "seconds": time.perf_counter() - started,
+        },
+        paths=reducer.paths,
+    )
+
+
+def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) -> tuple[int | None, int]:
+    """Refuse what cannot be traced."""
+    checks.check_task(task)
+    if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
+        raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
+    checks.one_of("path", path, ("slerp", "lerp"))
+    return None if samples is None else checks.whole("samples", samples, least=1), checks.whole("detail", detail)
+
+
+def _announce(plan: Plan, table: Table, progress: bool) -> None:
+    """Say how large a large trace will be, and refuse one that this machine cannot hold."""
+    size, free = plan.nbytes(table), memory.free()
+    what = f"{len(table.sample):,} positions × {plan.spaces} spaces × {len(plan.keys)} metrics"
+    if size > free:
+        raise SemvizError(
+            f"This trace would hold {formats.size(size)} ({what}) and {formats.size(free)} of memory are free; pass a "
+            "smaller samples=, fewer metrics= or a smaller detail=."
+        )
+    if size > _WORTH_SAYING and progress:
+        tqdm.write(f"This trace will hold {formats.size(size)}: {what}.", file=sys.stderr)
+
+
+def _describe(
+    model: LanguageModel, task: Task, encoded: Encoded, reducer: Reducer, numbers: np.ndarray
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """The table of positions in words, and the text of every token id in the trace."""
+    table = reducer.table
+    token = encoded.ids.flat[encoded.ids.offsets[table.sample] + table.position]
+    target = np.where(table.target == NO_TARGET, -1, table.target)
+    kept = [array for array in (reducer.nearest, reducer.top1) if array is not None]
+    used = set(np.unique(np.concatenate([token, target, reducer.predicted])).tolist())
+    used.update(*(np.unique(array).tolist() for array in kept))
+    known = sorted(used - {-1})
+    vocabulary = dict(zip(known, decode(model.tokenizer, known), strict=True))
+    special = np.isin(token, model.tokenizer.all_special_ids)
+    counted = "answer" if task.labels else "next"
+    words = {**vocabulary, -1: ""}
+    labels = [task.labels[i] if i >= 0 else None for i in encoded.labels]
+    positions = pd.DataFrame(
+        {
+            "sample": numbers[table.sample],
+            "position": table.position,
+            "token_id": token,
+            "token": [words[i] for i in token.tolist()],
+            "target_id": target,
+            "target": [words[i] for i in target.tolist()],
+            "label": [labels[i] for i in table.sample.tolist()],
+            "role": np.where(table.counted, counted, np.where(special, "special", "context")),
+            "predicted": [words[i] for i in reducer.predicted.tolist()],
+            "correct": pd.array(np.where(target >= 0, reducer.predicted == target, None), dtype="boolean"),
+        }
+    )
+    return positions, vocabulary

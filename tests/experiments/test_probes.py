@@ -1,0 +1,612 @@
+"""The suffix law, and probes: on curves and runs that are known, and once on the tiny model."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from made import above, made_run, made_runs
+from small import made_parts
+
+import semviz as sv
+from semviz.common.errors import Cancelled, ScopeError, SemvizError
+from semviz.experiments.probes import fit_probes, probe_boundaries
+from semviz.experiments.suffix_law import fit_suffix_law, law_curves
+from semviz.gains.recommendation import choose_boundary
+from semviz.gains.scaling_law import EPSILON
+from semviz.scopes.scope import Scope
+
+QUICK = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "progress": False}
+DEPTHS = (2, 4, 8, 13, 28, 48)
+
+
+def law(m, n_blocks, m0, p):
+    """B(m) as the method writes it."""
+    m = np.asarray(m, dtype=float)
+    return (1 - (m / m0 + 1) ** -p) / (1 - (n_blocks / m0 + 1) ** -p)
+
+
+def random_law(seed):
+    """A depth and a shape: a step at the first block, a straight line, a step at the last, or between."""
+    rng = np.random.default_rng(seed)
+    p = np.exp(rng.uniform(np.log(0.05), np.log(6)))
+    return (
+        int(rng.choice(DEPTHS)),
+        float(np.exp(rng.uniform(np.log(0.05), np.log(200)))),
+        float(p * rng.choice([-1, 1])),
+    )
+
+
+def probed(n_blocks):
+    """m at the usual probes."""
+    return n_blocks - np.asarray(probe_boundaries(n_blocks), dtype=float)
+
+
+def fitted(benefits, n_blocks):
+    """The law, and its curve over m = 0…L."""
+    found, curves = fit_suffix_law(probed(n_blocks), benefits, n_blocks)
+    return found, curves[0][::-1]
+
+
+# The suffix law
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_curves_are_the_laws(seed):
+    n, m0, p = random_law(seed)
+    m = np.arange(n + 1.0)
+    np.testing.assert_allclose(law_curves(m, n, np.array([m0]), np.array([p]))[0], law(m, n, m0, p), atol=1e-9)
+
+
+def test_shapes_by_hand():
+    m = np.arange(5.0)
+    # p = 1: m/(m + m₀) · (L + m₀)/L; p = −1: m/L; p = −2: ((m/m₀ + 1)² − 1)/((L/m₀ + 1)² − 1).
+    curves = law_curves(m, 4, np.array([1.0, 1.0, 1.0]), np.array([1.0, -1.0, -2.0]))
+    np.testing.assert_allclose(curves[0], [0, 5 / 8, 5 / 6, 15 / 16, 1])
+    np.testing.assert_allclose(curves[1], m / 4)
+    np.testing.assert_allclose(curves[2], np.array([0, 3, 8, 15, 24]) / 24)
+
+
+def test_the_limits_are_a_step_and_a_line():
+    m = np.arange(9.0)
+    step, line, late = law_curves(m, 8, np.array([1e-3, 1e3, 1e-3]), np.array([8.0, 0.02, -12.0]))
+    np.testing.assert_allclose(step[1:], 1, atol=1e-6)
+    np.testing.assert_allclose(line, m / 8, atol=5e-3)
+    assert late[7] < 0.25
+    np.testing.assert_allclose([step[0], line[0], late[0]], 0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_fit_rises_from_nothing_to_all_without_a_dent(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice(DEPTHS))
+    # Measured benefits may lie anywhere, also where no law goes.
+    _, curve = fitted(np.append(1.0, rng.uniform(-0.5, 1.5, len(probed(n)) - 1)), n)
+    assert curve.shape == (n + 1,)
+    assert curve[0] == pytest.approx(0, abs=1e-12)
+    assert curve[n] == 1
+    assert (np.diff(curve) >= 0).all()
+    bends = np.diff(curve, 2)
+    assert (bends >= -1e-9).all() or (bends <= 1e-9).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_planted_laws_come_back(seed):
+    n, m0, p = random_law(seed)
+    m = np.arange(n + 1)
+    found, curve = fitted(law(probed(n), n, m0, p), n)
+    # The grid's own steps; measured benefits are no surer than this.
+    assert found.error < 0.01
+    np.testing.assert_allclose(curve, law(m, n, m0, p), atol=0.05)
+
+
+@pytest.mark.parametrize(("m0", "p"), [(0.1, 0.2), (1, 1), (2, 0.5), (0.5, 3), (1, -2), (3, -1), (10, 2)])
+@pytest.mark.parametrize("n", [4, 8, 12])
+def test_plain_shapes_are_predicted_within_a_hundredth_where_no_probe_was(n, m0, p):
+    _, curve = fitted(law(probed(n), n, m0, p), n)
+    np.testing.assert_allclose(curve, law(np.arange(n + 1), n, m0, p), atol=0.01)
+
+
+def test_nearly_every_shape_is_predicted_within_a_hundredth_where_no_probe_was():
+    # Three probes of 48 blocks leave some steep laws nearly as good as the right one.
+    missed = []
+    for seed in range(200):
+        n, m0, p = random_law(seed)
+        _, curve = fitted(law(probed(n), n, m0, p), n)
+        missed.append(np.abs(curve - law(np.arange(n + 1), n, m0, p)).max())
+    assert np.quantile(missed, 0.98) < 0.01
+    assert max(missed) < 0.06
+
+
+def test_late_benefits_are_fitted_by_a_curve_that_bends_up():
+    found, curve = fitted([1.0, 0.2, 0.02], 8)
+    assert found.p < -1
+    assert found.error < 0.01
+    assert (np.diff(curve, 2) > 0).all()
+    assert curve[6] < 6 / 8
+
+
+def test_early_benefits_are_fitted_by_a_curve_that_bends_down():
+    found, curve = fitted([1.0, 0.9, 0.6], 8)
+    assert found.p > 0
+    assert found.error < 0.01
+    assert (np.diff(curve, 2) < 0).all()
+    assert curve[6] > 6 / 8
+
+
+def test_the_error_is_what_the_law_misses_at_the_probes():
+    # Falls where the law can only rise.
+    found, curve = fitted([1.0, 0.2, 0.8], 8)
+    missed = curve[[8, 4, 1]] - [1.0, 0.2, 0.8]
+    assert found.error == pytest.approx(np.sqrt((missed**2).mean()))
+    assert found.error > 0.1
+
+
+def test_no_other_law_of_the_grid_comes_nearer():
+    rng = np.random.default_rng(0)
+    benefits = np.array([1.0, 0.7, 0.3])
+    found, _ = fitted(benefits, 8)
+    for m0, p in zip(np.exp(rng.uniform(-3, 5, 300)), rng.uniform(-6, 6, 300), strict=True):
+        assert found.error <= 1e-3 + np.sqrt(((law(probed(8), 8, m0, p) - benefits) ** 2).mean())
+
+
+def test_resamples_are_fitted_one_by_one():
+    rng = np.random.default_rng(1)
+    benefits = np.column_stack([np.ones(6), rng.uniform(0.5, 1, 6), rng.uniform(0.1, 0.6, 6)])
+    found, curves = fit_suffix_law(probed(8), benefits, 8)
+    assert curves.shape == (6, 9)
+    for row, curve in zip(benefits, curves, strict=True):
+        np.testing.assert_allclose(fit_suffix_law(probed(8), row, 8)[1][0], curve, atol=0.02)
+    assert found == fit_suffix_law(probed(8), benefits[0], 8)[0]
+
+
+def test_two_probes_are_enough_to_draw_a_curve():
+    _, curves = fit_suffix_law(np.array([8.0, 4.0]), np.array([1.0, 0.75]), 8)
+    assert curves[0][4] == pytest.approx(0.75, abs=0.01)
+
+
+def test_where_probes_are():
+    assert probe_boundaries(8) == (0, 4, 7)
+    assert probe_boundaries(5) == (0, 2, 4)
+    assert probe_boundaries(3) == (0, 1, 2)
+    assert probe_boundaries(2) == (0, 1)
+
+
+# Probes of made-up runs
+
+
+def hits(share, n=200):
+    """A share of rows that are right; those that a smaller share gets right are among them."""
+    return np.arange(n) < round(share * n)
+
+
+def made_probes(validation, *, untrained=0.2, blocks=8, score="accuracy", seed=0, **options):
+    """Probes from scores of validation rows by boundary; test rows say the opposite."""
+    rows = {k: hits(value) if np.isscalar(value) else value for k, value in validation.items()}
+    start = hits(untrained) if np.isscalar(untrained) else untrained
+    runs = made_runs(
+        *(
+            made_run(above(k, blocks), 1 - np.asarray(row, dtype=float), validation_rows=row, score=score, **options)
+            for k, row in rows.items()
+        ),
+        zero_shot=0.9,
+        untrained_rows=tuple(np.asarray(start, dtype=float).tolist()),
+    )
+    return fit_probes(runs, seed=seed)
+
+
+def test_shares_of_the_improvement_by_hand():
+    probes = made_probes({0: 0.9, 4: 0.76, 7: 0.55})
+    assert probes.points["boundary"].tolist() == [0, 4, 7]
+    # From 0.2: 0.7, 0.56 and 0.35 gained.
+    assert probes.points["benefit"].tolist() == pytest.approx([1, 0.8, 0.5])
+    np.testing.assert_allclose(probes.benefit[[0, 4, 7, 8]], [1, 0.8, 0.5, 0], atol=0.01)
+    assert (np.diff(probes.benefit) <= 0).all()
+    assert probes.n_blocks == 8
+    assert probes.helps
+
+
+def test_a_loss_improves_by_falling():
+    losses = {k: np.full(50, value) for k, value in {0: 1.0, 4: 1.5, 7: 2.5}.items()}
+    probes = made_probes(losses, untrained=np.full(50, 3.0), score="loss")
+    assert probes.points["benefit"].tolist() == pytest.approx([1, 0.75, 0.25])
+    np.testing.assert_allclose(probes.low[[0, 8]], [1, 0], atol=1e-12)
+    # All rows alike: no resample differs.
+    np.testing.assert_allclose(probes.low, probes.benefit)
+    np.testing.assert_allclose(probes.high, probes.benefit)
+
+
+def test_the_order_of_runs_does_not_matter():
+    one, other = made_probes({0: 0.9, 4: 0.8, 7: 0.5}), made_probes({7: 0.5, 0: 0.9, 4: 0.8})
+    assert one.frame().equals(other.frame())
+
+
+def test_the_curve_is_the_law_through_the_probes():
+    probes = made_probes({0: 0.9, 3: 0.8, 6: 0.5})
+    found, curves = fit_suffix_law(np.array([8.0, 5.0, 2.0]), probes.points["benefit"].to_numpy(), 8)
+    np.testing.assert_allclose(probes.benefit, curves[0], atol=1e-9)
+    assert (probes.law.m0, probes.law.p) == pytest.approx((found.m0, found.p))
+
+
+def test_other_scopes_and_methods_are_left_out():
+    alone = made_probes({0: 0.9, 4: 0.8, 7: 0.5})
+    parts = made_parts(8)
+    others = (
+        made_run(Scope((2, 3), 8, parts), hits(0.1)),
+        made_run(above(4, 8), hits(0.1), method="lora"),
+        made_run(above(4, 8, head=True), hits(0.1)),
+        made_run(above(4, 8, tail=False), hits(0.1)),
+    )
+    for given in ((*others, *alone.runs), (*alone.runs, *others)):
+        runs = made_runs(*given, untrained_rows=alone.runs.untrained_rows)
+        assert fit_probes(runs).frame().equals(alone.frame())
+        assert runs.probes().frame().equals(alone.frame())
+
+
+def test_the_interval_of_a_probe_is_that_of_a_ratio_of_means():
+    rng = np.random.default_rng(2)
+    start, more, most = (rng.random(400) < share for share in (0.5, 0.5, 0.8))
+    half, full = start | more, start | most  # what was right stays right
+    probes = made_probes({0: full, 4: half, 7: start}, untrained=start)
+    gained = np.column_stack([half, full]).astype(float) - start[:, None]
+    share = gained[:, 0].mean() / gained[:, 1].mean()
+    # The delta method: rows enter both means, so they are drawn together.
+    wide = 1.96 * (gained[:, 0] - share * gained[:, 1]).std() / np.sqrt(400) / gained[:, 1].mean()
+    row = probes.points.set_index("boundary").loc[4]
+    assert row["benefit"] == pytest.approx(share)
+    assert (row["low"], row["high"]) == pytest.approx((share - wide, share + wide), abs=0.15 * wide)
+
+
+def test_intervals_hold_the_curve_and_close_with_more_rows():
+    rng = np.random.default_rng(3)
+    wide = {}
+    for n in (60, 2000):
+        rows = {k: rng.random(n) < share for k, share in ((0, 0.9), (4, 0.75), (7, 0.5))}
+        probes = made_probes(rows, untrained=rng.random(n) < 0.2)
+        assert (probes.low <= probes.benefit + 1e-12).all()
+        assert (probes.benefit <= probes.high + 1e-12).all()
+        assert probes.drawn.shape == (1000, 9)
+        np.testing.assert_allclose(np.quantile(probes.drawn, 0.025, axis=0), probes.low)
+        np.testing.assert_allclose(np.quantile(probes.drawn, 0.975, axis=0), probes.high)
+        wide[n] = (probes.high - probes.low)[1:8].mean()
+    assert wide[2000] < wide[60] / 3
+
+
+def test_the_interval_mostly_holds_the_benefit_of_endless_rows():
+    m = np.array([8.0, 4.0, 1.0])
+    truth = law(np.arange(8, -1, -1.0), 8, 1.0, 1.0)
+    held = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        shares = 0.2 + 0.7 * law(m, 8, 1.0, 1.0)
+        rows = {k: rng.random(300) < share for k, share in zip((0, 4, 7), shares, strict=True)}
+        probes = made_probes(rows, untrained=rng.random(300) < 0.2)
+        held.append((probes.low - 0.01 <= truth) & (truth <= probes.high + 0.01))
+    assert np.mean(held) > 0.85
+
+
+def test_numbers_are_the_same_every_time():
+    rng = np.random.default_rng(4)
+    rows = {k: rng.random(80) < share for k, share in ((0, 0.9), (4, 0.75), (7, 0.5))}
+    start = rng.random(80) < 0.2
+    first, again, other = (made_probes(rows, untrained=start, seed=seed) for seed in (0, 0, 1))
+    assert first.frame().equals(again.frame())
+    assert not first.frame()["low"].equals(other.frame()["low"])
+    assert first.frame()["predicted"].equals(other.frame()["predicted"])
+
+
+def test_resamples_in_which_full_finetuning_does_not_help_are_left_out():
+    # Three rows of ten are won: many resamples win none or lose.
+    start, full = np.arange(10) < 4, np.r_[np.zeros(2), np.ones(5), np.zeros(3)]
+    probes = made_probes({0: full, 4: full, 7: start}, untrained=start)
+    assert probes.helps
+    assert 500 < len(probes.drawn) < 1000
+    assert np.isfinite(probes.drawn).all()
+    assert np.isfinite([probes.low, probes.high]).all()
+
+
+# Probes out of runs that are there
+
+
+def swept(scores=(0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4), *, seeds=1):
+    runs = [
+        made_run(above(k, 8), hits(1 - value), validation_rows=hits(value + 0.05 * seed), seed=seed)
+        for k, value in enumerate(scores)
+        for seed in range(seeds)
+    ]
+    return made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float)))
+
+
+def test_a_sweep_says_what_probes_would_have_said():
+    alone = made_probes({0: 0.9, 4: 0.7, 7: 0.4})
+    found = swept().probes()
+    assert found.frame().equals(alone.frame())
+    assert [run.scope.boundary for run in found.runs] == [0, 4, 7]
+    assert found.message == alone.message
+
+
+def test_any_boundaries_of_a_sweep_can_be_the_probes():
+    assert swept().probes([6, 0, 2]).points["boundary"].tolist() == [0, 2, 6]
+    points = swept().probes(range(8)).points
+    assert points["benefit"].tolist() == pytest.approx(
+        [1, 0.65 / 0.7, 0.6 / 0.7, 0.55 / 0.7, 5 / 7, 4 / 7, 3 / 7, 2 / 7]
+    )
+
+
+def test_the_first_seed_of_a_sweep_is_the_probe():
+    assert swept(seeds=3).probes().frame().equals(swept().probes().frame())
+
+
+def test_diverged_runs_that_are_no_probes_do_not_matter():
+    bad = made_run(above(2, 8), hits(0.1), validation_rows=(), diverged=True)
+    runs = swept()
+    others = [run for run in runs if run.scope.boundary != 2]
+    with_bad = made_runs(bad, *others, untrained_rows=runs.untrained_rows)
+    assert with_bad.probes().frame().equals(runs.probes().frame())
+
+
+def test_probes_that_a_sweep_did_not_run():
+    runs = made_runs(*(run for run in swept() if run.scope.boundary in (0, 3, 5)))
+    with pytest.raises(SemvizError, match=r"Boundaries \[4, 7\] were not run; pass boundaries= of these: \[0, 3, 5\]"):
+        runs.probes()
+    with pytest.raises(SemvizError, match=r"boundaries\[1\]=9; pass a whole number from 0 to 7"):
+        runs.probes([0, 9])
+    with pytest.raises(SemvizError, match="all blocks"):
+        runs.probes([3, 5])
+
+
+# What probes recommend
+
+
+def test_the_recommendation_by_hand():
+    probes = made_probes({0: 0.9, 4: 0.88, 7: 0.55})
+    cost = np.array([k + 9 * (8 - k) for k in range(8)]) / 72
+    for epsilon in (0.0, 0.05, 0.2, 0.6):
+        k = max(k for k in range(8) if probes.benefit[k] >= 1 - epsilon)
+        found = probes.recommend(epsilon=epsilon)
+        assert (found.boundary, found.benefit) == (k, probes.benefit[k])
+        assert (found.low, found.high) == (probes.low[k], probes.high[k])
+        assert found.cost == pytest.approx(cost[k])
+        assert found.evidence == "probes"
+    for weight in (0.05, 0.3, 3):
+        assert probes.recommend(weight=weight).boundary == np.argmax(probes.benefit[:8] - weight * cost)
+    assert probes.boundary == probes.recommendation.boundary == probes.recommend(epsilon=EPSILON).boundary
+    assert probes.recommend(epsilon=0.999).boundary == 7
+    assert probes.recommend(weight=100).boundary == 7
+    assert probes.recommend(epsilon=0).boundary == 0
+
+
+def test_whoever_gives_up_more_freezes_no_less():
+    probes = made_probes({0: 0.9, 4: 0.8, 7: 0.4})
+    for key, terms in (("epsilon", np.linspace(0, 0.999, 30)), ("weight", np.linspace(0, 5, 30))):
+        chosen = [probes.recommend(**{key: term}).boundary for term in terms]
+        assert chosen == sorted(chosen)
+        assert chosen[0] < chosen[-1]
+
+
+def test_fewer_epochs_make_the_frozen_prefix_dearer():
+    costs = [made_probes({0: 0.9, 4: 0.9, 7: 0.5}, epochs=e).frame()["cost"] for e in (1, 10)]
+    np.testing.assert_allclose(costs[0][:8], [(k + 3 * (8 - k)) / 24 for k in range(8)])
+    np.testing.assert_allclose(costs[1][:8], [(k + 30 * (8 - k)) / 240 for k in range(8)])
+
+
+def test_terms_are_checked():
+    probes = made_probes({0: 0.9, 4: 0.8})
+    for options in ({"epsilon": 1}, {"epsilon": -0.1}, {"weight": -1}, {"weight": float("nan")}):
+        with pytest.raises(SemvizError, match="pass"):
+            probes.recommend(**options)
+
+
+def test_the_table_has_every_boundary_and_the_probes_beside_it():
+    table = made_probes({0: 0.9, 4: 0.76, 7: 0.55}).frame()
+    assert table["boundary"].tolist() == list(range(9))
+    assert table["measured"].dropna().to_dict() == pytest.approx({0: 1, 4: 0.8, 7: 0.5})
+    assert table["cost"].tolist() == pytest.approx([(k + 9 * (8 - k)) / 72 for k in range(8)] + [0])
+    assert (table["low"] <= table["predicted"] + 1e-12).all()
+    assert (table["predicted"] <= table["high"] + 1e-12).all()
+
+
+def test_texts_say_what_to_do_and_how_sure_it_is():
+    probes = made_probes({0: 0.9, 4: 0.9, 7: 0.55}, seconds=2.0, search_seconds=5.0)
+    k = probes.boundary
+    share = np.mean(
+        choose_boundary(probes.drawn, probes.frame()["cost"].to_numpy()[:8], epsilon=EPSILON, weight=None) == k
+    )
+    assert f"Train blocks {k + 1}–8 of 8" in probes.message
+    assert f"{round(100 * share)} % of resamples choose this boundary." in probes.message
+    assert "misses" not in probes.message
+    assert probes.seconds == 3 * 7.0
+    assert f"k=0, k=4, k=7; boundary {k} of 8, 21 s" in repr(probes)
+    assert "<table" in probes._repr_html_()
+
+
+def test_probes_that_the_law_misses_are_said_to_be_missed():
+    probes = made_probes({0: 0.9, 4: 0.3, 7: 0.8})
+    assert probes.law.error > 0.05
+    assert "misses the probes by" in probes.message
+    assert "measure this boundary before trusting it" in probes.message
+
+
+def test_names_of_users_are_escaped():
+    probes = made_probes({0: 0.2, 4: 0.3}, untrained=0.5, task="<b>x</b>")
+    assert "<b>x" in probes.message
+    assert "<b>x" not in probes._repr_html_()
+
+
+# Probes that say nothing
+
+
+@pytest.mark.parametrize("full", [0.2, 0.1])
+def test_full_finetuning_that_does_not_help_leaves_nothing_to_share_out(full):
+    probes = made_probes({0: full, 4: 0.6, 7: 0.5}, untrained=0.2)
+    assert not probes.helps
+    assert np.isnan(probes.benefit).all()
+    assert np.isnan(probes.points["benefit"]).all()
+    assert "did not improve" in probes.message
+    found = probes.recommend()
+    assert found.boundary == probes.boundary == 0
+    assert np.isnan([found.benefit, found.low, found.high]).all()
+    assert "did not improve" in found.why
+    assert probes.recommend(weight=3).boundary == 0
+    assert probes.frame()["predicted"].isna().all()
+    assert "boundary 0 of 8" in repr(probes)
+    assert "did not improve" in probes._repr_html_()
+
+
+def test_a_loss_that_rose_is_no_improvement():
+    losses = {k: np.full(20, value) for k, value in {0: 3.5, 4: 2.0}.items()}
+    assert not made_probes(losses, untrained=np.full(20, 3.0), score="loss").helps
+
+
+def test_probes_without_a_benefit_speak_without_numpys_warnings():
+    probes = made_probes({0: 0.1, 4: 0.6}, untrained=0.2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "did not improve" in probes.message
+
+
+def test_diverged_probes_are_named():
+    good = [made_run(above(k, 8), hits(0.9)) for k in (0, 7)]
+    bad = made_run(above(4, 8), hits(0.5), validation_rows=(), diverged=True)
+    runs = made_runs(*good, bad, untrained_rows=tuple(hits(0.2).astype(float)))
+    with pytest.raises(SemvizError, match=r"boundaries \[4\] diverged; pass a smaller lr"):
+        fit_probes(runs)
+
+
+@pytest.mark.parametrize("ks", [(4, 7), (0,), (7,)])
+def test_a_run_is_missing(ks):
+    with pytest.raises(SemvizError, match=r"run of all blocks and one of fewer; pass Scope\.full"):
+        made_probes(dict.fromkeys(ks, 0.8))
+
+
+def test_two_seeds_of_full_finetuning_are_no_two_probes():
+    runs = [made_run(above(0, 8), hits(0.9), seed=seed) for seed in (0, 1)]
+    with pytest.raises(SemvizError, match="one of fewer"):
+        fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float))))
+
+
+def test_probes_of_several_seeds_are_averaged():
+    shares = {0: (0.9, 0.8), 4: (0.7, 0.8), 7: (0.5, 0.5)}
+    runs = [
+        made_run(above(k, 8), hits(share), seed=seed) for k, pair in shares.items() for seed, share in enumerate(pair)
+    ]
+    probes = fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2).astype(float))))
+    measured = probes.frame()["measured"].dropna().to_dict()
+    assert measured == pytest.approx({0: 1, 4: 0.55 / 0.65, 7: 0.3 / 0.65})
+
+
+def test_runs_that_do_not_know_where_they_began():
+    runs = made_runs(*(made_run(above(k, 8), hits(0.9 - 0.05 * k)) for k in (0, 4, 7)))
+    with pytest.raises(SemvizError, match="untrained"):
+        fit_probes(runs)
+
+
+@pytest.mark.parametrize("rows", [50, 200])
+def test_probes_on_other_rows_than_the_untrained_model_are_refused(rows):
+    runs = [made_run(above(k, 8), hits(0.9 - 0.05 * k, 100)) for k in (0, 4, 7)]
+    with pytest.raises(SemvizError, match="rows"):
+        fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2, rows).astype(float))))
+
+
+def test_probes_on_other_rows_than_each_other_are_refused():
+    runs = [made_run(above(k, 8), hits(0.9 - 0.05 * k, 100 + k)) for k in (0, 4, 7)]
+    with pytest.raises(SemvizError, match="rows"):
+        fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.2, 100).astype(float))))
+
+
+# On the tiny model
+
+
+def test_probes_end_to_end(tiny, mood, tmp_path, monkeypatch):
+    before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
+    probes = sv.probe(tiny, mood, store=tmp_path, **QUICK)
+    assert [run.scope.boundary for run in probes.runs] == [0, 2, 3]
+    assert all((tiny.model.state_dict()[name] == value).all() for name, value in before.items())
+    assert (probes.model, probes.task, probes.n_blocks) == (tiny.name, "tiny mood", 4)
+    # Validation rows, by hand.
+    start = np.mean(probes.runs.untrained_rows)
+    full, half, last = (np.mean(run.validation_rows) - start for run in probes.runs)
+    assert len(probes.runs.untrained_rows) == len(mood.split("validation"))
+    assert full > 0
+    assert probes.points["benefit"].tolist() == pytest.approx([1, half / full, last / full])
+    assert probes.benefit.shape == probes.low.shape == (5,)
+    assert 0 <= probes.boundary < 4
+    assert probes.recommendation.scope == Scope.above(tiny, probes.boundary)
+    assert probes.seconds == sum(run.seconds + run.search_seconds for run in probes.runs) > 0
+
+    # What a later sweep over all boundaries still trains is what was not probed.
+    real, trained = sv.finetune, []
+
+    def watched(*args, **options):
+        trained.append(args[2].boundary)
+        return real(*args, **options)
+
+    monkeypatch.setattr("semviz.experiments.sweep.finetune", watched)
+    whole = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
+    assert trained == [1]
+    assert [whole.runs[k].key for k in (0, 2, 3)] == [run.key for run in probes.runs]
+    assert [whole.runs[k].rows for k in (0, 2, 3)] == [run.rows for run in probes.runs]
+    # And the other way round: a sweep leaves nothing to probe.
+    trained.clear()
+    assert sv.probe(tiny, mood, store=tmp_path, **QUICK).frame().equals(probes.frame())
+    assert sv.probe(tiny, mood, boundaries=(0, 1), store=tmp_path, **QUICK).points["boundary"].tolist() == [0, 1]
+    assert trained == []
+    assert whole.probes().frame().equals(probes.frame())
+    ranks = whole.agreement(probes=probes).spearman()
+    assert ranks["source"].tolist() == ["probes"]
+    assert whole.regret(probes=probes).set_index("choice").loc["probes", "boundary"] == probes.boundary
+
+
+def test_probes_with_rates_of_their_own_leave_nothing_to_a_later_sweep(tiny, mood, tmp_path, monkeypatch):
+    options = {**QUICK, "epochs": 1, "lr": "auto", "store": tmp_path}
+    probes = sv.probe(tiny, mood, boundaries=(0, 3), **options)
+    assert all(len(run.rates) >= 3 for run in probes.runs)
+    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *_a, **_k: pytest.fail("trained again"))
+    sv.sweep(tiny, mood, [Scope.last(tiny), Scope.full(tiny)], **options)
+
+
+def test_probes_of_next_tokens_are_shares_of_nats(tiny):
+    stories = sv.Task.from_texts(["the dog saw the cat and ran"[: 12 + i % 16] for i in range(40)], name="one story")
+    probes = sv.probe(tiny, stories, boundaries=(0, 2), **QUICK)
+    full, half = (np.mean(probes.runs.untrained_rows) - np.mean(run.validation_rows) for run in probes.runs)
+    assert probes.runs.score == "loss"
+    assert full > 0
+    assert probes.points["benefit"].tolist() == pytest.approx([1, half / full])
+
+
+def test_boundaries_in_any_order_and_twice(tiny, mood, monkeypatch):
+    asked = []
+    monkeypatch.setattr("semviz.experiments.sweep.sweep", lambda _m, _t, scopes, **_: asked.extend(scopes) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sv.probe(tiny, mood, boundaries=[3, 0, 3, 1], **QUICK)
+    assert [scope.boundary for scope in asked] == [0, 1, 3]
+
+
+@pytest.mark.parametrize("boundaries", [(1, 3), (0,), ()])
+def test_boundaries_that_make_no_probes(tiny, mood, boundaries):
+    with pytest.raises(SemvizError, match="pass 0"):
+        sv.probe(tiny, mood, boundaries=boundaries, **QUICK)
+
+
+def test_boundaries_that_do_not_exist(tiny, mood):
+    with pytest.raises(ScopeError, match="0 to 3"):
+        sv.probe(tiny, mood, boundaries=(0, 4), **QUICK)
+
+
+def test_probes_can_be_cancelled(tiny, mood):
+    control = sv.Control()
+    control.cancel()
+    with pytest.raises(Cancelled):
+        sv.probe(tiny, mood, control=control, **QUICK)
+
+
+def test_several_seeds_are_refused_in_words(tiny, mood):
+    with pytest.raises(SemvizError, match="seed="):
+        sv.probe(tiny, mood, seeds=(0, 1), **QUICK)
+
+
+def test_adapters_are_refused_before_anything_trains(tiny, mood, monkeypatch):
+    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *_a, **_k: pytest.fail("trained"))
+    with pytest.raises(SemvizError, match="methods"):
+        sv.probe(tiny, mood, methods=("lora",), **QUICK)
