@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from semviz.common.progress import Control as Control
     from semviz.common.progress import Progress as Progress
     from semviz.experiments.probes import Probes as Probes
-    from semviz.experiments.probes import probe as probe
+    from semviz.experiments.probing import probe as probe
+    from semviz.experiments.recommend import recommend as recommend
     from semviz.experiments.runs import Runs as Runs
     from semviz.experiments.sweep import sweep as sweep
     from semviz.explorer import Explorer as Explorer
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from semviz.finetuning.run import load_run as load_run
     from semviz.gains.gain import Gain as Gain
     from semviz.gains.recommendation import Recommendation as Recommendation
-    from semviz.gains.recommendation import recommend as recommend
     from semviz.lm.model import LanguageModel as LanguageModel
     from semviz.lm.model import load_model as load_model
     from semviz.report.page import write_report as write_report
@@ -69,8 +69,8 @@ _HOMES = {
     "load_run": "finetuning.run",
     "load_task": "tasks.task",
     "metric": "traces.metrics",
-    "probe": "experiments.probes",
-    "recommend": "gains.recommendation",
+    "probe": "experiments.probing",
+    "recommend": "experiments.recommend",
     "sweep": "experiments.sweep",
     "trace": "traces.tracing",
     "write_report": "report.page",

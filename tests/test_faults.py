@@ -233,7 +233,7 @@ def test_a_metric_that_raises_in_a_later_batch_leaves_everything_as_it_was(jobs,
         with pytest.raises(Mine):
             sv.trace(jobs.model, jobs.task, metrics=["lens", "of-mine"], progress=False)
     finally:
-        del sv.metrics.METRICS["of-mine"]
+        del sv.METRICS["of-mine"]
     assert changed(before, jobs.model) == []
     assert same(jobs.trace(None), jobs.expected["trace"])
 

@@ -13,15 +13,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from semviz.common.errors import ModelError, SemvizError, TaskError
-
-if TYPE_CHECKING:
-    from semviz.lm.model import LanguageModel
-    from semviz.tasks.task import Task
+from semviz.common.errors import SemvizError, TaskError
 
 _WIDTH = 80
 # The hub's tokens, headers with one, and passwords in addresses: libraries put them into their errors.
@@ -213,43 +209,6 @@ def path_of(name: str, value: Any) -> Path:
         return Path(os.fsdecode(given))
     except (TypeError, ValueError) as problem:
         raise SemvizError(f"{got(name, value)} is no path; pass the name of a file or folder.") from problem
-
-
-def check_model(model: Any) -> LanguageModel:
-    """Refuse what `load_model` did not return.
-
-    Raises:
-        ModelError: If it is something else.
-    """
-    from semviz.lm.model import LanguageModel
-
-    if not isinstance(model, LanguageModel):
-        raise ModelError(f"{got('model', model)} is no loaded model; pass what load_model(…) returns.")
-    return model
-
-
-def check_task(task: Any) -> Task:
-    """Refuse what is no `Task`.
-
-    Raises:
-        TaskError: If it is something else.
-    """
-    from semviz.tasks.task import Task
-
-    if not isinstance(task, Task):
-        raise TaskError(f"{got('task', task)} is no task; pass load_task(…), or Task.from_texts(…) and its like.")
-    return task
-
-
-def check_control(control: Any) -> None:
-    """Refuse what is no `Control`; None is fine.
-
-    Raises:
-        SemvizError: If it is something else.
-    """
-    from semviz.common.progress import Control
-
-    of_class("control", control, (Control, type(None)), "semviz.Control(), or None")
 
 
 def missing(name: str, value: Any, wanted: Collection[str], instead: str) -> None:

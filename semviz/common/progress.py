@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from semviz.common import checks
 from semviz.common.errors import Cancelled
 
 
@@ -81,3 +82,12 @@ class Control:
         """
         if self._stop.is_set():
             raise Cancelled("Cancelled before the end; the model is as before, and finished runs are in the store.")
+
+
+def check_control(control: Any) -> None:
+    """Refuse what is no `Control`; None is fine.
+
+    Raises:
+        SemvizError: If it is something else.
+    """
+    checks.of_class("control", control, (Control, type(None)), "semviz.Control(), or None")

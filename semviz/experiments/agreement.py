@@ -19,7 +19,7 @@ from semviz.gains.scaling_law import BENEFIT
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from semviz.experiments.runs import Runs
+    from semviz.experiments.measured_runs import MeasuredRuns
 
 Array = NDArray[np.float64]
 
@@ -67,11 +67,13 @@ class Agreement:
         return facts(repr(self), self.ranks.round(3))
 
 
-def agree(runs: Runs, predictions: Mapping[str, Array], *, units: Mapping[str, str], seed: int = 0) -> Agreement:
+def agree(
+    runs: MeasuredRuns, predictions: Mapping[str, Array], *, units: Mapping[str, str], seed: int = 0
+) -> Agreement:
     """Compare predictions with the measured benefit of suffixes.
 
     Args:
-        runs: Runs of suffixes, full finetuning among them.
+        runs: MeasuredRuns of suffixes, full finetuning among them.
         predictions: By source: a number for each boundary k = 0…L, shape (L+1,); NaN where there is none.
         units: By source: `"benefit"`, or what else the numbers are.
         seed: Seed of the bootstrap.

@@ -14,7 +14,7 @@ from semviz.common.errors import SemvizError
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from semviz.experiments.runs import Runs
+    from semviz.experiments.measured_runs import MeasuredRuns
     from semviz.finetuning.run import Run
     from semviz.scopes.scope import Scope
 
@@ -63,11 +63,11 @@ class Comparison:
         return facts(repr(self), self.table.round(4))
 
 
-def compare(runs: Runs, reference: str) -> Comparison:
+def compare(runs: MeasuredRuns, reference: str) -> Comparison:
     """Compare all scopes with one, seed by seed and row by row.
 
     Args:
-        runs: Runs on one task.
+        runs: MeasuredRuns on one task.
         reference: Name of the reference as in `Runs.table`, or one of its parts: `"full"`, `"half"`, `"k=2"`.
 
     Raises:
@@ -125,11 +125,11 @@ def _verdict(low: float, high: float, *, is_loss: bool) -> str:
     return "better" if (high < 0) == is_loss else "worse"
 
 
-def regrets(runs: Runs, boundaries: dict[str, int]) -> pd.DataFrame:
+def regrets(runs: MeasuredRuns, boundaries: dict[str, int]) -> pd.DataFrame:
     """What each choice of a boundary loses against the best measured one.
 
     Args:
-        runs: Runs of suffixes.
+        runs: MeasuredRuns of suffixes.
         boundaries: Boundary by the name of what chose it; `quarter` (L/4), `half` and `three quarters` are added where
             they were run.
 

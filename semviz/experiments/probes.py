@@ -1,12 +1,11 @@
-"""`probe()`: three short finetunes → the suffix law → a predicted benefit for every boundary."""
+"""`Probes`: a few measured suffixes, the suffix law through them, and the benefit it predicts of every boundary."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,11 +23,8 @@ from semviz.scopes.scope import Scope
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from semviz.common.progress import Control
-    from semviz.experiments.runs import Runs
+    from semviz.experiments.measured_runs import MeasuredRuns
     from semviz.finetuning.run import Run
-    from semviz.lm.model import LanguageModel
-    from semviz.tasks.task import Task
 
 _POOR_FIT = 0.05  # share of full finetuning's benefit
 
@@ -49,7 +45,7 @@ class Probes:
         drawn: Predicted benefit in each resample, shape (B, L+1).
     """
 
-    runs: Runs
+    runs: MeasuredRuns
     law: SuffixLaw
     benefit: Array
     low: Array
@@ -161,7 +157,7 @@ class Probes:
         table["measured"] = table["boundary"].map(measured)
         return table.assign(cost=np.append(self._cost, 0.0))
 
-    def figure(self, runs: Runs | None = None) -> Figure:
+    def figure(self, runs: MeasuredRuns | None = None) -> Figure:
         """Draw the predicted benefit over the boundary, with the probes, and with measured runs beside it if given."""
         from semviz.figures import benefit_curve
 
@@ -199,74 +195,11 @@ def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...
     )
 
 
-def probe(
-    model: LanguageModel,
-    task: Task,
-    *,
-    boundaries: Iterable[int] | None = None,
-    lr: float | Literal["auto"] = "auto",
-    epochs: float = 3,
-    batch_size: int = 32,
-    seed: int = 0,
-    store: str | Path | None = None,
-    control: Control | None = None,
-    progress: bool = True,
-    **options: Any,
-) -> Probes:
-    """Finetune the last block, the upper half and all blocks from cached states, and predict every other boundary.
-
-    The probes are runs like any other: in the same store a sweep finds them done.
-
-    Args:
-        model: A loaded model; nothing of it is changed.
-        task: Trains on `train`; benefits are those on `validation`, so test rows choose nothing.
-        boundaries: Which suffixes to train, 0 among them; 0, L/2 and L−1 by default.
-        lr: A rate for all, or `"auto"`: each its own.
-        epochs: Passes over the training rows; fewer are faster, and say less about longer training.
-        batch_size: Rows a step.
-        seed: Seed of the probes.
-        store: Folder of finished runs.
-        control: To watch the probes from another thread, and to cancel them.
-        progress: Show progress bars.
-        options: Further options of `sweep`.
-
-    Raises:
-        Cancelled: If asked to stop.
-        SemvizError: If the boundaries lack 0 or are fewer than two, or as in `sweep`.
-    """
-    from semviz.experiments.sweep import sweep
-
-    for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
-        if name in options:
-            raise SemvizError(f"{name}= is not for probes; pass {instead}.")
-    if checks.check_model(model).n_blocks < 2:
-        raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
-    wanted = probe_boundaries(model.n_blocks) if boundaries is None else check_boundaries(boundaries, model.n_blocks)
-    if 0 not in wanted or len(wanted) < 2:
-        raise SemvizError(
-            f"boundaries={wanted}; pass 0 (full finetuning, to which benefits are related) and at least one more."
-        )
-    runs = sweep(
-        model,
-        task,
-        [Scope.above(model, k) for k in wanted],
-        seeds=(seed,),
-        lr=lr,
-        epochs=epochs,
-        batch_size=batch_size,
-        store=store,
-        control=control,
-        progress=progress,
-        **options,
-    )
-    return fit_probes(runs)
-
-
-def fit_probes(runs: Runs, *, seed: int = 0) -> Probes:
+def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
     """Fit the suffix law to measured suffixes of one task.
 
     Args:
-        runs: Runs of at least two suffixes, one of all blocks; their validation rows count.
+        runs: MeasuredRuns of at least two suffixes, one of all blocks; their validation rows count.
         seed: Seed of the bootstrap.
 
     Raises:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
-from semviz.common.progress import Control, progress_bar
+from semviz.common.progress import Control, check_control, progress_bar
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
 from semviz.finetuning.encoded_task import Workbench
 from semviz.finetuning.finetune import finetune, zero_shot
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
+from semviz.lm.model import check_model
 from semviz.scopes.cost_units import METHODS
 from semviz.scopes.scope import Scope, check_scope
+from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
     from semviz.gains.gain import Gain
@@ -72,9 +74,9 @@ def sweep(
         SemvizError: If a list is empty or none, the gain is of another model, or as in `finetune`.
     """
     # Everything is checked before the first run, so that none fails at a later one.
-    checks.check_model(model)
-    checks.check_task(task)
-    checks.check_control(control)
+    check_model(model)
+    check_task(task)
+    check_control(control)
     given = Scope.suffixes(model) if scopes is None else checks.several("scopes", scopes, "a list of Scopes: [scope]")
     chosen = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(given)))
     ways = checks.several("methods", methods, f"a list such as [{checks.shown(methods)}]")

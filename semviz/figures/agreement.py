@@ -13,7 +13,7 @@ from semviz.common.errors import SemvizError
 from semviz.figures.benefit import share_ticks
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import axis, rounded, ticks
-from semviz.figures.drawing.inputs import AgreementLike, Floats
+from semviz.figures.drawing.protocols import AgreementLike, Floats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,9 @@ from semviz.common.checks import missing
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import band, rounded, ticks, whiskers
-from semviz.figures.drawing.inputs import ProbesLike, RunsLike, check_boundary
+from semviz.figures.drawing.inputs import check_boundary
 from semviz.figures.drawing.pareto_points import WEIGHTS
+from semviz.figures.drawing.protocols import ProbesLike, RunsLike
 
 _BODY = 380
 _FLOOR, _CEILING = -1.0, 2.0

@@ -12,7 +12,7 @@ from semviz.common import token_text
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import rounded, whiskers
-from semviz.figures.drawing.inputs import ComparisonLike
+from semviz.figures.drawing.protocols import ComparisonLike
 
 MAX_ROWS = 40
 """Rows that are drawn at most; the table has them all."""

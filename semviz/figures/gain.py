@@ -13,7 +13,8 @@ from semviz.common import formats
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import band, off_axis, reach, rounded, ticks, whiskers
-from semviz.figures.drawing.inputs import GainLike, check_boundary, with_unit
+from semviz.figures.drawing.inputs import check_boundary, with_unit
+from semviz.figures.drawing.protocols import GainLike
 
 _BODY = 470
 _NEGATIVE = "negative gain"

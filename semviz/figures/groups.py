@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from semviz.common import formats
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import band, off_axis, reach, rounded, ticks
-from semviz.figures.drawing.inputs import Floats, check_boundary, with_unit
-from semviz.traces.groups import Groups
+from semviz.figures.drawing.inputs import check_boundary, with_unit
+from semviz.figures.drawing.protocols import Floats, GroupsLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ _LINE = 17
 """Height of a label in pixels."""
 
 
-def group_profile(groups: Groups, *, metric: str | None = None, boundary: int | None = None) -> go.Figure:
+def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: int | None = None) -> go.Figure:
     """Draw the mean deviation of every space for each group, with 95 % bands.
 
     Args:

@@ -13,7 +13,7 @@ from semviz.common import formats
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import rounded
-from semviz.figures.drawing.inputs import Floats, RunLike
+from semviz.figures.drawing.protocols import Floats, RunLike
 from semviz.figures.groups import spread_out
 
 MAX_LINES = 12

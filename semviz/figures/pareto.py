@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from semviz.common import formats, token_text
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, labels, style
-from semviz.figures.drawing.inputs import RunsLike
 from semviz.figures.drawing.pareto_points import (
     Axes,
     Point,
@@ -23,6 +22,7 @@ from semviz.figures.drawing.pareto_points import (
     ticks_x,
     ticks_y,
 )
+from semviz.figures.drawing.protocols import RunsLike
 
 _BODY = 400
 _WIDTH = 860

@@ -14,8 +14,7 @@ from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import axis, band, off_axis, reach, rounded, ticks
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
-from semviz.gains.scaling_law import Law, fit_law
-from semviz.traces.deviations import Deviations
+from semviz.figures.drawing.protocols import DeviationsLike, LawLike
 
 _COLUMNS = 3
 _PANEL = 190
@@ -23,7 +22,7 @@ _BETWEEN = 90
 _NO_LAW = "no law"
 
 
-def profile(trace: Deviations, *, metrics: Sequence[str] | None = None, boundary: int | None = None) -> go.Figure:
+def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boundary: int | None = None) -> go.Figure:
     """Draw the mean deviation of every space, each metric in a panel with its own unit.
 
     Values of different metrics are not comparable, so each panel has its own axis; what can be compared is the shape:
@@ -72,14 +71,16 @@ def profile(trace: Deviations, *, metrics: Sequence[str] | None = None, boundary
     )
 
 
-def _title(trace: Deviations, several: bool) -> str:
+def _title(trace: DeviationsLike, several: bool) -> str:
     difference = difference_of(trace)
     if difference is None:
         return "Mean deviation of each space" + (", metric by metric" if several else "")
     return f"Mean change of each space's deviation, {models_of(difference)}"
 
 
-def _notes(figure: go.Figure, trace: Deviations, keys: list[str], boundary: int | None, *, lawful: bool) -> list[str]:
+def _notes(
+    figure: go.Figure, trace: DeviationsLike, keys: list[str], boundary: int | None, *, lawful: bool
+) -> list[str]:
     """Say how to read the panels, and what is not in them."""
     difference = difference_of(trace)
     if difference is None:
@@ -107,7 +108,7 @@ def _notes(figure: go.Figure, trace: Deviations, keys: list[str], boundary: int 
 
 def _panel(
     figure: go.Figure,
-    trace: Deviations,
+    trace: DeviationsLike,
     key: str,
     *,
     number: int,
@@ -119,7 +120,7 @@ def _panel(
     frame = trace.profile_frame(key)
     spaces = [float(s) for s in frame["space"]]
     low, mean, high = (frame[c].to_numpy(dtype=float) for c in ("low", "mean", "high"))
-    law = fit_law(mean) if facts.loss_like else None
+    law = trace.law(key)
     curves = [mean, low, high] + ([law.line] if law is not None and law.applies else [])
     if facts.is_change:
         curves.append(np.zeros_like(mean))
@@ -189,7 +190,7 @@ def _panel(
         )
 
 
-def _law(figure: go.Figure, facts: MetricFacts, law: Law, *, number: int) -> None:
+def _law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int) -> None:
     """Add the law's line to a panel."""
     figure.add_scatter(
         x=list(range(len(law.line))),
@@ -204,11 +205,11 @@ def _law(figure: go.Figure, facts: MetricFacts, law: Law, *, number: int) -> Non
     )
 
 
-def _said(law: Law) -> str:
+def _said(law: LawLike) -> str:
     return f"law: β = {formats.number(law.beta, digits=2)}, R² = {formats.number(law.r2, digits=2)}"
 
 
-def _why(law: Law) -> str:
+def _why(law: LawLike) -> str:
     return "flat" if law.flat else f"ν = {formats.number(law.nonmonotone, digits=2)}"
 
 

@@ -14,8 +14,9 @@ from semviz.common.checks import shown
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import ticks
-from semviz.figures.drawing.inputs import RunsLike, check_count
+from semviz.figures.drawing.inputs import check_count
 from semviz.figures.drawing.pareto_points import WEIGHTS, score_text
+from semviz.figures.drawing.protocols import RunsLike
 
 _ROW = 40
 _LEAST, _MOST = 150, 480

@@ -11,8 +11,8 @@ import regex
 from semviz.common import token_text
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
-from semviz.figures.drawing.inputs import Floats, check_boundary, check_count, difference_of, models_of
-from semviz.traces.deviations import Deviations
+from semviz.figures.drawing.inputs import check_boundary, check_count, difference_of, models_of
+from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ _ROOMY = 500
 
 
 def sample_heatmap(
-    trace: Deviations,
+    trace: DeviationsLike,
     *,
     metric: str | None = None,
     order: Order | None = None,
@@ -59,7 +59,7 @@ def sample_heatmap(
 
 
 def draw_samples(
-    trace: Deviations,
+    trace: DeviationsLike,
     *,
     metric: str | None,
     order: Order | None,
@@ -113,7 +113,7 @@ def draw_samples(
     )
 
 
-def per_sample(trace: Deviations, metric: str) -> tuple[pd.DataFrame, Floats]:
+def per_sample(trace: DeviationsLike, metric: str) -> tuple[pd.DataFrame, Floats]:
     """Average the counted positions of each sample.
 
     Returns:
@@ -137,7 +137,7 @@ def per_sample(trace: Deviations, metric: str) -> tuple[pd.DataFrame, Floats]:
     return kept.iloc[first].assign(count=count), means
 
 
-def _check_order(order: str | None, trace: Deviations, table: pd.DataFrame) -> Order:
+def _check_order(order: str | None, trace: DeviationsLike, table: pd.DataFrame) -> Order:
     labelled = bool(table["label"].notna().any())
     if order is None:
         return "label" if labelled else "deviation"
@@ -239,7 +239,7 @@ def _heads(table: pd.DataFrame) -> list[str]:
     return heads
 
 
-def _lines(trace: Deviations, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap_cells.Line]:
+def _lines(trace: DeviationsLike, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap_cells.Line]:
     """Write the further lines of the hover; a mean of several positions has no nearest tokens."""
     lines, difference = [], difference_of(trace)
     if difference is not None:

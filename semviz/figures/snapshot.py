@@ -14,13 +14,13 @@ import plotly.graph_objects as go
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
 from semviz.figures.drawing.colours import colour_bar, colour_range
-from semviz.figures.drawing.inputs import GainLike, ProbesLike, RunsLike, check_boundary
+from semviz.figures.drawing.inputs import check_boundary
 from semviz.figures.drawing.pareto_points import is_far, points_of, score_text
+from semviz.figures.drawing.protocols import DeviationsLike, GainLike, ProbesLike, RunsLike
 from semviz.figures.gain import DEEP, bars_of, scale_of, which
 from semviz.figures.pareto import chart
 from semviz.figures.samples import Order, draw_samples
 from semviz.figures.tokens import draw_tokens
-from semviz.traces.deviations import Deviations
 
 MAX_SAMPLES, MAX_TOKENS = 120, 32
 _WIDTH = 880
@@ -37,7 +37,7 @@ _WORDS = 66
 
 
 def snapshot(
-    trace: Deviations,
+    trace: DeviationsLike,
     gain: GainLike,
     *,
     boundary: int,
@@ -99,7 +99,7 @@ def snapshot(
 
 
 def _heatmaps(
-    figure: go.Figure, trace: Deviations, metric: str, sample: int | None, order: Order | None, rows: list[float]
+    figure: go.Figure, trace: DeviationsLike, metric: str, sample: int | None, order: Order | None, rows: list[float]
 ) -> list[dict[str, Any]]:
     """Add one sample's tokens and all samples; return their colour bars."""
     options: dict[str, Any] = {"metric": metric, "boundary": None}
@@ -217,7 +217,7 @@ def _heading(figure: go.Figure, text: str, x: float, y: float) -> None:
     )
 
 
-def _title(trace: Deviations, boundary: int) -> str:
+def _title(trace: DeviationsLike, boundary: int) -> str:
     """Name model, task and scope."""
     last, meta = trace.n_blocks, trace.meta
     first = boundary + 1

@@ -12,7 +12,7 @@ from semviz.common.checks import is_whole, shown
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
-from semviz.traces.deviations import Deviations
+from semviz.figures.drawing.protocols import DeviationsLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ _LABEL_WIDTH = 12
 
 
 def token_heatmap(
-    trace: Deviations,
+    trace: DeviationsLike,
     *,
     sample: int | None = None,
     metric: str | None = None,
@@ -52,7 +52,7 @@ def token_heatmap(
 
 
 def draw_tokens(
-    trace: Deviations,
+    trace: DeviationsLike,
     *,
     sample: int | None,
     metric: str | None,
@@ -112,7 +112,7 @@ def draw_tokens(
     )
 
 
-def first_sample(trace: Deviations) -> int:
+def first_sample(trace: DeviationsLike) -> int:
     """Return the sample to show where none is asked for."""
     if trace.detailed:
         return trace.detailed[0]
@@ -121,7 +121,7 @@ def first_sample(trace: Deviations) -> int:
     return int(trace.positions["sample"].iloc[0])
 
 
-def rows_of(trace: Deviations, sample: int, *, whole: bool = True) -> tuple[np.ndarray, pd.DataFrame]:
+def rows_of(trace: DeviationsLike, sample: int, *, whole: bool = True) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the rows of a sample in token order, with their numbers in the trace's arrays.
 
     Raises:
@@ -145,7 +145,7 @@ def rows_of(trace: Deviations, sample: int, *, whole: bool = True) -> tuple[np.n
 
 
 def _window(
-    trace: Deviations, index: np.ndarray, rows: pd.DataFrame, start: int | None, most: int
+    trace: DeviationsLike, index: np.ndarray, rows: pd.DataFrame, start: int | None, most: int
 ) -> tuple[np.ndarray, pd.DataFrame, str]:
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)

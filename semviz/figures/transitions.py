@@ -9,8 +9,8 @@ from semviz.common import formats, token_text
 from semviz.figures.drawing import boundary_marks, heatmap_cells, labels, style
 from semviz.figures.drawing.curves import rounded, ticks
 from semviz.figures.drawing.inputs import check_boundary
+from semviz.figures.drawing.protocols import TraceLike
 from semviz.figures.drawing.transition_plane import Route, route_of, window
-from semviz.traces.deviations import Deviations
 
 _WIDTH = heatmap_cells.NOMINAL_WIDTH - 70
 _LEAST, _MOST = 320, 520
@@ -22,7 +22,7 @@ _FROZEN, _TRAINED = 1.4, 2.6
 
 
 def transition_map(
-    trace: Deviations, *, sample: int | None = None, position: int | None = None, boundary: int | None = None
+    trace: TraceLike, *, sample: int | None = None, position: int | None = None, boundary: int | None = None
 ) -> go.Figure:
     """Draw how one position travels towards its target, beside the way it would take if it went straight.
 
@@ -146,7 +146,7 @@ def _virtual(figure: go.Figure, route: Route) -> None:
     )
 
 
-def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int | None) -> None:
+def _factual(figure: go.Figure, trace: TraceLike, route: Route, boundary: int | None) -> None:
     """Draw the factual transition: a line, thin where the blocks are frozen, and a marker a space."""
     last = trace.n_blocks
     parts = [(boundary_marks.PATH, boundary or 0, _TRAINED, style.LIGHT.law)]
@@ -206,7 +206,7 @@ def _factual(figure: go.Figure, trace: Deviations, route: Route, boundary: int |
         )
 
 
-def _hover(trace: Deviations, route: Route) -> tuple[list[list[str]], str]:
+def _hover(trace: TraceLike, route: Route) -> tuple[list[list[str]], str]:
     """Return what the hover says of every space, and the template that it fills."""
     lines = [("cosine with the target", [formats.number(float(x)) for x in route.factual[:, 0]])]
     if "virtual" in trace.values:

@@ -12,7 +12,7 @@ import torch
 
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
-from semviz.common.progress import Control
+from semviz.common.progress import Control, check_control
 from semviz.finetuning.adapters import add_adapters, merged_weights
 from semviz.finetuning.cache_check import refusal
 from semviz.finetuning.encoded_task import Workbench
@@ -24,11 +24,11 @@ from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.training import Trained, fit
-from semviz.lm.model import LanguageModel
+from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.trainable import check_floats
 from semviz.scopes.cost_units import ADAPTED
 from semviz.scopes.scope import Scope, check_scope
-from semviz.tasks.task import Task
+from semviz.tasks.task import Task, check_task
 from semviz.version import __version__
 
 
@@ -81,10 +81,10 @@ def finetune(
         SemvizError: If an argument is out of range, or the run would not fit into what a JupyterHub (Binder) lets this
             session use; the message says what to pass.
     """
-    checks.check_model(model)
-    checks.check_task(task)
+    check_model(model)
+    check_task(task)
     scope = Scope.full(model) if scope is None else check_scope("scope", scope)
-    checks.check_control(control)
+    check_control(control)
     checks.flag("cache", cache)
     control = control or Control()
     recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)

@@ -136,7 +136,9 @@ class Run:
             model, task = model or self.origin[0], task or self.origin[1]
         if model is None or task is None:
             raise SemvizError("The run was read from a file; pass the model and the task that it was made with.")
-        checks.check_model(model)
+        from semviz.lm.model import check_model
+
+        check_model(model)
         if "calibration" not in options:
             options["calibration"] = default_calibration(model)
         return trace(load_run(model, self), task, **options)
@@ -186,9 +188,10 @@ def load_run(model: LanguageModel, run: Run) -> LanguageModel:
         SemvizError: If the run kept no weights, or they do not fit the model.
     """
     from semviz.lm.copies import finetuned
+    from semviz.lm.model import check_model
 
-    checks.check_model(model)
+    check_model(model)
     if not checks.of_class("run", run, Run, "what finetune() returns").weights:
         raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
     name = f"{model.name}, {run.scope.label} trained on {run.task}"
-    return finetuned(model, run.scope, run.weights, name=name)
+    return finetuned(model, run.scope.modules(model), run.weights, name=name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semviz.common.errors import ScopeError
-from semviz.lm.copies import HALF, module_names, private_copy
+from semviz.lm.copies import HALF, private_copy
 from semviz.lm.observation import input_state
 from semviz.lm.truncation import take_out
 from semviz.tasks.tokenizing import NO_TARGET
@@ -68,12 +68,14 @@ class Suffix(nn.Module):
         super().__init__()
         self.cached = cached and scope.boundary > 0
         anatomy = model.anatomy
-        self.network = private_copy(model, scope if own_weights else None, to_train=True)
+        self.network = private_copy(model, scope.modules(model) if own_weights else (), to_train=True)
         self.trained = nn.ModuleList(self.network.get_submodule(anatomy.block_names[b - 1]) for b in scope.blocks)
         self._entry = take_out(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
         self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
-        modules = [self.network.get_submodule(name) for name in module_names(model, scope)] if own_weights else []
+        modules = (
+            [self.network.get_submodule(name) for name in scope.module_names(model.parts.names)] if own_weights else []
+        )
         self.meant = list({id(p): p for module in modules for p in module.parameters()}.values())
         # By name, since not every model can have its output embeddings set.
         parent, _, leaf = model.parts.names.head.rpartition(".")
@@ -150,7 +152,7 @@ class Suffix(nn.Module):
     def weights(self, model: LanguageModel, scope: Scope) -> dict[str, Tensor]:
         """The scope's tensors as they are now, by their name in the model, on the CPU."""
         found: dict[str, Tensor] = {}
-        for name in module_names(model, scope):
+        for name in scope.module_names(model.parts.names):
             module = self.head.head if name == model.parts.names.head else self.network.get_submodule(name)
             found |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
         return found

@@ -1,23 +1,19 @@
-"""`recommend()`: from a predicted benefit of every boundary to one boundary, and what speaks for it."""
+"""`Recommendation`: a boundary, how it is chosen by the predicted benefit of all, and what speaks for it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from semviz.common import checks, formats
-from semviz.gains.scaling_law import EPSILON
 
 if TYPE_CHECKING:
-    from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
-    from semviz.tasks.task import Task
 
 Array = NDArray[np.float64]
 
@@ -107,46 +103,3 @@ def reason(epsilon: float, weight: float | None) -> str:
     if weight is None:
         return f"most frozen blocks that are predicted to keep {formats.percent(1 - epsilon)} of the benefit"
     return f"largest predicted benefit − {weight:g} × cost"
-
-
-def recommend(
-    model: LanguageModel,
-    task: Task,
-    *,
-    evidence: Literal["profile", "probes"] = "probes",
-    epsilon: float = EPSILON,
-    weight: float | None = None,
-    epochs: float = 3,
-    store: str | Path | None = None,
-    progress: bool = True,
-    **options: Any,
-) -> Recommendation:
-    """Say which blocks to train, from a trace alone or from three measured probes.
-
-    The profile explains, the probes decide: a trace costs one forward pass and may mislead; probes are short finetunes.
-
-    Args:
-        model: A loaded model.
-        task: A task.
-        evidence: `"probes"` (`semviz.probe`) or `"profile"` (`semviz.trace` and its gain; SALF-style, our reading).
-        epsilon: ε, the share of full finetuning's benefit that may be given up for a larger frozen prefix.
-        weight: λ: choose the largest benefit − λ·cost instead.
-        epochs: Passes over the training rows, of probes and for the cost.
-        store: Folder of finished runs, for the probes.
-        progress: Show progress bars.
-        options: Further options of `probe` or `trace`.
-
-    Raises:
-        SemvizError: If the evidence is unknown, or ε or λ is out of range.
-    """
-    epsilon, weight = check_terms(epsilon, weight)
-    epochs = checks.positive("epochs", epochs)
-    if checks.one_of("evidence", evidence, ("profile", "probes")) == "profile":
-        from semviz.traces.tracing import trace
-
-        gain = trace(model, task, progress=progress, **options).gain()
-        return gain.recommend(epsilon=epsilon, weight=weight, epochs=epochs)
-    from semviz.experiments.probes import probe
-
-    probes = probe(model, task, epochs=epochs, store=store, progress=progress, **options)
-    return probes.recommend(epsilon=epsilon, weight=weight)

@@ -1,9 +1,9 @@
-"""A copy of a model in which one scope trains, so that the user's model is never touched."""
+"""A copy of a model in which some modules have weights of their own, so that the user's model is never touched."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,30 +17,28 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from semviz.lm.model import LanguageModel
-    from semviz.scopes.scope import Scope
 
 HALF = (torch.bfloat16, torch.float16)
 
 
-def private_copy(model: LanguageModel, scope: Scope | None = None, *, to_train: bool = False) -> PreTrainedModel:
-    """Copy a model so that only a scope's modules have weights of their own.
+def private_copy(model: LanguageModel, own: Sequence[nn.Module] = (), *, to_train: bool = False) -> PreTrainedModel:
+    """Copy a model so that only some modules have weights of their own.
 
-    All other weights stay views of the user's tensors and take no memory. To be trained, the scope's are kept in
+    All other weights stay views of the user's tensors and take no memory. To be trained, the own ones are kept in
     float32 where the model is in half precision, since small updates vanish there. Nothing in the copy requires
     gradients but what is to be trained: the user's checkpointing flags and the hooks that come with them are left out.
 
     Args:
         model: The user's model; nothing of it is changed.
-        scope: Whose modules get weights of their own; a tied head among them is untied. None shares everything.
+        own: Modules of the model that get weights of their own; a tied head among them is untied.
         to_train: Whether the own weights require gradients.
     """
     source, anatomy = model.anatomy.model, model.anatomy
-    untie = scope is not None and scope.head and anatomy.tied
-    modules = [] if scope is None else scope.modules(model)
-    own = {id(p) for module in modules if not (untie and module is anatomy.head) for p in module.parameters()}
+    untie = anatomy.tied and any(module is anatomy.head for module in own)
+    owned = {id(p) for module in own if not (untie and module is anatomy.head) for p in module.parameters()}
     memo: dict[int, Any] = {id(b): b for b in source.buffers()}
     for p in source.parameters():
-        memo[id(p)] = _own(p, to_train=to_train) if id(p) in own else nn.Parameter(p.detach(), requires_grad=False)
+        memo[id(p)] = _own(p, to_train=to_train) if id(p) in owned else nn.Parameter(p.detach(), requires_grad=False)
     made = copy.deepcopy(source, memo)
     if untie:
         head: Any = made.get_output_embeddings()
@@ -66,20 +64,15 @@ def _strip(network: PreTrainedModel) -> None:
             module.gradient_checkpointing = False
 
 
-def module_names(model: LanguageModel, scope: Scope) -> list[str]:
-    """Dotted names of the modules that a scope trains."""
-    names = model.parts.names
-    blocks = [names.blocks[b - 1] for b in scope.blocks]
-    return [*blocks, *(names.tail if scope.tail else ()), *([names.head] if scope.head else [])]
-
-
-def finetuned(model: LanguageModel, scope: Scope, weights: Mapping[str, Tensor], *, name: str) -> LanguageModel:
-    """A copy of a model with a scope's weights replaced; all others are shared with it.
+def finetuned(
+    model: LanguageModel, own: Sequence[nn.Module], weights: Mapping[str, Tensor], *, name: str
+) -> LanguageModel:
+    """A copy of a model with the weights of some modules replaced; all others are shared with it.
 
     Raises:
         SemvizError: If a weight does not fit the model.
     """
-    made = private_copy(model, scope)
+    made = private_copy(model, own)
     there = dict(made.named_parameters(remove_duplicate=False))
     with held(), torch.no_grad():
         for key, value in weights.items():

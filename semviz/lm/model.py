@@ -164,6 +164,17 @@ def load_model(
     )
 
 
+def check_model(model: Any) -> LanguageModel:
+    """Refuse what `load_model` did not return.
+
+    Raises:
+        ModelError: If it is something else.
+    """
+    if not isinstance(model, LanguageModel):
+        raise ModelError(f"{checks.got('model', model)} is no loaded model; pass what load_model(…) returns.")
+    return model
+
+
 def _live(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Check a `(model, tokenizer)` pair."""
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -1,8 +1,8 @@
-"""A scope made trainable on the model itself, and everything put back afterwards."""
+"""Some modules made trainable on the model itself, and everything put back afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,11 @@ from semviz.lm.eval_mode import evaluating
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
-    from semviz.scopes.scope import Scope
 
 
 @contextmanager
-def applied(scope: Scope, model: LanguageModel) -> Iterator[nn.Module]:
-    """Train only this scope's parts inside the `with` block; see `Scope.apply`. Keeps a copy of all weights."""
-    modules = scope.modules(model)  # refuses a scope of another depth before anything is touched
+def applied(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    """Train only these modules inside the `with` block; see `Scope.apply`. Keeps a copy of all weights."""
     network: nn.Module = model.model
     if any(p.is_meta for p in network.parameters()):
         raise ScopeError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
@@ -29,10 +27,10 @@ def applied(scope: Scope, model: LanguageModel) -> Iterator[nn.Module]:
     # Gradients too: an optimizer step of the user's own may be under way.
     flags = [(p, p.requires_grad, p.grad) for p in network.parameters()]
     kept = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
-    with evaluating(network), _untied(model, scope):
+    with evaluating(network), _untied(model, modules):
         try:
             network.requires_grad_(False)
-            for module in scope.modules(model):
+            for module in modules:
                 module.requires_grad_(True)
                 module.train()
             yield network
@@ -60,10 +58,10 @@ def check_floats(modules: Iterable[nn.Module]) -> None:
 
 
 @contextmanager
-def _untied(model: LanguageModel, scope: Scope) -> Iterator[None]:
-    """Give a tied head weights of its own where the scope trains it, and tie it again."""
+def _untied(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Give a tied head weights of its own where it trains, and tie it again."""
     head, tied = model.anatomy.head, model.anatomy.head.weight
-    if not (scope.head and model.anatomy.tied):
+    if not (model.anatomy.tied and any(module is head for module in modules)):
         yield
         return
     head.weight = nn.Parameter(tied.detach().clone())  # type: ignore[operator]

@@ -27,7 +27,7 @@ from semviz.common.files import replace_file
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from semviz.figures.drawing.inputs import GainLike, ProbesLike, RunsLike
+    from semviz.figures.drawing.protocols import GainLike, ProbesLike, RunsLike
     from semviz.traces.trace import Trace
 
 _TEMPLATE = "report.html.j2"

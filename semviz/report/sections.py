@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from semviz.figures.benefit import benefit_curve
-from semviz.figures.drawing.inputs import GainLike, ProbesLike, RunsLike
+from semviz.figures.drawing.protocols import GainLike, ProbesLike, RunsLike
 from semviz.figures.drawing.transition_plane import samples_with_routes
 from semviz.figures.gain import gain as gain_figure
 from semviz.figures.pareto import pareto

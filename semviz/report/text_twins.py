@@ -9,8 +9,9 @@ import numpy as np
 from semviz.common import formats
 from semviz.figures.drawing import style
 from semviz.figures.drawing.heatmap_cells import token_lines
-from semviz.figures.drawing.inputs import Floats, GainLike, ProbesLike, RunsLike, with_unit
+from semviz.figures.drawing.inputs import with_unit
 from semviz.figures.drawing.pareto_points import front, points_of, score_text
+from semviz.figures.drawing.protocols import Floats, GainLike, ProbesLike, RunsLike
 from semviz.figures.drawing.transition_plane import route_of
 from semviz.figures.samples import natural, per_sample
 from semviz.figures.tokens import rows_of

@@ -18,6 +18,7 @@ from semviz.common import checks
 from semviz.common.errors import ModelError, ScopeError, SemvizError
 from semviz.common.progress import progress_bar
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.model import check_model
 from semviz.scopes.scope import Scope
 from semviz.tasks.streaming import pad_batch, pad_id
 from semviz.tasks.tokenizing import Encoded, encode
@@ -183,7 +184,7 @@ def gradient_scores(
 
 def _checked(model: LanguageModel, size: int) -> int:
     """A size as a plain integer."""
-    blocks = checks.check_model(model).n_blocks
+    blocks = check_model(model).n_blocks
     if not checks.is_whole(size) or not 1 <= size <= blocks:
         raise ScopeError(
             f"size={checks.shown(size)}; pass how many of the blocks train, a whole number from 1 to {blocks}."

@@ -1,9 +1,11 @@
 """What a scope costs: FLOPs, bytes by part and expected seconds, to be shown beside what was measured."""
 
+# ruff: noqa: D102 - the members of Measured are documented where they are made: Run.
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,8 @@ from semviz.common.errors import SemvizError
 from semviz.scopes.cost_units import ADAPTED, METHODS, units
 
 if TYPE_CHECKING:
-    from semviz.experiments.runs import Runs
+    from collections.abc import Iterable
+
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
     from semviz.tasks.task import Task
@@ -23,6 +26,25 @@ if TYPE_CHECKING:
 _FLOAT = 4
 _MOMENTS = 2  # of AdamW
 _LOGITS = 3  # the logits, their softmax, its gradient
+
+
+class Measured(Protocol):
+    """What is read of a finished run: `semviz.Run` has it."""
+
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def cached(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def peak_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -160,7 +182,7 @@ class Costs:
             rows.append({**row, "flops_per_token": cost.flops_per_token, "bytes": cost.bytes})
         return pd.DataFrame(rows)
 
-    def beside(self, runs: Runs) -> pd.DataFrame:
+    def beside(self, runs: Iterable[Measured]) -> pd.DataFrame:
         """Predicted and measured, one row a run: seconds are predicted from the run of full finetuning.
 
         Returns:
@@ -170,6 +192,7 @@ class Costs:
         Raises:
             SemvizError: If no run trained all blocks.
         """
+        runs = list(runs)
         full = [run for run in runs if run.scope == self.scopes[0] and run.method == "full"]
         if not full:
             raise SemvizError("No run trained all blocks, so there is nothing to scale by; pass Scope.full(model) too.")
@@ -238,10 +261,12 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
         TaskError: If the task does not fit the model.
         SemvizError: If batch_size is less than 1.
     """
+    from semviz.lm.model import check_model
+    from semviz.tasks.task import check_task
     from semviz.tasks.tokenizing import encode
 
-    checks.check_model(model)
-    checks.check_task(task)
+    check_model(model)
+    check_task(task)
     batch_size = checks.whole("batch_size", batch_size, least=1)
     return price(model, encode(model, task, "train"), batch_size=batch_size)
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pprint import pformat
 from re import escape
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from semviz.common import checks, formats
+from semviz.common import formats
 from semviz.common.errors import ScopeError
-
-if TYPE_CHECKING:
-    from semviz.scopes.scope import Scope
+from semviz.scopes.scope import EXPORTS, Scope
 
 _LEAK = "# Gradient checkpointing sends gradients through the frozen blocks below too: slower, the same result."
 _ELSEWHERE = 'export to "transformers", "axolotl" or "ms-swift"'
@@ -24,16 +20,17 @@ _ELSEWHERE = 'export to "transformers", "axolotl" or "ms-swift"'
 _DISTINCT_NORMS = frozenset({"final_layernorm", "final_norm", "ln_f", "norm_f"})
 
 
-def snippet(scope: Scope, trainer: str) -> str:
-    """Write what trains a scope in another trainer; see `Scope.export`.
+def _export(trainer: str) -> Callable[[Callable[[Scope], str]], Callable[[Scope], str]]:
+    """Register what writes the snippet for a trainer."""
 
-    Raises:
-        ScopeError: If the trainer is unknown, or has no way to say this scope.
-    """
-    checks.one_of("trainer", trainer, EXPORTS, error=ScopeError)
-    return EXPORTS[trainer](scope)
+    def register(write: Callable[[Scope], str]) -> Callable[[Scope], str]:
+        EXPORTS[trainer] = write
+        return write
+
+    return register
 
 
+@_export("transformers")
 def _transformers(scope: Scope) -> str:
     """Python that sets `requires_grad`; names are taken with duplicates, since blocks may share parameters."""
     lines = [_title(scope), "import re"]
@@ -67,6 +64,7 @@ def _transformers(scope: Scope) -> str:
     return "\n".join(lines)
 
 
+@_export("peft")
 def _peft(scope: Scope) -> str:
     """Python with a `LoraConfig`; norm and head stay frozen, as under semviz' own LoRA."""
     names = scope.parts.names
@@ -82,7 +80,7 @@ def _peft(scope: Scope) -> str:
         *_leak(scope),
         "from peft import LoraConfig, get_peft_model",
         "",
-        f"blocks = {pformat(_blocks(scope), width=100, compact=True)}",
+        f"blocks = {pformat(scope.module_names()[: len(scope.blocks)], width=100, compact=True)}",
         f"layers = {pformat(list(names.linears), width=100, compact=True)}",
         "config = LoraConfig(",
         '    task_type="CAUSAL_LM",',
@@ -98,6 +96,7 @@ def _peft(scope: Scope) -> str:
     return "\n".join(lines)
 
 
+@_export("axolotl")
 def _axolotl(scope: Scope) -> str:
     """YAML. axolotl matches from a name's start, escapes periods, and takes a final `[a:b]` for a range of rows."""
     _refuse_tied_head(scope, "axolotl")
@@ -111,6 +110,7 @@ def _axolotl(scope: Scope) -> str:
     return "\n".join(lines)
 
 
+@_export("llama-factory")
 def _llama_factory(scope: Scope) -> str:
     """YAML of freeze tuning, which knows the last n blocks and the first n."""
     last = scope.blocks[-1] == scope.n_blocks
@@ -129,6 +129,7 @@ def _llama_factory(scope: Scope) -> str:
     return "\n".join(lines)
 
 
+@_export("ms-swift")
 def _swift(scope: Scope) -> str:
     """A shell command; ms-swift searches a name for the pattern, so it is anchored."""
     _refuse_tied_head(scope, "ms-swift")
@@ -142,17 +143,6 @@ def _swift(scope: Scope) -> str:
     return "\n".join(lines)
 
 
-EXPORTS: Mapping[str, Callable[[Scope], str]] = MappingProxyType(
-    {
-        "transformers": _transformers,
-        "peft": _peft,
-        "axolotl": _axolotl,
-        "llama-factory": _llama_factory,
-        "ms-swift": _swift,
-    }
-)
-
-
 def _title(scope: Scope) -> str:
     count = f"{formats.si(scope.trainable)} of {formats.si(scope.total)} parameters"
     return f"# Written by semviz: trains {scope.label}, {count}."
@@ -161,10 +151,6 @@ def _title(scope: Scope) -> str:
 def _leak(scope: Scope) -> list[str]:
     """What to know where there are frozen blocks below the trained ones."""
     return [_LEAK] if scope.boundary else []
-
-
-def _blocks(scope: Scope) -> list[str]:
-    return [scope.parts.names.blocks[b - 1] for b in scope.blocks]
 
 
 def _outside(scope: Scope) -> list[str]:
@@ -176,7 +162,7 @@ def _outside(scope: Scope) -> list[str]:
 
 def _modules(scope: Scope) -> list[str]:
     """Regular expressions of the trained modules' names."""
-    return [*_grouped(_blocks(scope)), *_grouped(_outside(scope))]
+    return [*_grouped(scope.module_names()[: len(scope.blocks)]), *_grouped(_outside(scope))]
 
 
 def _grouped(names: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from semviz.common import checks, formats
 from semviz.common.errors import ScopeError
-from semviz.lm.parts import Parts
+from semviz.lm.parts import Names, Parts
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
     from semviz.lm.model import LanguageModel
+
+EXPORTS: dict[str, Callable[[Scope], str]] = {}
+"""What `Scope.export` writes, by the trainer that it is for; `semviz.scopes.exports` fills it, and others may."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Scope:
         Raises:
             ScopeError: If a block does not exist, or the head is tied and may not be untied.
         """
-        parts = checks.check_model(model).parts
+        parts = _checked(model).parts
         if head and parts.tied_head and not untie:
             raise ScopeError(
                 "The head is tied to the embeddings, so training it would change what enters block 1. Pass head=False, "
@@ -97,7 +100,7 @@ class Scope:
         Raises:
             ScopeError: If the boundary lies outside 0…L−1, or as in `of`.
         """
-        most = checks.check_model(model).n_blocks - 1
+        most = _checked(model).n_blocks - 1
         boundary = checks.whole("boundary", boundary, most=most, error=ScopeError)
         blocks = range(boundary + 1, model.n_blocks + 1)
         return cls.of(model, blocks, tail=tail, head=head, untie=untie)
@@ -110,22 +113,22 @@ class Scope:
     @classmethod
     def half(cls, model: LanguageModel) -> Scope:
         """The upper half of the blocks: `freeze the bottom half` is the baseline to beat."""
-        return cls.above(model, checks.check_model(model).n_blocks // 2)
+        return cls.above(model, _checked(model).n_blocks // 2)
 
     @classmethod
     def last(cls, model: LanguageModel) -> Scope:
         """The last block only."""
-        return cls.above(model, checks.check_model(model).n_blocks - 1)
+        return cls.above(model, _checked(model).n_blocks - 1)
 
     @classmethod
     def suffixes(cls, model: LanguageModel) -> list[Scope]:
         """The scope above every boundary 0…L−1."""
-        return [cls.above(model, k) for k in range(checks.check_model(model).n_blocks)]
+        return [cls.above(model, k) for k in range(_checked(model).n_blocks)]
 
     @classmethod
     def ranges(cls, model: LanguageModel) -> list[Scope]:
         """Every contiguous range of blocks, L(L+1)/2 of them, for a start × end heatmap."""
-        blocks = range(1, checks.check_model(model).n_blocks + 1)
+        blocks = range(1, _checked(model).n_blocks + 1)
         return [cls.of(model, range(a, b + 1)) for a in blocks for b in blocks if a <= b]
 
     @property
@@ -173,6 +176,12 @@ class Scope:
         extra = ("" if self.tail else ", norm frozen") + (" and the head" if self.head else "")
         return f"block{'s' if len(self.blocks) > 1 else ''} {parts} of {self.n_blocks}{extra}"
 
+    def module_names(self, names: Names | None = None) -> list[str]:
+        """Dotted names of the modules that train: of the model that the scope was made for, or one with these names."""
+        names = self.parts.names if names is None else names
+        blocks = [names.blocks[b - 1] for b in self.blocks]
+        return [*blocks, *(names.tail if self.tail else ()), *([names.head] if self.head else [])]
+
     def modules(self, model: LanguageModel) -> list[nn.Module]:
         """The modules of a model that train under this scope.
 
@@ -180,7 +189,7 @@ class Scope:
             ScopeError: If the scope was made for a model of another depth, or a trained block shares weights with a
                 frozen one.
         """
-        if checks.check_model(model).n_blocks != self.n_blocks:
+        if _checked(model).n_blocks != self.n_blocks:
             raise ScopeError(
                 f"The scope is for {self.n_blocks} blocks and the model has {model.n_blocks}; make it anew."
             )
@@ -218,7 +227,8 @@ class Scope:
         """
         from semviz.lm.trainable import applied
 
-        return applied(self, model)
+        # A scope of another depth is refused before anything is touched.
+        return applied(model, self.modules(model))
 
     def export(self, trainer: str) -> str:
         """A ready snippet that trains exactly these blocks in another trainer.
@@ -229,9 +239,7 @@ class Scope:
         Raises:
             ScopeError: If the trainer is unknown, or has no way to say this scope; the message says what to pass.
         """
-        from semviz.scopes.exports import snippet
-
-        return snippet(self, trainer)
+        return EXPORTS[checks.one_of("trainer", trainer, EXPORTS, error=ScopeError)](self)
 
     def frame(self) -> pd.DataFrame:
         """One row a block: block, trained, parameters."""
@@ -263,3 +271,10 @@ def check_scope(name: str, scope: Any) -> Scope:
             f"{checks.got(name, scope)} is no scope; pass Scope.above(model, k), gain.scope() or the like."
         )
     return scope
+
+
+def _checked(model: LanguageModel) -> LanguageModel:
+    # Here, so that scopes of stored runs load without torch.
+    from semviz.lm.model import check_model
+
+    return check_model(model)

@@ -15,8 +15,10 @@ from semviz.common.interrupts import held
 from semviz.common.progress import Control
 from semviz.finetuning.encoded_task import Workbench
 from semviz.finetuning.suffix_model import Suffix
+from semviz.lm.model import check_model
 from semviz.scopes.costs import Costs, price
 from semviz.scopes.scope import Scope
+from semviz.tasks.task import check_task
 from semviz.traces.tracing import trace as trace_task
 
 if TYPE_CHECKING:
@@ -105,8 +107,8 @@ def open_task(
         Cancelled: If asked to stop.
         SemvizError: If the trace is of another model or task, or as in `semviz.trace`, `Trace.gain` and `finetune`.
     """
-    checks.check_model(model)
-    checks.check_task(task)
+    check_model(model)
+    check_task(task)
     control = control or Control()
     if trace is None:
         trace = trace_task(model, task, samples=samples, control=control, progress=progress)

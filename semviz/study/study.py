@@ -12,9 +12,10 @@ from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.progress import Control, Progress
 from semviz.common.trials import Trials
-from semviz.experiments.probes import Probes, probe
+from semviz.experiments.probes import Probes
+from semviz.experiments.probing import probe
 from semviz.experiments.run_store import Store
-from semviz.lm.model import load_model
+from semviz.lm.model import check_model, load_model
 from semviz.scopes.scope import Scope
 from semviz.study.forecast import Prospect, prospect
 from semviz.study.history import History, run_once
@@ -22,7 +23,7 @@ from semviz.study.job import Job
 from semviz.study.opened_task import Opening, Vocabulary, open_task
 from semviz.study.settings import Settings
 from semviz.study.view_state import Change, Choices
-from semviz.tasks.task import Task, load_task
+from semviz.tasks.task import Task, check_task, load_task
 from semviz.traces.tracing import trace
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Study(Choices):
             SemvizError: As in `semviz.trace`, `Trace.gain` and `semviz.estimate_costs`.
         """
         # Before the store, of which nothing should be left if the rest is refused.
-        model = load_model() if model is None else checks.check_model(model)
+        model = load_model() if model is None else check_model(model)
         task = as_task(task)
         self.samples = samples if samples is None else checks.whole("samples", samples, least=1)
         self._folder = temporary_folder("runs") if store is None else None
@@ -305,4 +306,4 @@ def as_task(task: Task | str) -> Task:
     Raises:
         TaskError: If it is neither.
     """
-    return load_task(task) if isinstance(task, str) else checks.check_task(task)
+    return load_task(task) if isinstance(task, str) else check_task(task)

@@ -310,3 +310,16 @@ def _words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str
     if not isinstance(words, Mapping) or set(words) != set(names):
         raise TaskError(f"{checks.got('words', words)}; pass one word for each label of {list(names)}, as a mapping.")
     return tuple(checks.text(f"words[{label!r}]", words[label]) for label in names)
+
+
+def check_task(task: Any) -> Task:
+    """Refuse what is no `Task`.
+
+    Raises:
+        TaskError: If it is something else.
+    """
+    if not isinstance(task, Task):
+        raise TaskError(
+            f"{checks.got('task', task)} is no task; pass load_task(…), or Task.from_texts(…) and its like."
+        )
+    return task

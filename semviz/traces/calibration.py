@@ -17,6 +17,7 @@ from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import held, pass_on
 from semviz.common.progress import progress_bar
+from semviz.lm.model import check_model
 from semviz.tasks.streaming import Batch, Enough, OnSpace, stream
 from semviz.tasks.tokenizing import Encoded, encode_texts
 from semviz.traces.semantic_bases import RIDGES, SemanticBases, fidelity
@@ -78,7 +79,7 @@ def calibrate(
     Raises:
         SemvizError: If the text has too few positions, or the ridge is negative.
     """
-    checks.check_model(model)
+    check_model(model)
     if ridge is not None:
         instead = "a number of at least 0, math.inf for the head's own rows, or None"
         ridge = checks.number("ridge", ridge, instead, fits=lambda x: x >= 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +14,11 @@ from semviz.common import checks
 from semviz.common.bootstrap import bootstrap_means, interval
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
+from semviz.gains.scaling_law import Law, fit_law
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+    from typing_extensions import Self
 
 COUNTED = ("answer", "next")
 """Roles of the positions that enter averages."""
@@ -105,6 +107,33 @@ class Deviations:
         low, high = interval(bootstrap_means(means, seed=seed))
         return pd.DataFrame({"space": range(means.shape[1]), "mean": means.mean(0), "low": low, "high": high})
 
+    def law(self, metric: str | None = None) -> Law | None:
+        """The scaling law fitted to a profile (SALF-style, our reading); None for a metric that is not loss-like."""
+        key = self.check(metric)
+        return fit_law(self._means(key).astype(np.float64)) if self.facts[key].loss_like else None
+
+    def take(self, kept: NDArray[np.bool_]) -> Self:
+        """The part with these rows of `positions`, shape (positions,)."""
+        positions = self.positions[kept].reset_index(drop=True)
+        samples = positions["sample"].unique()
+        return replace(
+            self,
+            positions=positions,
+            values={key: values[kept] for key, values in self.values.items()},
+            nearest=None if self.nearest is None else self.nearest[kept],
+            top1=None if self.top1 is None else self.top1[kept],
+            meta={
+                **self.meta,
+                "samples": len(samples),
+                "positions": int(self.counted[kept].sum()),
+                "detail": int(np.isin(samples, self.detailed).sum()),
+            },
+        )
+
+    def _means(self, key: str) -> NDArray[np.float32]:
+        """Mean of each space over the samples, shape (L+1,)."""
+        return np.asarray(self.sample_means(key).to_numpy(dtype=np.float32).mean(0))
+
     def frame(self) -> pd.DataFrame:
         """Everything as one long table: the columns of `positions`, then space and one column a metric."""
         spaces = self.n_blocks + 1
@@ -116,7 +145,7 @@ class Deviations:
 
     def summary(self) -> pd.DataFrame:
         """Mean by space, one column a metric."""
-        columns = {self.facts[key].title: self.profile_frame(key)["mean"].astype(float).round(2) for key in self.values}
+        columns = {self.facts[key].title: self._means(key).astype(float).round(2) for key in self.values}
         return pd.DataFrame(columns).rename_axis("space")
 
     def token_heatmap(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from semviz.common.errors import SemvizError
 from semviz.traces.deviations import Deviations
-from semviz.traces.trace import Trace
 
 # What must be the same for two numbers to be comparable, with what to say where it is not.
 _SETTINGS = {
@@ -27,8 +29,8 @@ class TraceDifference(Deviations):
         before, after: The two traces, rows aligned.
     """
 
-    before: Trace = field(repr=False)
-    after: Trace = field(repr=False)
+    before: Deviations = field(repr=False)
+    after: Deviations = field(repr=False)
 
     @property
     def note(self) -> str:
@@ -41,6 +43,10 @@ class TraceDifference(Deviations):
             )
         return ""
 
+    def take(self, kept: NDArray[np.bool_]) -> TraceDifference:
+        """The part with these rows of `positions`, shape (positions,)."""
+        return replace(super().take(kept), before=self.before.take(kept), after=self.after.take(kept))
+
     def __repr__(self) -> str:
         """One line: the two models, the task, the mean change at the last space."""
         key, one, two = self.default_metric, self.before.meta, self.after.meta
@@ -52,7 +58,7 @@ class TraceDifference(Deviations):
         )
 
 
-def subtract(after: Trace, before: Trace) -> TraceDifference:
+def subtract(after: Deviations, before: Deviations) -> TraceDifference:
     """`after - before`, position by position.
 
     Raises:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.traces.trace import Trace
+from semviz.traces.deviations import Deviations
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+D = TypeVar("D", bound=Deviations)
+
 
 @dataclass(frozen=True, eq=False)
-class Groups(Mapping[str, Trace]):
+class Groups(Mapping[str, D]):
     """Traces by group, from the largest group to the smallest.
 
     Attributes:
@@ -28,9 +29,9 @@ class Groups(Mapping[str, Trace]):
     """
 
     column: str
-    traces: dict[str, Trace] = field(repr=False)
+    traces: dict[str, D] = field(repr=False)
 
-    def __getitem__(self, name: str) -> Trace:
+    def __getitem__(self, name: str) -> D:
         if name not in self.traces:
             raise KeyError(f"no group {name!r}; pass one of {list(self.traces)}")
         return self.traces[name]
@@ -69,7 +70,7 @@ class Groups(Mapping[str, Trace]):
         return facts(repr(self), table[list(self.traces)].round(2))
 
 
-def group(trace: Trace, column: str) -> Groups:
+def group(trace: D, column: str) -> Groups[D]:
     """Split the counted positions of a trace by a column.
 
     Positions that are not averaged (context, special) go with their sample where all its counted positions are in one
@@ -92,26 +93,8 @@ def group(trace: Trace, column: str) -> Groups:
     order = sorted(sizes.index, key=lambda name: (-sizes[name], name))
     return Groups(
         column,
-        {name: _rows(trace, np.where(trace.counted, known & (names == name), owner == name)) for name in order},
-    )
-
-
-def _rows(trace: Trace, kept: NDArray[np.bool_]) -> Trace:
-    """The part of a trace with these rows."""
-    kept = kept.astype(bool)
-    positions = trace.positions[kept].reset_index(drop=True)
-    samples = positions["sample"].unique()
-    return replace(
-        trace,
-        positions=positions,
-        values={key: values[kept] for key, values in trace.values.items()},
-        nearest=None if trace.nearest is None else trace.nearest[kept],
-        top1=None if trace.top1 is None else trace.top1[kept],
-        paths=trace.paths[kept[: len(trace.paths)]],
-        meta={
-            **trace.meta,
-            "samples": len(samples),
-            "positions": int(trace.counted[kept].sum()),
-            "detail": int(np.isin(samples, trace.detailed).sum()),
+        {
+            name: trace.take(np.where(trace.counted, known & (names == name), owner == name).astype(bool))
+            for name in order
         },
     )

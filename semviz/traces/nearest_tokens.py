@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from semviz.common.checks import is_whole, shown
 from semviz.common.errors import SemvizError
 from semviz.common.token_text import show
-
-if TYPE_CHECKING:
-    from semviz.traces.trace import Trace
+from semviz.traces.deviations import Deviations
 
 _ORDER = ("first", "second", "third")
 _WIDTH = 24
 
 
-def nearest_tokens(trace: Trace, sample: int, position: int | None) -> pd.DataFrame:
+def nearest_tokens(trace: Deviations, sample: int, position: int | None) -> pd.DataFrame:
     """Tabulate one traced position; `Trace.nearest_tokens` says how."""
     if trace.nearest is None and trace.top1 is None:
         raise SemvizError('This trace names no tokens; pass sv.trace(..., metrics=("semantic", "lens"), vocab="full").')

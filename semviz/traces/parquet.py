@@ -25,8 +25,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.files import digest_of, replacing
 from semviz.common.metric_facts import MetricFacts, plain
 from semviz.lm.parts import Parts
-from semviz.traces.deviations import COUNTED
-from semviz.traces.trace import Trace
+from semviz.traces.deviations import COUNTED, Deviations
 
 SCHEMA = 2
 """Version of the columns and the metadata; a file of a higher one is refused."""
@@ -84,8 +83,8 @@ _FACTS = {
 }
 
 
-def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
-    """Write a trace; see `Trace.save`."""
+def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[str]) -> Path:
+    """Write a trace and the paths of its detailed samples; see `Trace.save`."""
     try:
         table = pa.Table.from_pandas(trace.positions, preserve_index=False)
     except (pa.ArrowException, UnicodeEncodeError) as error:
@@ -101,14 +100,14 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> Path:
     if trace.nearest is not None:
         for space in range(trace.nearest.shape[1]):
             table = table.append_column(f"nearest_{space}", _lists(trace.nearest[:, space]))
-    for space in range(trace.paths.shape[1]):
+    for space in range(paths.shape[1]):
         points = np.full((len(trace.positions), 2), np.nan, dtype=np.float32)
-        points[: len(trace.paths)] = trace.paths[:, space]
+        points[: len(paths)] = paths[:, space]
         table = table.append_column(f"path_{space}", _lists(points))
     facts = {
         "schema": SCHEMA,
         "spaces": trace.n_blocks + 1,
-        "detailed_rows": len(trace.paths),
+        "detailed_rows": len(paths),
         "metrics": [asdict(plain(facts)) for facts in trace.facts.values()],
         "vocabulary": {str(i): text for i, text in trace.vocabulary.items()},
         "meta": _encode(trace.meta),
@@ -131,8 +130,8 @@ def _digest(data: bytes, place: bytes) -> str:
     return digest_of(view[:at], _BLANK, view[at + len(place) :])
 
 
-def load(path: str | os.PathLike[str]) -> Trace:
-    """Read a trace; see `Trace.load`."""
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the fields of a trace; see `Trace.load`."""
     file = path_of("path", path)
     if file.is_dir():
         raise SemvizError(f"{file} is a folder; pass a file that Trace.save wrote.")
@@ -156,13 +155,13 @@ def load(path: str | os.PathLike[str]) -> Trace:
         size = parquet.metadata.num_rows * parquet.metadata.num_columns * 4
         if size > memory.free():
             raise ValueError(f"it claims {parquet.metadata.num_rows:,} rows, more than fit into memory")
-        return _trace(parquet.read(), stored)
+        return _fields(parquet.read(), stored)
     except (OSError, MemoryError, *_BAD) as error:
         raise SemvizError(f"{file} is damaged ({said(error)}); save the trace again.") from error
 
 
-def _trace(table: pa.Table, stored: dict[str, Any]) -> Trace:
-    """Put a trace together from its columns and metadata."""
+def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a trace from its columns and metadata."""
     json_shapes.check(stored, _FACTS)
     meta = {
         **stored["meta"],
@@ -191,16 +190,16 @@ def _trace(table: pa.Table, stored: dict[str, Any]) -> Trace:
     families = (*facts, "top1", "nearest", "path")
     measured = {f"{family}_{space}" for family in families for space in range(spaces)}
     positions = _positions(table.select([name for name in there if name not in measured]))
-    return Trace(
-        positions=positions,
-        values={key: array for key, array in values.items() if array is not None},
-        nearest=stack("nearest", pa.list_(pa.int32(), 3)),
-        top1=stack("top1", pa.int32()),
-        vocabulary={int(i): text for i, text in stored["vocabulary"].items()},
-        facts=facts,
-        meta={**meta, "parts": asdict(Parts.from_record(meta["parts"]))},
-        paths=paths[:detailed],
-    )
+    return {
+        "positions": positions,
+        "values": {key: array for key, array in values.items() if array is not None},
+        "nearest": stack("nearest", pa.list_(pa.int32(), 3)),
+        "top1": stack("top1", pa.int32()),
+        "vocabulary": {int(i): text for i, text in stored["vocabulary"].items()},
+        "facts": facts,
+        "meta": {**meta, "parts": asdict(Parts.from_record(meta["parts"]))},
+        "paths": paths[:detailed],
+    }
 
 
 def _positions(table: pa.Table) -> pd.DataFrame:

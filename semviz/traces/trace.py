@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semviz.common.errors import SemvizError
+from semviz.lm.parts import Parts
 from semviz.traces.deviations import Deviations
 
 if TYPE_CHECKING:
@@ -48,22 +50,42 @@ class Trace(Deviations):
         names = ("split", "samples", "vocab", "path", "detail")
         return {"metrics": self.metrics, "centre": self.meta["centred"], **{name: self.meta[name] for name in names}}
 
-    def gain(self, metric: str | None = None, **options: Any) -> Gain:
+    def gain(
+        self, metric: str | None = None, *, rule: str = "surplus", beta: float | None = None, seed: int = 0
+    ) -> Gain:
         """Estimate the gain of finetuning each layer from a loss-like deviation. SALF-style, our reading.
 
         Args:
             metric: Its key; the first loss-like one that was traced by default.
-            options: `rule=` (`"surplus"`, `"law"`, `"drop"` or `"virtual peak"`) and others, as in
-                `semviz.gains.estimation.estimate_gain`.
+            rule: `"surplus"`, `"law"`, `"drop"` or `"virtual peak"`, as in `semviz.gains.estimation.estimate_gain`.
+            beta: β of the law; fitted by default.
+            seed: Seed of the bootstrap.
 
         Raises:
             SemvizError: If the metric was not traced or is not loss-like, or an option is out of range.
         """
         from semviz.gains.estimation import estimate_gain
 
-        return estimate_gain(self, metric, **options)
+        key = self.check(metric)
+        if not self.facts[key].loss_like:
+            able = [k for k in self.values if self.facts[k].loss_like] or "the others"
+            raise SemvizError(f"metric={key!r} does not fall towards 0 at the target; pass one of {able}.")
+        return estimate_gain(
+            self.sample_means(key).to_numpy(dtype=np.float32),
+            facts=self.facts[key],
+            parts=Parts.from_record(self.meta["parts"]),
+            kind=str(self.meta.get("kind", "classification")),
+            virtual=self.sample_means("virtual").to_numpy(dtype=np.float32) if "virtual" in self.values else None,
+            rule=rule,
+            beta=beta,
+            seed=seed,
+        )
 
-    def by(self, column: str) -> Groups:
+    def take(self, kept: NDArray[np.bool_]) -> Trace:
+        """The part with these rows of `positions`, shape (positions,)."""
+        return replace(super().take(kept), paths=self.paths[kept[: len(self.paths)]])
+
+    def by(self, column: str) -> Groups[Trace]:
         """Split the trace by a column of `positions`, such as `"label"` or `"correct"`: one trace a value.
 
         Raises:
@@ -134,7 +156,7 @@ class Trace(Deviations):
         """
         from semviz.traces.parquet import save
 
-        return save(self, path)
+        return save(self, self.paths, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
@@ -145,7 +167,7 @@ class Trace(Deviations):
         """
         from semviz.traces.parquet import load
 
-        return load(path)
+        return cls(**load(path))
 
     def __repr__(self) -> str:
         """One line: model, task, sizes, fidelity."""

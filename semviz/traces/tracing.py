@@ -17,9 +17,11 @@ from semviz.common import checks, formats, memory
 from semviz.common.distributed import gather, share
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import plain
+from semviz.common.progress import check_control
 from semviz.common.token_text import decode
+from semviz.lm.model import check_model
 from semviz.tasks.streaming import by_length, stream
-from semviz.tasks.task import Task
+from semviz.tasks.task import Task, check_task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
 from semviz.traces import virtual_path
 from semviz.traces.calibration import Calibration, check_calibration, default_calibration
@@ -83,12 +85,12 @@ def trace(
             memory; the message says what to pass.
     """
     started = time.perf_counter()
-    checks.check_model(model)
+    check_model(model)
     keys = resolve(metrics)
     samples, detail = _check(task, vocab, path, samples, detail)
     checks.flag("centre", centre)
     checks.flag("distributed", distributed)
-    checks.check_control(control)
+    check_control(control)
     if calibration is not None:
         check_calibration(calibration, model)
     encoded = encode(model, task, split)
@@ -139,7 +141,7 @@ def trace(
 
 def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) -> tuple[int | None, int]:
     """Refuse what cannot be traced."""
-    checks.check_task(task)
+    check_task(task)
     if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
         raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
     checks.one_of("path", path, ("slerp", "lerp"))

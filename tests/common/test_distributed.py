@@ -16,12 +16,12 @@ from semviz.common.distributed import share
 SCRIPT = """
 import sys
 import semviz as sv
-from semviz import processes
+from semviz.common import distributed as processes
 number, several = processes.join()
 assert several == 2
 model = sv.load_model(sys.argv[1])
 task = sv.Task.from_texts([t for t in open(sys.argv[2]).read().splitlines()], name="shared")
-from semviz import tracing
+from semviz.traces import tracing
 read, stream = [], tracing.stream
 tracing.stream = lambda *a, rows=None, **k: (read.append(rows), stream(*a, rows=rows, **k))[1]
 trace = sv.trace(model, task, distributed=True, progress=False)

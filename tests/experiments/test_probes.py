@@ -577,7 +577,7 @@ def test_probes_of_next_tokens_are_shares_of_nats(tiny):
 
 def test_boundaries_in_any_order_and_twice(tiny, mood, monkeypatch):
     asked = []
-    monkeypatch.setattr("semviz.experiments.sweep.sweep", lambda _m, _t, scopes, **_: asked.extend(scopes) or 1 / 0)
+    monkeypatch.setattr("semviz.experiments.probing.sweep", lambda _m, _t, scopes, **_: asked.extend(scopes) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         sv.probe(tiny, mood, boundaries=[3, 0, 3, 1], **QUICK)
     assert [scope.boundary for scope in asked] == [0, 1, 3]

@@ -255,7 +255,7 @@ def test_probes_of_a_model_recommend(tiny, mood, tmp_path, monkeypatch):
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_runs(tiny, mood, monkeypatch, options, message):
-    for place in ("semviz.traces.tracing.trace", "semviz.experiments.probes.probe"):
+    for place in ("semviz.traces.tracing.trace", "semviz.experiments.probing.probe"):
         monkeypatch.setattr(place, lambda *_a, **_k: pytest.fail("ran"))
     with pytest.raises(SemvizError, match=message):
         sv.recommend(tiny, mood, **options)

@@ -8,7 +8,7 @@ import sys
 _PROGRAM = """
 import sys
 from semviz import figures
-from semviz.traces import Trace
+from semviz.traces.trace import Trace
 trace = Trace.load(sys.argv[1])
 trace.token_heatmap(); trace.sample_heatmap(order="cluster"); trace.profile(); trace.transition_map()
 trace.by("label").profile(); trace.gain().figure()
@@ -16,7 +16,7 @@ difference = trace - trace
 difference.token_heatmap(); difference.sample_heatmap(); difference.profile()
 assert figures.dark(trace.profile()).data
 from semviz.figures.live import live_curves
-from semviz.figures.moving import moved
+from semviz.figures.drawing.updates import moved
 from semviz.figures.snapshot import snapshot
 live_curves([], steps=9); snapshot(trace, trace.gain(), boundary=3)
 moved(trace.gain().figure(boundary=2).to_plotly_json(), 3)

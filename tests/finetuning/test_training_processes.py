@@ -21,7 +21,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [sys.executable, *launch, str(Path(__file__).with_name("train_share.py")), str(folder)],
+        [sys.executable, *launch, str(Path(__file__).parents[1] / "train_share.py"), str(folder)],
         capture_output=True,
         text=True,
         timeout=240,

@@ -9,7 +9,6 @@ from scipy.stats import linregress
 
 from semviz import figures
 from semviz.common.errors import ScopeError, SemvizError
-from semviz.gains.estimation import estimate_gain
 from semviz.gains.scaling_law import (
     SCALES,
     argmax_layer,
@@ -295,7 +294,7 @@ def test_scopes_of_a_gain():
 )
 def test_bad_arguments_say_what_to_pass(options, message):
     with pytest.raises(SemvizError, match=message):
-        estimate_gain(made_trace(np.linspace(9, 1, 9), virtual=np.linspace(0, 1, 9)), **options)
+        made_trace(np.linspace(9, 1, 9), virtual=np.linspace(0, 1, 9)).gain(**options)
 
 
 def test_the_bootstrap_is_the_same_twice():

@@ -23,8 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from semviz.common.errors import ScopeError
 from semviz.lm.anatomy import find_anatomy
 from semviz.lm.parts import Names, Parts, parts_of
-from semviz.scopes.exports import EXPORTS
-from semviz.scopes.scope import Scope
+from semviz.scopes.scope import EXPORTS, Scope
 
 BY_NAME = ("transformers", "axolotl", "ms-swift")  # any set of blocks, by a regular expression on parameter names
 DEEP = 12  # layer 1 must not bring layers 10 and 11 with it

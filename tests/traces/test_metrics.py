@@ -211,9 +211,9 @@ def test_a_cell_that_is_run_again_replaces_its_metric_and_no_other(view):
         assert METRICS["test-again"].function(view).unique().tolist() == [2.0]
         with pytest.raises(SemvizError, match="made in test_metrics; pass another key"):
             metric("test-again", **facts)(torch.nn.functional.relu)
-        with pytest.raises(SemvizError, match=r"made in semviz\.metrics; pass another key"):
+        with pytest.raises(SemvizError, match=r"made in semviz\.traces\.metrics; pass another key"):
             metric("lens", **facts)(lambda view: view.target.float())
-        with pytest.raises(SemvizError, match=r"made in semviz\.metrics; pass another key"):
+        with pytest.raises(SemvizError, match=r"made in semviz\.traces\.metrics; pass another key"):
             metric("lens", **facts)(METRICS["lens"].function)
     finally:
         METRICS.pop("test-again", None)

@@ -14,7 +14,7 @@ from semviz.explorer.widgets.downloads import Handover, Offer
 from semviz.explorer.widgets.picture import Picture
 from semviz.explorer.widgets.table import Column, Table
 from semviz.finetuning.run import Run
-from semviz.scopes.exports import EXPORTS
+from semviz.scopes.scope import EXPORTS
 from semviz.study.study import Study
 from semviz.study.view_state import Change
 

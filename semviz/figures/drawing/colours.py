@@ -14,14 +14,14 @@ import plotly.graph_objects as go
 from semviz.common import formats
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import style
-from semviz.figures.drawing.inputs import Floats, with_unit
-from semviz.traces.deviations import Deviations
+from semviz.figures.drawing.inputs import with_unit
+from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 _WORD_GAP = 5
 """Pixels between an end of the colour bar and its word."""
 
 
-def colour_range(trace: Deviations, metric: str) -> tuple[float, float]:
+def colour_range(trace: DeviationsLike, metric: str) -> tuple[float, float]:
     """Return the colour range of a metric in every picture of a trace (see the module's text).
 
     A trace whose `meta["ranges"]` names a range for the metric has taken it over from another one, to be compared with.

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from semviz.common import formats
 from semviz.figures.drawing import style
-from semviz.figures.drawing.inputs import Floats
+from semviz.figures.drawing.protocols import Floats
 
 
 def reach(curves: Sequence[Floats]) -> tuple[list[float], float | None]:

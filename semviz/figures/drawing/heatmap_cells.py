@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 from semviz.common import formats, token_text
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.colours import add_directions, colour_bar, colour_range, marks_of, scale_of
-from semviz.figures.drawing.inputs import Floats, difference_of
-from semviz.traces.deviations import Deviations
+from semviz.figures.drawing.inputs import difference_of
+from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 NOMINAL_WIDTH = 820
 """Width of a plot area in pixels that decides what fits; the real one follows the page."""
@@ -75,7 +75,7 @@ ALONE = Place()
 
 
 def draw(
-    trace: Deviations, metric: str, cells: Cells, *, boundary: int | None, place: Place = ALONE
+    trace: DeviationsLike, metric: str, cells: Cells, *, boundary: int | None, place: Place = ALONE
 ) -> tuple[go.Figure, int, int, list[str]]:
     """Draw cells, rows, colour bar, marks and the boundary.
 
@@ -152,7 +152,7 @@ def _template(cells: Cells) -> str:
     return "%{customdata[0]}" + "".join(lines) + "<extra></extra>"
 
 
-def token_lines(trace: Deviations, index: Floats, *, escape: bool = True) -> list[Line]:
+def token_lines(trace: DeviationsLike, index: Floats, *, escape: bool = True) -> list[Line]:
     """Say what is near in every space, and what the model's head ranks first there, where that was traced.
 
     Args:

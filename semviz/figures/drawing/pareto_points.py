@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from semviz.common import formats
-from semviz.figures.drawing.inputs import RunsLike
+from semviz.figures.drawing.protocols import RunsLike
 
 WEIGHTS = "full"
 """The method that trains the weights themselves; it comes first."""

@@ -8,9 +8,8 @@ import numpy as np
 
 from semviz.common.checks import is_whole, shown
 from semviz.common.errors import SemvizError
-from semviz.figures.drawing.inputs import Floats, difference_of
-from semviz.traces.deviations import Deviations
-from semviz.traces.trace import Trace
+from semviz.figures.drawing.inputs import difference_of
+from semviz.figures.drawing.protocols import Floats, TraceLike
 
 _FLAT = 1e-6  # sine of the angle between two directions below which they span no single arc
 _PAD = 0.07
@@ -47,13 +46,13 @@ class Route:
         return np.minimum((self.factual**2).sum(1), 1.0)
 
 
-def route_of(trace: Deviations, sample: int | None, position: int | None) -> Route:
+def route_of(trace: TraceLike, sample: int | None, position: int | None) -> Route:
     """Find the position to draw: the one asked for, or the sample's answer, or its last position with a target.
 
     Raises:
         SemvizError: The trace has no such path; the message says which ones it has.
     """
-    if difference_of(trace) is not None or not isinstance(trace, Trace):
+    if difference_of(trace) is not None:
         raise SemvizError("A difference has no path of its own. Pass the trace before or after: difference.after.")
     if not trace.detailed:
         raise SemvizError("No sample of this trace keeps its path. Pass sv.trace(..., detail=16) to keep some.")
@@ -96,7 +95,7 @@ def route_of(trace: Deviations, sample: int | None, position: int | None) -> Rou
     )
 
 
-def samples_with_routes(trace: Trace) -> list[int]:
+def samples_with_routes(trace: TraceLike) -> list[int]:
     """Return the samples of which a transition map can be drawn."""
     return [int(s) for s in trace.positions["sample"].iloc[: len(trace.paths)][_has_way(trace)].unique()]
 
@@ -134,7 +133,7 @@ def window(route: Route) -> tuple[list[float], list[float]]:
     return [float(low[0]) - pad, float(high[0]) + pad], [float(low[1]) - pad, float(high[1]) + pad]
 
 
-def _has_way(trace: Trace) -> Floats:
+def _has_way(trace: TraceLike) -> Floats:
     """Tell which rows of the paths lead to a target."""
     aimed = trace.positions["target_id"].to_numpy()[: len(trace.paths)] >= 0
     return np.asarray(aimed & np.isfinite(trace.paths).all((1, 2)))

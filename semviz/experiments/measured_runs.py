@@ -1,0 +1,37 @@
+"""What the statistics of several runs read of them: the shape of `Runs`, so that `Runs` can hand itself in."""
+
+# ruff: noqa: D102 - the members are documented where they are made: Runs.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from semviz.finetuning.run import Run
+    from semviz.scopes.scope import Scope
+
+
+class MeasuredRuns(Protocol):
+    """Finished runs on one task, as `semviz.Runs` holds them."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def score(self) -> str: ...
+    @property
+    def zero_shot(self) -> float: ...
+    @property
+    def untrained_rows(self) -> tuple[float, ...]: ...
+    def groups(self) -> dict[tuple[Scope, str], list[Run]]: ...
+    def name_of(self, run: Run) -> str: ...
+    def table(self) -> pd.DataFrame: ...
+    def answer(self) -> str: ...
+    def __iter__(self) -> Iterator[Run]: ...

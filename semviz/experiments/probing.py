@@ -1,0 +1,79 @@
+"""`probe()`: a few short finetunes → the suffix law → a predicted benefit for every boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from semviz.common.errors import SemvizError
+from semviz.experiments.probes import Probes, check_boundaries, fit_probes, probe_boundaries
+from semviz.experiments.sweep import sweep
+from semviz.lm.model import check_model
+from semviz.scopes.scope import Scope
+
+if TYPE_CHECKING:
+    from semviz.common.progress import Control
+    from semviz.lm.model import LanguageModel
+    from semviz.tasks.task import Task
+
+
+def probe(
+    model: LanguageModel,
+    task: Task,
+    *,
+    boundaries: Iterable[int] | None = None,
+    lr: float | Literal["auto"] = "auto",
+    epochs: float = 3,
+    batch_size: int = 32,
+    seed: int = 0,
+    store: str | Path | None = None,
+    control: Control | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Probes:
+    """Finetune the last block, the upper half and all blocks from cached states, and predict every other boundary.
+
+    The probes are runs like any other: in the same store a sweep finds them done.
+
+    Args:
+        model: A loaded model; nothing of it is changed.
+        task: Trains on `train`; benefits are those on `validation`, so test rows choose nothing.
+        boundaries: Which suffixes to train, 0 among them; 0, L/2 and L−1 by default.
+        lr: A rate for all, or `"auto"`: each its own.
+        epochs: Passes over the training rows; fewer are faster, and say less about longer training.
+        batch_size: Rows a step.
+        seed: Seed of the probes.
+        store: Folder of finished runs.
+        control: To watch the probes from another thread, and to cancel them.
+        progress: Show progress bars.
+        options: Further options of `sweep`.
+
+    Raises:
+        Cancelled: If asked to stop.
+        SemvizError: If the boundaries lack 0 or are fewer than two, or as in `sweep`.
+    """
+    for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
+        if name in options:
+            raise SemvizError(f"{name}= is not for probes; pass {instead}.")
+    if check_model(model).n_blocks < 2:
+        raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
+    wanted = probe_boundaries(model.n_blocks) if boundaries is None else check_boundaries(boundaries, model.n_blocks)
+    if 0 not in wanted or len(wanted) < 2:
+        raise SemvizError(
+            f"boundaries={wanted}; pass 0 (full finetuning, to which benefits are related) and at least one more."
+        )
+    runs = sweep(
+        model,
+        task,
+        [Scope.above(model, k) for k in wanted],
+        seeds=(seed,),
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        store=store,
+        control=control,
+        progress=progress,
+        **options,
+    )
+    return fit_probes(runs)
