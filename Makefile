@@ -53,7 +53,7 @@ binder: $(VENV)/test
 	SEMVIZ_BINDER=1 $(BIN)/python -m pytest -q -s -k within_a_sessions_memory tests/test_binder.py
 
 lint: $(VENV)/test
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy && $(BIN)/lint-imports
 
 # torch first and on its own: asked for through another package, pip may take a build of several gigabytes.
 $(VENV)/python: constraints.txt

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from semviz.common import checks
+from semviz.common import checks, formats
 from semviz.common.errors import SemvizError
 from semviz.version import __version__
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from semviz.experiments.probes import Probes
     from semviz.experiments.runs import Runs
     from semviz.tasks.task import Task
@@ -81,7 +84,6 @@ def _report(options: argparse.Namespace) -> int:
     if number == 0:
         print("Loading …", flush=True)
     from semviz import Scope, load_model, sweep, trace, write_report
-    from semviz.run_table import for_people
 
     model = load_model(options.model, device=options.device)
     if number == 0:
@@ -96,12 +98,41 @@ def _report(options: argparse.Namespace) -> int:
     runs = sweep(model, task, scopes, seeds=range(options.seeds), epochs=options.epochs, gain=gain, store=options.store)
     probes = _probes(runs)
     path = write_report(options.out, trace=traced, gain=gain, runs=runs, probes=probes)
-    print(f"\n{for_people(runs).to_string(index=False)}\n")
+    print(f"\n{_table_of(runs).to_string(index=False)}\n")
     print(runs.answer())
     if probes is not None:
         print(f"What these runs predict of all boundaries: {probes.message}")
     print(f"The pictures are in {path}; it opens without a network.")
     return 0
+
+
+def _table_of(runs: Runs) -> pd.DataFrame:
+    """One row a scope, all text: parameters and share, score ± interval, seconds, predicted and measured benefit."""
+    import pandas as pd
+
+    loss = runs.score == "loss"
+
+    def score(row: dict[str, Any]) -> str:
+        if loss:
+            half = (row["loss_high"] - row["loss_low"]) / 2
+            return f"{row['loss']:.3f} ± {half:.3f}"
+        return f"{100 * row['accuracy']:.1f} ± {100 * (row['high'] - row['low']) / 2:.1f} %"
+
+    return pd.DataFrame(
+        {
+            "scope": row["scope"],
+            "name": row["name"],
+            "trainable": formats.si(row["trainable"]),
+            "share": formats.percent(row["share"]),
+            "loss (nats)" if loss else "accuracy": score(row),
+            "seconds": f"{row['seconds']:.1f}",
+            "speed-up": f"{row['speedup']:.1f} ×" if math.isfinite(row["speedup"]) else formats.MISSING,
+            "predicted benefit": formats.percent(row["predicted"]),
+            "measured benefit": formats.percent(row["benefit"]),
+            "rate": formats.number(row["lr"], digits=2),
+        }
+        for row in runs.table().to_dict("records")
+    )
 
 
 def _probes(runs: Runs) -> Probes | None:

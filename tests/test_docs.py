@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import json
 import math
+import os
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tomllib
 from jsonschema import Draft202012Validator
 from small import plain_text, tiny_llama, word_tokenizer
 
@@ -332,38 +338,74 @@ def test_every_symbol_of_the_glossary_occurs_in_the_text():
 # The layout of the house
 
 
-def modules():
-    """Names of the modules and packages in semviz/, without the `__init__`s."""
-    folder = ROOT / "semviz"
-    return {p.stem for p in folder.glob("*.py")} - {"__init__"} | {p.parent.name for p in folder.glob("*/__init__.py")}
+def imported_modules(code):
+    """Modules of semviz that a piece of code imports, without the package itself."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "semviz":
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                is_module = importlib.util.find_spec(node.module).submodule_search_locations and find_module(whole)
+                if is_module or node.module != "semviz":
+                    yield whole if is_module else node.module
 
 
-def imported_at_the_top(path):
-    """Modules and packages of semviz that a file imports when it is imported itself."""
-
-    def walk(node):
-        for child in ast.iter_child_nodes(node):
-            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or typing:
-                continue
-            if isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == "semviz":
-                parts = [child.module] if "." in child.module else [f"semviz.{a.name}" for a in child.names]
-                yield from (part.split(".")[1] for part in parts)
-            yield from walk(child)
-
-    return set(walk(ast.parse(text_of(path))))
+def find_module(name):
+    return importlib.util.find_spec(name) is not None
 
 
-def test_imports_go_in_one_direction():
-    (rows,) = tables(ROOT / "CONTRIBUTING.md", "The layout of the house")
-    order = {name: number for number, row in enumerate(rows) for name in re.findall(r"`(\w+)`", row[1])}
-    assert sum(len(re.findall(r"`(\w+)`", row[1])) for row in rows) == len(order), "each module once"
-    assert set(order) == modules()
-    for name in order:
-        folder = ROOT / "semviz" / name
-        for file in [folder.with_suffix(".py")] if folder.with_suffix(".py").exists() else folder.rglob("*.py"):
-            upwards = {other for other in imported_at_the_top(file) if order[other] > order[name]}
-            assert not upwards, f"{file.name} imports {upwards} at its top"
+def public_modules():
+    (text,) = re.findall(
+        r"^Public are the names of .*?\.\n\n", text_of(ROOT / "CONTRIBUTING.md"), re.MULTILINE | re.DOTALL
+    )
+    return set(re.findall(r"`(semviz\.[\w.]+)`", text))
+
+
+def test_the_map_of_contributing_is_the_contract_of_the_layers():
+    contracts = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    section = text_of(ROOT / "CONTRIBUTING.md").split("## The layout of the house")[1].split("## Tests")[0]
+    (drawn,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
+    rows = [re.split(r"\s{2,}", line)[0] for line in drawn.strip().split("\n")]
+    assert rows == [layer.replace("semviz.", "") for layer in layers]
+    packages = {path.parent.name for path in (ROOT / "semviz").glob("*/__init__.py")} | {"cli"}
+    assert set(re.findall(r"\w+", " ".join(rows))) == packages
+
+
+def test_documents_and_notebooks_import_public_modules_only():
+    public = public_modules()
+    for module in public:
+        assert find_module(module), module
+    codes = [block.code for page in PAGES for block in python_blocks(page)]
+    for path in (ROOT / "notebooks").rglob("*.ipynb"):
+        cells = json.loads(text_of(path))["cells"]
+        codes += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    used = set()
+    for code in codes:
+        if not re.search(r"^[%!]", code, re.MULTILINE):
+            used |= set(imported_modules(code))
+    assert used, "this test looks at nothing"
+    assert used <= public, used - public
+
+
+@pytest.mark.parametrize(
+    "wrong", ["def late():\n    from semviz.study.study import Study\n", "import semviz.traces.trace\n"]
+)
+def test_an_import_against_the_order_is_found(wrong, tmp_path):
+    shutil.copytree(ROOT / "semviz", tmp_path / "semviz", ignore=shutil.ignore_patterns("__pycache__", "model"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"]
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "PYTHONPATH": str(tmp_path)},
+        "capture_output": True,
+        "text": True,
+    }
+    assert subprocess.run(command, **options).returncode == 0
+    with (tmp_path / "semviz" / "gains" / "gain.py").open("a") as file:
+        file.write(wrong)
+    broken = subprocess.run(command, **options)
+    assert broken.returncode == 1
+    assert "semviz.gains is not allowed to import semviz." in broken.stdout
 
 
 # Files

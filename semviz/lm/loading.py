@@ -1,4 +1,7 @@
-"""Where a model comes from: its folder or hub id found, checked and loaded, with nothing of its own run."""
+"""Where a model comes from: its folder or hub id found, checked and loaded, with nothing of its own run.
+
+What transformers and the hub raise is long and begins elsewhere; here it is one sentence.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,19 @@ import torch
 
 from semviz.common import checks
 from semviz.common.errors import ModelError
-from semviz.lm.hub import why
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DEMO = "demo"
+_CAUSES = {
+    # Gated before not found, of which it is a kind.
+    "GatedRepoError": "it is gated: accept its terms on its page and log in (hf auth login).",
+    "RepositoryNotFoundError": "the hub has no such repository, or it is private: look for a misspelling, or log in.",
+    "RevisionNotFoundError": "the repository has no such revision=.",
+    "OfflineModeIsEnabled": "it is not among the files on this machine, and HF_HUB_OFFLINE forbids to ask the hub.",
+    "LocalEntryNotFoundError": "it is not among the files on this machine, and the hub cannot be reached.",
+}
 
 
 def locate(source: str | os.PathLike[str] | None) -> tuple[str, str]:
@@ -102,7 +112,7 @@ def from_files(
         raise
     except Exception as error:  # transformers and the hub raise many kinds; all of them mean: not loadable
         raise ModelError(
-            f"Cannot load {checks.shown(name)}: {why(error)} Pass None for the packaged demo, a folder that "
+            f"Cannot load {checks.shown(name)}: {_why(error)} Pass None for the packaged demo, a folder that "
             "save_pretrained() wrote, (model, tokenizer), or a hub id that this machine can reach (gated models need "
             "a login)."
         ) from error
@@ -159,3 +169,19 @@ def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
             f'{checks.got("dtype", dtype)} is no floating-point dtype; pass "auto", "float32", "bfloat16" or "float16".'
         )
     return found
+
+
+def _why(error: BaseException) -> str:
+    """Say what went wrong, from the kind of the error or of what it came from, else in the library's own words."""
+    kinds: set[str] = set()
+    cause: BaseException | None = error
+    while cause is not None and len(kinds) < 100:
+        kinds |= {kind.__name__ for kind in type(cause).__mro__}
+        cause = cause.__cause__ or cause.__context__
+    if "trust_remote_code" in str(error):
+        return "it needs Python code from its repository to run; trust_remote_code=True allows that, if you trust it."
+    for kind, told in _CAUSES.items():
+        if kind in kinds:
+            return told
+    line = checks.said(error)
+    return line if line.endswith(".") else line + "."
