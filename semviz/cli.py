@@ -66,15 +66,15 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _report(options: argparse.Namespace) -> int:
     """Trace, estimate, sweep, print and write."""
     # What is wrong should fail before minutes of training, not after.
-    out = checks.path_of("--out", options.out)
+    out = checks.as_path("--out", options.out)
     if out.is_dir():
         raise SemvizError(f"--out={options.out} is a folder; pass the name of a file in it, such as report.html.")
     folder = out.resolve().parent
     if not folder.is_dir():
         raise SemvizError(f"--out={options.out}: there is no folder {folder}; make it or pass another path.")
-    checks.whole("--seeds", options.seeds, least=1)
+    checks.whole_number("--seeds", options.seeds, least=1)
     checks.positive("--epochs", options.epochs)
-    if options.store is not None and checks.path_of("--store", options.store).is_file():
+    if options.store is not None and checks.as_path("--store", options.store).is_file():
         raise SemvizError(f"--store={options.store} is a file; pass a folder.")
     task = _task(options)
     from semviz.common import distributed
@@ -159,7 +159,8 @@ def _task(options: argparse.Namespace) -> Task:
         frame = pd.read_csv(options.task)
     except (OSError, ValueError) as error:
         raise SemvizError(
-            f"--task={options.task} cannot be read as CSV: {checks.said(error)}. Pass a packaged task or a .csv file."
+            f"--task={options.task} cannot be read as CSV: {checks.first_line(error)}. Pass a packaged task or a "
+            ".csv file."
         ) from error
     return Task.from_frame(
         frame, text=options.text, label=options.label, prompt=options.prompt, words=_pairs(options.words),

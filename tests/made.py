@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from small import made_parts
 
-from semviz.common.metric_facts import plain
+from semviz.common.metric_facts import without_function
 from semviz.experiments.runs import Runs
 from semviz.finetuning.run import Run
 from semviz.scopes.scope import Scope
@@ -76,7 +76,7 @@ def made_trace(profile, *, samples=50, noise=0.0, metric="semantic", virtual=Non
         nearest=None,
         top1=None,
         vocabulary={},
-        facts={key: plain(METRICS[key]) for key in values},
+        facts={key: without_function(METRICS[key]) for key in values},
         meta={"parts": asdict(made_parts(len(profile) - 1, tail=1, head=5, embeddings=5)), "detail": 0},
         paths=np.zeros((0, len(profile), 2), dtype=np.float32),
     )

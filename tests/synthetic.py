@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from semviz.common.metric_facts import MetricFacts, plain
+from semviz.common.metric_facts import MetricFacts, without_function
 from semviz.lm.parts import Names, Parts
 from semviz.traces.difference import TraceDifference
 from semviz.traces.metrics import METRICS
@@ -163,7 +163,7 @@ def make_trace(
         nearest=close,
         top1=first if nearest else None,
         vocabulary=vocabulary,
-        facts={key: plain(METRICS[key]) for key in values},
+        facts={key: without_function(METRICS[key]) for key in values},
         meta=meta,
         paths=paths,
     )
@@ -221,7 +221,7 @@ def make_gain(*, blocks: int = 8, boundary: int = 4, law: bool = True, negative:
     fitted = np.where((depth > 0) & law, line, np.nan)
     predicted = curve * np.exp(-0.16 * (blocks - depth))
     return FakeGain(
-        facts=plain(METRICS["semantic"]),
+        facts=without_function(METRICS["semantic"]),
         deviation=curve,
         deviation_low=curve - 0.14,
         deviation_high=curve + 0.16,

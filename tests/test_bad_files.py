@@ -23,7 +23,7 @@ import semviz as sv
 from semviz.common.errors import SemvizError
 from semviz.experiments import run_store as stores
 from semviz.experiments.run_store import Store
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.encoded_task import EncodedTask
 
 QUIET = {"progress": False}
 QUICK = {"epochs": 1, "batch_size": 16, "lr": 3e-3, **QUIET}
@@ -540,7 +540,7 @@ def test_no_room_for_temporary_folders(house, here, monkeypatch, fail):
     for call in (
         lambda _: sv.Study(house.model, house.task, trace=house.trace, **QUIET),
         lambda _: sv.finetune(house.model, house.task, sv.Scope.last(house.model), **QUICK),
-        lambda _: Workbench(house.model, house.task, room=0, **QUIET).part("train", 2),
+        lambda _: EncodedTask(house.model, house.task, room=0, **QUIET).part("train", 2),
     ):
         refused(case("", call, *words).values[0], house.model, here)
 
@@ -549,7 +549,7 @@ def test_a_disk_without_room_for_the_prefix_is_told_before_it_is_mapped(house, h
     """Else the process dies of SIGBUS, when the page is written."""
     monkeypatch.setattr("os.posix_fallocate", full)
     monkeypatch.setattr(torch, "from_file", lambda *_a, **_k: pytest.fail("mapped"))
-    bench = Workbench(house.model, house.task, room=0, **QUIET)
+    bench = EncodedTask(house.model, house.task, room=0, **QUIET)
     one = case("", lambda _: bench.part("train", 2), "No space", "TMPDIR", "cache=False").values[0]
     refused(one, house.model, here)
 

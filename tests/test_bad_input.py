@@ -23,8 +23,8 @@ from transformers import PreTrainedTokenizerFast
 
 import semviz as sv
 from semviz.common.errors import ModelError, ScopeError, SemvizError, TaskError
-from semviz.common.token_text import show
-from semviz.finetuning.encoded_task import Workbench
+from semviz.common.token_text import short_label
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.study.settings import Settings
 from semviz.tasks.streaming import pad_id
 
@@ -393,7 +393,7 @@ RUNS = [
     case("a workbench that is none", tuned(bench=3), "bench", "Workbench"),
     case(
         "a bench of another task",
-        lambda h: sv.finetune(h.model, h.task, bench=Workbench(h.model, h.stories, **QUIET), **QUICK),
+        lambda h: sv.finetune(h.model, h.task, bench=EncodedTask(h.model, h.stories, **QUIET), **QUICK),
         "bench",
         "Workbench",
     ),
@@ -750,7 +750,7 @@ def test_a_text_of_a_hundred_thousand_tokens(reader, here):
     for split in ("train", "validation", "test"):
         trace = sv.trace(reader, cut, split=split, **QUIET)
         assert np.isfinite(trace.values["lens"][trace.counted]).all()
-    assert len(show(huge)) <= 12
+    assert len(short_label(huge)) <= 12
 
 
 def test_numbers_of_numpy_are_numbers(house):

@@ -22,9 +22,9 @@ import semviz as sv
 from semviz.common import files, interrupts
 from semviz.common.errors import SemvizError
 from semviz.common.files import replace_file
-from semviz.common.interrupts import held, pass_on
+from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.experiments.run_store import Store
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.prefix_cache import run_prefix
 from semviz.scopes import flop_counting
 
@@ -90,7 +90,7 @@ def at(step, act):
 
 def do(*acts):
     """Do things one after the other in a block that holds interrupts."""
-    with held():
+    with interrupts_held():
         for act in acts:
             act()
 
@@ -100,10 +100,10 @@ def test_an_interrupt_waits_for_the_end_of_the_block_or_for_a_step():
     with pytest.raises(KeyboardInterrupt):
         do(interrupt, lambda: done.append("the block goes on"))
     with pytest.raises(KeyboardInterrupt):
-        do(interrupt, lambda: done.append("up to the step"), pass_on, lambda: done.append("never"))
+        do(interrupt, lambda: done.append("up to the step"), raise_waiting_interrupt, lambda: done.append("never"))
     assert done == ["the block goes on", "up to the step"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    do(pass_on)  # nothing is left of it
+    do(raise_waiting_interrupt)  # nothing is left of it
 
 
 def test_an_interrupt_waits_for_the_outer_block_and_a_second_one_does_not_wait():
@@ -111,7 +111,7 @@ def test_an_interrupt_waits_for_the_outer_block_and_a_second_one_does_not_wait()
     with pytest.raises(KeyboardInterrupt):
         do(lambda: do(interrupt), lambda: done.append("after the inner block"), interrupt, lambda: done.append("never"))
     assert done == ["after the inner block"]
-    do(pass_on)
+    do(raise_waiting_interrupt)
 
 
 def test_an_interrupt_that_waits_comes_out_instead_of_an_error():
@@ -127,7 +127,9 @@ def test_other_handlers_and_other_threads_are_left_alone():
     assert heard == ["mine", "at once"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     heard.clear()
-    thread = threading.Thread(target=lambda: do(lambda: heard.append(signal.getsignal(signal.SIGINT)), pass_on))
+    thread = threading.Thread(
+        target=lambda: do(lambda: heard.append(signal.getsignal(signal.SIGINT)), raise_waiting_interrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         do(interrupt, thread.start, thread.join)
     assert heard == [interrupts._note]  # and the other thread was not interrupted
@@ -358,7 +360,7 @@ def full(*_):
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no space by name")
 def test_states_that_find_no_room_on_the_disk_are_refused_and_kill_nobody(jobs, monkeypatch):
-    encoded = Workbench(jobs.model, jobs.task, progress=False).part("train", 0).encoded
+    encoded = EncodedTask(jobs.model, jobs.task, progress=False).part("train", 0).encoded
     before = surroundings(jobs.model)
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)

@@ -19,13 +19,13 @@ from small import made_parts, plain_text, tiny_llama, word_tokenizer
 import semviz as sv
 from semviz.common import checks
 from semviz.common.errors import ScopeError, SemvizError, TaskError
-from semviz.common.token_text import ELLIPSIS, html, show
+from semviz.common.token_text import ELLIPSIS, html_label, short_label
 from semviz.scopes.scope import Scope
 from semviz.tasks.tokenizing import NO_TARGET, encode
 from semviz.traces.metrics import METRICS, View
 from semviz.traces.semantic_bases import SemanticBases
 from semviz.traces.virtual_path import Arc
-from semviz.traces.vocabulary_scores import score
+from semviz.traces.vocabulary_scores import score_positions
 
 # Few examples and always the same ones: a test that fails on some days only helps nobody.
 tried = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -51,7 +51,7 @@ def hidden(text):
 @tried
 @given(st.text(st.characters(), max_size=200), st.integers(1, 30))
 def test_a_token_is_shown_on_one_line_and_not_too_long(text, width):
-    shown = show(text, width=width)
+    shown = short_label(text, width=width)
     assert not hidden(shown)
     assert not set(shown) & set("\n\r\t")
     assert len(shown) <= 16 * width + len(ELLIPSIS) + 10 * width  # graphemes of bounded length
@@ -62,7 +62,7 @@ def test_a_token_is_shown_on_one_line_and_not_too_long(text, width):
 @tried
 @given(st.text(max_size=100))
 def test_escaping_is_undone_by_reading(text):
-    escaped = html(text)
+    escaped = html_label(text)
     assert not set(escaped) & set("<>$")
     assert unescape(escaped) == text
 
@@ -70,7 +70,7 @@ def test_escaping_is_undone_by_reading(text):
 @tried
 @given(st.one_of(ANYTHING, st.text(st.characters(), max_size=300)))
 def test_what_was_got_is_said_on_one_short_line(value):
-    said = checks.shown(value)
+    said = checks.short_repr(value)
     assert len(said) <= 80
     assert said.isprintable()
     said.encode()
@@ -83,12 +83,12 @@ def test_what_was_got_is_said_on_one_short_line(value):
 @given(ANYTHING)
 def test_a_value_passes_as_it_is_or_is_refused_by_name(value):
     for check in (
-        lambda: checks.whole("it", value, most=9) == value,
+        lambda: checks.whole_number("it", value, most=9) == value,
         lambda: checks.positive("it", value) == value,
         lambda: checks.flag("it", value) is value,
         lambda: checks.one_of("it", value, ["full", "lora"]) == value,
-        lambda: checks.path_of("it", value) == Path(os.fsdecode(value)),
-        lambda: checks.text("it", value) == value,
+        lambda: checks.as_path("it", value) == Path(os.fsdecode(value)),
+        lambda: checks.one_text("it", value) == value,
         lambda: checks.texts("it", value) == list(value),
     ):
         said = "it; pass"
@@ -165,7 +165,7 @@ def test_scores_are_those_of_float64(seed, n, size, scale):
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(n, size, generator=generator)
     target = torch.randint(size, (n,), generator=generator)
-    found = score(lambda columns: logits[:, columns], size, target, keep=1)
+    found = score_positions(lambda columns: logits[:, columns], size, target, keep=1)
     exact = torch.nn.functional.cross_entropy(logits.double(), target, reduction="none")
     torch.testing.assert_close(found.surprise.double(), exact, atol=1e-4 * max(1, scale), rtol=1e-4)
     own = logits.gather(1, target[:, None])

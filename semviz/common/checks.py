@@ -26,7 +26,7 @@ MOST_SEED = 2**32 - 1
 """The largest seed that numpy takes, and so Trainer."""
 
 
-def shown(value: Any, *, width: int = _WIDTH) -> str:
+def short_repr(value: Any, *, width: int = _WIDTH) -> str:
     r"""Return what was got, for a message: one line, not too long, nothing invisible in it.
 
     Example:
@@ -41,7 +41,7 @@ def shown(value: Any, *, width: int = _WIDTH) -> str:
     return _line(text, width)
 
 
-def said(error: object) -> str:
+def first_line(error: object) -> str:
     """Return the first line of what a library says went wrong, as `shown` shows it, or the error's name."""
     text = str(error).strip()
     return _line(text.splitlines()[0], 300) if text else type(error).__name__
@@ -54,10 +54,10 @@ def _line(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def got(name: str, value: Any) -> str:
+def named_repr(name: str, value: Any) -> str:
     """Return an argument as a message begins with it: `samples='3' (str)`; the class where the value may mislead."""
     plain = value is None or isinstance(value, bool | int | float)
-    return f"{name}={shown(value)}" + ("" if plain else f" ({type(value).__name__})")
+    return f"{name}={short_repr(value)}" + ("" if plain else f" ({type(value).__name__})")
 
 
 def is_whole(value: Any) -> bool:
@@ -69,7 +69,7 @@ def is_whole(value: Any) -> bool:
     return not isinstance(value, bool | np.bool_)
 
 
-def whole(
+def whole_number(
     name: str, value: Any, *, least: int = 0, most: int | None = None, error: type[SemvizError] = SemvizError
 ) -> int:
     """Return a whole number in a range; True and 3.0 are none.
@@ -80,7 +80,7 @@ def whole(
     found = operator.index(value) if is_whole(value) else least - 1
     if found < least or (most is not None and found > most):
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise error(f"{got(name, value)}; pass a whole number {span}.")
+        raise error(f"{named_repr(name, value)}; pass a whole number {span}.")
     return found
 
 
@@ -96,7 +96,7 @@ def number(name: str, value: Any, instead: str, *, fits: Callable[[float], bool]
     except OverflowError:
         found = math.nan
     if not fits(found):
-        raise SemvizError(f"{got(name, value)}; pass {instead}.")
+        raise SemvizError(f"{named_repr(name, value)}; pass {instead}.")
     return found
 
 
@@ -109,7 +109,7 @@ def positive(name: str, value: Any, instead: str = "a positive number") -> float
     return number(name, value, instead, fits=lambda x: math.isfinite(x) and x > 0)
 
 
-def rate(value: Any) -> Any:
+def learning_rate(value: Any) -> Any:
     """Return a learning rate as a float, or `"auto"`.
 
     Raises:
@@ -127,7 +127,7 @@ def one_of(name: str, value: Any, known: Iterable[str], *, error: type[SemvizErr
     """
     words = list(known)
     if not isinstance(value, str) or value not in words:
-        raise error(f"{name}={shown(value)} is unknown; pass one of {words}.")
+        raise error(f"{name}={short_repr(value)} is unknown; pass one of {words}.")
     return value
 
 
@@ -138,7 +138,7 @@ def flag(name: str, value: Any) -> bool:
         SemvizError: If it is neither.
     """
     if not isinstance(value, bool):
-        raise SemvizError(f"{got(name, value)}; pass True or False.")
+        raise SemvizError(f"{named_repr(name, value)}; pass True or False.")
     return value
 
 
@@ -149,32 +149,32 @@ def of_class(name: str, value: Any, kind: type | tuple[type, ...], instead: str)
         SemvizError: If it is of another one, with what to pass instead.
     """
     if not isinstance(value, kind):
-        raise SemvizError(f"{got(name, value)}; pass {instead}.")
+        raise SemvizError(f"{named_repr(name, value)}; pass {instead}.")
     return value
 
 
-def several(name: str, value: Any, instead: str, *, error: type[SemvizError] = SemvizError) -> list[Any]:
+def as_list(name: str, value: Any, instead: str, *, error: type[SemvizError] = SemvizError) -> list[Any]:
     """Return what an iterable holds as a list; a text is one thing, not several, and so is a mapping.
 
     Raises:
         SemvizError: If it is no iterable, or of the class passed.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise error(f"{got(name, value)}; pass {instead}.")
+        raise error(f"{named_repr(name, value)}; pass {instead}.")
     try:
         return list(value)
     except TypeError as problem:  # an array without dimensions
-        raise error(f"{got(name, value)}; pass {instead}.") from problem
+        raise error(f"{named_repr(name, value)}; pass {instead}.") from problem
 
 
-def text(name: str, value: Any, *, empty: bool = False) -> str:
+def one_text(name: str, value: Any, *, empty: bool = False) -> str:
     """Return a text that a tokenizer can read.
 
     Raises:
         TaskError: If it is none, or is empty and must not be.
     """
     if not isinstance(value, str):
-        raise TaskError(f"{name} is {type(value).__name__} {shown(value)}; pass text (str).")
+        raise TaskError(f"{name} is {type(value).__name__} {short_repr(value)}; pass text (str).")
     if not (empty or value.strip()):
         raise TaskError(f"{name} is empty; drop the row or pass some text.")
     try:
@@ -190,13 +190,13 @@ def texts(name: str, value: Any) -> list[str]:
     Raises:
         TaskError: If one is none, or there is none.
     """
-    given = several(name, value, "a list of texts", error=TaskError)
+    given = as_list(name, value, "a list of texts", error=TaskError)
     if not given:
         raise TaskError(f"{name} is empty; pass at least a few texts.")
-    return [text(f"{name}[{i}]", item) for i, item in enumerate(given)]
+    return [one_text(f"{name}[{i}]", item) for i, item in enumerate(given)]
 
 
-def path_of(name: str, value: Any) -> Path:
+def as_path(name: str, value: Any) -> Path:
     """Return a path that the file system can be asked about.
 
     Raises:
@@ -208,14 +208,14 @@ def path_of(name: str, value: Any) -> Path:
             raise ValueError
         return Path(os.fsdecode(given))
     except (TypeError, ValueError) as problem:
-        raise SemvizError(f"{got(name, value)} is no path; pass the name of a file or folder.") from problem
+        raise SemvizError(f"{named_repr(name, value)} is no path; pass the name of a file or folder.") from problem
 
 
-def missing(name: str, value: Any, wanted: Collection[str], instead: str) -> None:
+def require_attributes(name: str, value: Any, wanted: Collection[str], instead: str) -> None:
     """Refuse an object that lacks what is read of it.
 
     Raises:
         SemvizError: If an attribute is not there.
     """
     if any(not hasattr(value, attribute) for attribute in wanted):
-        raise SemvizError(f"{got(name, value)}; pass {instead}.")
+        raise SemvizError(f"{named_repr(name, value)}; pass {instead}.")

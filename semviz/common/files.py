@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from semviz.common.checks import path_of
+from semviz.common.checks import as_path
 from semviz.common.errors import SemvizError
-from semviz.common.interrupts import held
+from semviz.common.interrupts import interrupts_held
 
 _ENDING = ".semviz"  # of temporary names, so that no file of others is taken for one
 _DAY = 86_400  # seconds without a write after which a temporary file is nobody's
@@ -25,10 +25,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
     Raises:
         SemvizError: If the folder is missing or cannot be written; the old file, if any, is then as it was.
     """
-    target = path_of("path", path)
+    target = as_path("path", path)
     try:
         # Held, since an interrupt would leave the temporary file, or call what was renamed just now a failure.
-        with held():
+        with interrupts_held():
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_ENDING)
             try:
                 os.close(handle)

@@ -9,6 +9,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def facts(line: str, table: pd.DataFrame) -> str:
+def line_and_table(line: str, table: pd.DataFrame) -> str:
     """One line of text over one table, all of it escaped."""
     return f"<p>{escape(line)}</p>{table.to_html(escape=True, border=0)}"

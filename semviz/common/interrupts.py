@@ -17,7 +17,7 @@ _WAITING = threading.Event()
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Let an interrupt wait for `pass_on`, or for the end of the `with` block; a second one does not wait.
 
     Outside the main thread, which alone is interrupted, and where somebody else handles the signal, nothing changes.
@@ -32,7 +32,7 @@ def held() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        pass_on()
+        raise_waiting_interrupt()
 
 
 def waiting() -> bool:
@@ -40,7 +40,7 @@ def waiting() -> bool:
     return _WAITING.is_set() and threading.current_thread() is threading.main_thread()
 
 
-def pass_on() -> None:
+def raise_waiting_interrupt() -> None:
     """Let an interrupt that waits through.
 
     Raises:

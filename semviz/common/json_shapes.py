@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from semviz.common.checks import shown
+from semviz.common.checks import short_repr
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ def check(value: Any, shape: Any, name: str = "") -> None:
     where = f"{name}." if name else ""
     if isinstance(shape, Is):
         if not shape.fits(value):
-            raise ValueError(f"{name} is {shown(value)} and not {shape.words}")
+            raise ValueError(f"{name} is {short_repr(value)} and not {shape.words}")
     elif isinstance(shape, list):
         if not isinstance(value, list):
-            raise ValueError(f"{name} is {shown(value)} and not a list")
+            raise ValueError(f"{name} is {short_repr(value)} and not a list")
         for i, item in enumerate(value):
             check(item, shape[0], f"{name}[{i}]")
     elif not isinstance(value, dict):
-        raise ValueError(f"{name or 'it'} is {shown(value)} and not an object with keys")
+        raise ValueError(f"{name or 'it'} is {short_repr(value)} and not an object with keys")
     elif isinstance(shape, Each):
         for key, item in value.items():
-            check(item, shape.shape, f"{where}{shown(key)}")
+            check(item, shape.shape, f"{where}{short_repr(key)}")
     else:
         for key, inner in shape.items():
             if key not in value:

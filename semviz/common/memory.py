@@ -32,7 +32,7 @@ def free() -> int:
     return available if allowed is None else min(available, max(allowed - used(), 0))
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory has run out; every device says so in its own way, and accelerate knows them."""
     from accelerate.utils.memory import should_reduce_batch_size
 

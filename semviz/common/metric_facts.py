@@ -33,11 +33,11 @@ class MetricFacts:
         """The facts of this metric's difference between two traces."""
         definition = f"after − before of: {self.definition}"
         return replace(
-            plain(self), title=f"change of {self.title}", low=None, high=None, loss_like=False,
+            without_function(self), title=f"change of {self.title}", low=None, high=None, loss_like=False,
             definition=definition, is_change=True,
         )  # fmt: skip
 
 
-def plain(facts: MetricFacts) -> MetricFacts:
+def without_function(facts: MetricFacts) -> MetricFacts:
     """The facts alone, without the function of a registered metric."""
     return MetricFacts(**{name: getattr(facts, name) for name in MetricFacts.__dataclass_fields__})

@@ -25,7 +25,7 @@ _MAX_CLUSTER = 16
 _METASPACE = "▁"
 
 
-def show(text: str, *, width: int = 12) -> str:
+def short_label(text: str, *, width: int = 12) -> str:
     r"""Return what a token looks like on an axis.
 
     Spaces at either end, newlines and tabs become ``␣ ↵ ⇥``. Control characters, bidirectional overrides and other
@@ -58,7 +58,7 @@ def show(text: str, *, width: int = 12) -> str:
     return "".join(clusters[: max(width - 1, 0)]) + ELLIPSIS
 
 
-def html(text: str) -> str:
+def html_label(text: str) -> str:
     r"""Escape a text for Plotly: it will be drawn letter by letter, never as a tag, an entity or a formula.
 
     Plotly reads ``<b>``, ``<a href>`` and entities in every text, and hands ``$...$`` to MathJax where the page has it.

@@ -62,9 +62,9 @@ class Agreement:
         return f"Agreement(Spearman of predicted and measured benefit on {self.task}: {said})"
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.ranks.round(3))
+        return line_and_table(repr(self), self.ranks.round(3))
 
 
 def agree(

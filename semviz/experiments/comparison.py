@@ -58,9 +58,9 @@ class Comparison:
         return f"Comparison(against {self.reference} on {self.task}: {said})"
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.table.round(4))
+        return line_and_table(repr(self), self.table.round(4))
 
 
 def compare(runs: MeasuredRuns, reference: str) -> Comparison:

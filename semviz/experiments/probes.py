@@ -172,9 +172,9 @@ class Probes:
         )
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(self.message, self.frame().round(3))
+        return line_and_table(self.message, self.frame().round(3))
 
 
 def probe_boundaries(n_blocks: int) -> tuple[int, ...]:
@@ -188,10 +188,10 @@ def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...
     Raises:
         ScopeError: If one is no whole number from 0 to L−1, or they are no list.
     """
-    given = checks.several("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
+    given = checks.as_list("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
     most = n_blocks - 1
     return tuple(
-        sorted({checks.whole(f"boundaries[{i}]", k, most=most, error=ScopeError) for i, k in enumerate(given)})
+        sorted({checks.whole_number(f"boundaries[{i}]", k, most=most, error=ScopeError) for i, k in enumerate(given)})
     )
 
 

@@ -62,7 +62,7 @@ class Store:
         Raises:
             SemvizError: If the folder cannot be made.
         """
-        self.folder = checks.path_of("store", folder)
+        self.folder = checks.as_path("store", folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,7 +113,7 @@ class Store:
             json_shapes.check(content, {"format": json_shapes.COUNT, "semviz": json_shapes.TEXT})
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise _no_run(path, error) from error
-        wrote, by = content["format"], checks.shown(content["semviz"])
+        wrote, by = content["format"], checks.short_repr(content["semviz"])
         if wrote < _OLDEST:
             raise SemvizError(f"{path} was written by an older semviz ({by}); delete it or pass another store.")
         if wrote > _FORMAT:
@@ -126,7 +126,7 @@ class Store:
                 if content["digest"] != _digest(record):
                     raise ValueError("it is not as it was written")
             if record["key"] != key:
-                raise ValueError(f"it holds the run {checks.shown(record['key'])}")
+                raise ValueError(f"it holds the run {checks.short_repr(record['key'])}")
             run = Run.from_record({name: record[name] for name in _RUN})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise _no_run(path, error) from error
@@ -143,7 +143,7 @@ class Store:
     def _path(self, key: str, ending: str = "json") -> Path:
         # A key may come from a file, and a path in it would lead out of the folder.
         if not isinstance(key, str) or not _NAME.fullmatch(key):
-            raise SemvizError(f"{checks.got('key', key)} is no key of a run; pass one of Store.keys().")
+            raise SemvizError(f"{checks.named_repr('key', key)} is no key of a run; pass one of Store.keys().")
         return self.folder / f"{key}.{ending}"
 
     def _weights(self, key: str) -> Path:
@@ -156,7 +156,7 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def _no_run(path: Path, error: Exception) -> SemvizError:
-    return SemvizError(f"{path} is no run file ({checks.said(error)}); delete it or pass another store.")
+    return SemvizError(f"{path} is no run file ({checks.first_line(error)}); delete it or pass another store.")
 
 
 def _save(weights: dict[str, Tensor], path: str) -> None:
@@ -206,4 +206,6 @@ class StoredWeights(Mapping[str, "Tensor"]):
             raise self._damaged(error) from error
 
     def _damaged(self, why: object) -> SemvizError:
-        return SemvizError(f"{self.path} cannot be read ({checks.said(why)}); delete it and its .json and run again.")
+        return SemvizError(
+            f"{self.path} cannot be read ({checks.first_line(why)}); delete it and its .json and run again."
+        )

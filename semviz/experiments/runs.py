@@ -58,7 +58,8 @@ class Runs:
                 first, other = getattr(self.runs[0], name), getattr(run, name)
                 if first != other:
                     raise SemvizError(
-                        f"runs[{i}] has {name} {checks.shown(other)} and runs[0] {checks.shown(first)}, which no table "
+                        f"runs[{i}] has {name} {checks.short_repr(other)} and runs[0] "
+                        f"{checks.short_repr(first)}, which no table "
                         "can compare; pass runs of one model and one task."
                     )
 
@@ -225,7 +226,7 @@ class Runs:
                 k = getattr(choice, "boundary", choice)
                 if isinstance(k, bool) or not hasattr(k, "__index__"):
                     raise SemvizError(
-                        f"{name}={checks.shown(choice)} is no boundary; pass a whole number, a Gain or Probes."
+                        f"{name}={checks.short_repr(choice)} is no boundary; pass a whole number, a Gain or Probes."
                     )
                 boundaries[name] = int(k)
         return regrets(self, boundaries)
@@ -323,6 +324,6 @@ class Runs:
         return f"Runs({len(self.runs)} of {self.model} on {self.task}; {self.answer()})"
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(self.answer(), self.table().round(3))
+        return line_and_table(self.answer(), self.table().round(3))

@@ -12,7 +12,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control, progress_bar
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.finetune import finetune, zero_shot
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
@@ -77,16 +77,16 @@ def sweep(
     check_model(model)
     check_task(task)
     check_control(control)
-    given = Scope.suffixes(model) if scopes is None else checks.several("scopes", scopes, "a list of Scopes: [scope]")
+    given = Scope.suffixes(model) if scopes is None else checks.as_list("scopes", scopes, "a list of Scopes: [scope]")
     chosen = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(given)))
-    ways = checks.several("methods", methods, f"a list such as [{checks.shown(methods)}]")
+    ways = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
     ways = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(ways)]
-    numbers = checks.several("seeds", seeds, "a list such as range(3)")
-    numbers = [checks.whole(f"seeds[{i}]", seed, most=checks.MOST_SEED) for i, seed in enumerate(numbers)]
+    numbers = checks.as_list("seeds", seeds, "a list such as range(3)")
+    numbers = [checks.whole_number(f"seeds[{i}]", seed, most=checks.MOST_SEED) for i, seed in enumerate(numbers)]
     for name, made in (("scopes", chosen), ("methods", ways), ("seeds", numbers)):
         if not made:
             raise SemvizError(f"{name} is empty; pass at least one.")
-    lr = checks.rate(lr)
+    lr = checks.learning_rate(lr)
     further = {} if arguments is None else arguments
     for method in ways:
         recipe = Recipe(method, math.nan, epochs, batch_size, numbers[0], checkpointing, further)
@@ -96,7 +96,7 @@ def sweep(
         _check_gain(gain, model)
     kept = Store(store) if store is not None else None
     control = control or Control()
-    bench = Workbench(model, task, control=control, progress=progress)
+    bench = EncodedTask(model, task, control=control, progress=progress)
     bench.announce(scope.boundary for scope in chosen)
     runs: list[Run] = []
     # Boundary by boundary, so that each frozen block runs once.
@@ -139,7 +139,7 @@ def _check_gain(gain: Gain, model: LanguageModel) -> None:
     blocks = getattr(gain, "n_blocks", None)
     if blocks != model.n_blocks:
         what = (
-            checks.got("gain", gain)
+            checks.named_repr("gain", gain)
             if blocks is None
             else f"gain is of {blocks} blocks and the model has {model.n_blocks}"
         )

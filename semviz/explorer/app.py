@@ -12,12 +12,13 @@ import ipywidgets as widgets
 from semviz.common.checks import of_class
 from semviz.common.errors import SemvizError
 from semviz.explorer import lifecycle, markup, messages
-from semviz.explorer.bindings import Wiring
-from semviz.explorer.panels.boundary import Gains, Scoping
-from semviz.explorer.panels.finetune import Tuning
-from semviz.explorer.panels.runs import Keeping
-from semviz.explorer.panels.task import Data
-from semviz.explorer.panels.trace import Look
+from semviz.explorer.bindings import Bindings
+from semviz.explorer.panels.boundary import BoundaryPanel
+from semviz.explorer.panels.finetune import FinetunePanel
+from semviz.explorer.panels.gain import GainPanel
+from semviz.explorer.panels.runs import RunsPanel
+from semviz.explorer.panels.task import TaskPanel
+from semviz.explorer.panels.trace import TracePanel
 from semviz.explorer.widgets.page import Page
 from semviz.study.study import Study
 from semviz.study.view_state import Change
@@ -93,14 +94,14 @@ class Explorer:
         except BaseException:
             _close(page)
             raise
-        self.wiring = Wiring(self._wrong)
+        self.wiring = Bindings(self._wrong)
         self.status = widgets.HTML()
-        self.data = Data(self.study, self.wiring)
-        self.scoping = Scoping(self.study, self.wiring)
-        self.look = Look(self.study, self.wiring)
-        self.gains = Gains(self.study, self.wiring)
-        self.tuning = Tuning(self.study, self.wiring)
-        self.keeping = Keeping(self.study, self.wiring)
+        self.data = TaskPanel(self.study, self.wiring)
+        self.scoping = BoundaryPanel(self.study, self.wiring)
+        self.look = TracePanel(self.study, self.wiring)
+        self.gains = GainPanel(self.study, self.wiring)
+        self.tuning = FinetunePanel(self.study, self.wiring)
+        self.keeping = RunsPanel(self.study, self.wiring)
         self._parts = (self.data, self.scoping, self.look, self.gains, self.tuning, self.keeping)
         tabs = (self.look, self.gains, self.tuning, self.keeping)
         self.tabs = widgets.Tab(children=[tab.widget for tab in tabs], titles=_TABS)

@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 
 
-class Wiring:
+class Bindings:
     """Ties controls to actions; what an action raises is shown, never lost.
 
     Attributes:

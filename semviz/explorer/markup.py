@@ -7,7 +7,7 @@ from html import escape
 
 from semviz.common import token_text
 from semviz.scopes.scope import Scope
-from semviz.study.forecast import Fact
+from semviz.study.forecast import ForecastLine
 
 
 def header(model: str, task: str, facts: Iterable[str]) -> str:
@@ -35,7 +35,7 @@ def strip(scope: Scope, *, note: str = "") -> str:
     )
 
 
-def facts(known: Sequence[Fact]) -> str:
+def definition_list(known: Sequence[ForecastLine]) -> str:
     """Facts side by side: a name, the number, and what it is made of."""
     return "<div class=facts>" + "".join(
         f"<div><span>{escape(fact.name)}</span><strong>{escape(fact.value)}</strong><span>{escape(fact.detail)}</span></div>"
@@ -88,8 +88,8 @@ def code(text: str) -> str:
 
 
 def _token(text: str) -> str:
-    return f"<code class=token>{escape(token_text.show(text, width=16))}</code>"
+    return f"<code class=token>{escape(token_text.short_label(text, width=16))}</code>"
 
 
 def _name(text: str) -> str:
-    return f"<b>{escape(token_text.show(text, width=40))}</b>"
+    return f"<b>{escape(token_text.short_label(text, width=40))}</b>"

@@ -8,7 +8,7 @@ from semviz.common import formats, memory
 from semviz.common.errors import SemvizError
 from semviz.experiments.probes import Probes
 from semviz.finetuning.run import Run
-from semviz.study.opened_task import Opening
+from semviz.study.opened_task import OpenedTask
 from semviz.traces.difference import TraceDifference
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _outcome(study: Study, value: object) -> str:
         )
     if isinstance(value, Probes):
         return f"Done: {value.message}"
-    if isinstance(value, Opening):
+    if isinstance(value, OpenedTask):
         return f"Done: {value.task.name} is open. {READY}"
     if isinstance(value, TraceDifference):
         return "Done: the difference heatmap shows where the deviation fell (blue) and where it rose (orange)."
@@ -74,7 +74,7 @@ def explain(error: BaseException, study: Study) -> str:
     """Say what an error means, and what to do about it."""
     if isinstance(error, SemvizError):
         return str(error)
-    if memory.ran_out(error):
+    if memory.is_out_of_memory(error):
         return _lower(study)
     return f"{type(error).__name__}: {error}"
 

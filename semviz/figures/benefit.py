@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
-from semviz.common.checks import missing
+from semviz.common.checks import require_attributes
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import band, rounded, ticks, whiskers
@@ -99,7 +99,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
 
 def _measured(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
     """Read the suffixes that were run, with the intervals of their scores on the benefit's scale."""
-    missing("runs", runs, ("table", "model", "task"), "what sv.sweep() returns, or None")
+    require_attributes("runs", runs, ("table", "model", "task"), "what sv.sweep() returns, or None")
     for what, ours, theirs in (("model", probes.model, runs.model), ("task", probes.task, runs.task)):
         if ours != theirs:
             raise SemvizError(
@@ -177,7 +177,7 @@ def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
             [
                 formats.percent(m.benefit),
                 *_ends(m.low, m.high),
-                token_text.html(style.name(m.name)),
+                token_text.html_label(style.name(m.name)),
                 f"{m.seeds} runs" if m.seeds > 1 else "1 run",
             ]
             for m in measured

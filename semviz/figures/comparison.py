@@ -149,9 +149,9 @@ def _hover(row: _Row, *, is_loss: bool) -> list[str]:
     known = math.isfinite(row.low) and math.isfinite(row.high)
     ends = f"{_signed(row.low, is_loss=is_loss)} to {_signed(row.high, is_loss=is_loss)} {unit}"
     return [
-        token_text.html(style.name(row.name)),
-        token_text.html(style.name(row.scope)),
-        token_text.html(style.name(row.method)),
+        token_text.html_label(style.name(row.name)),
+        token_text.html_label(style.name(row.scope)),
+        token_text.html_label(style.name(row.method)),
         f"{_signed(row.difference, is_loss=is_loss)} {unit}",
         ends if known else "no interval",
         f"{row.seeds} seeds" if row.seeds != 1 else "1 seed",

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats
-from semviz.common.trials import Trial
+from semviz.common.live_curves import LiveCurve
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import rounded
 from semviz.figures.drawing.inputs import check_count
@@ -31,7 +31,7 @@ _RISE = 3.0
 _STARTING = "starting …"
 
 
-def live_curves(trials: Sequence[Trial], *, steps: int) -> go.Figure:
+def live_curves(trials: Sequence[LiveCurve], *, steps: int) -> go.Figure:
     """Draw training loss and accuracy by step, side by side.
 
     Args:
@@ -68,7 +68,7 @@ def live_curves(trials: Sequence[Trial], *, steps: int) -> go.Figure:
     )
 
 
-def extended(figure: Mapping[str, Any], trials: Sequence[Trial]) -> Overlay | None:
+def extended(figure: Mapping[str, Any], trials: Sequence[LiveCurve]) -> Overlay | None:
     """Return what changes in a drawn picture where its newest trial has more points.
 
     Args:
@@ -93,7 +93,7 @@ def extended(figure: Mapping[str, Any], trials: Sequence[Trial]) -> Overlay | No
     return {"layout": changes, "data": [[first + i, change] for i, change in enumerate(points)]}
 
 
-def _lines(figure: go.Figure, trial: Trial, *, is_newest: bool) -> None:
+def _lines(figure: go.Figure, trial: LiveCurve, *, is_newest: bool) -> None:
     """Add one trial's line to each panel."""
     name = _name(trial)
     line = {"color": style.LIGHT.line, "width": 2.4}
@@ -116,7 +116,7 @@ def _lines(figure: go.Figure, trial: Trial, *, is_newest: bool) -> None:
         )
 
 
-def _points(trial: Trial) -> list[tuple[list[int], list[float | None]]]:
+def _points(trial: LiveCurve) -> list[tuple[list[int], list[float | None]]]:
     """Return the points of the losses, broken where they are not finite, and those of the known accuracies."""
     losses = list(zip(trial.steps, trial.losses, strict=True))
     accuracies = [(s, v) for s, v in zip(trial.steps, trial.accuracies, strict=True) if v is not None]
@@ -135,7 +135,7 @@ def _kept(count: int) -> list[int]:
     return [*range(0, count, stride), *([count - 1] if count and (count - 1) % stride else [])]
 
 
-def _top(trials: Sequence[Trial]) -> float:
+def _top(trials: Sequence[LiveCurve]) -> float:
     """Choose the end of the loss's axis: a round number above the newest trial's losses and all first ones."""
     known = [[loss for loss in trial.losses if math.isfinite(loss)] for trial in trials]
     firsts = [losses[0] for losses in known if losses]
@@ -146,7 +146,7 @@ def _top(trials: Sequence[Trial]) -> float:
     return round(math.ceil(1.04 * most / step) * step, 9)
 
 
-def _said(trials: Sequence[Trial]) -> dict[str, Any]:
+def _said(trials: Sequence[LiveCurve]) -> dict[str, Any]:
     """Say in the loss's panel that there is no point yet, or that the newest trial left it."""
     trial = trials[-1] if trials else None
     text = ""
@@ -161,7 +161,7 @@ def _said(trials: Sequence[Trial]) -> dict[str, Any]:
     return {"text": text}
 
 
-def _words(figure: go.Figure, trials: Sequence[Trial]) -> None:
+def _words(figure: go.Figure, trials: Sequence[LiveCurve]) -> None:
     """Name the panels, and leave room for what there is to say in the first one."""
     for text, across in ((_LOSS, _LEFT), (_ACCURACY, _RIGHT)):
         figure.add_annotation(
@@ -191,7 +191,7 @@ def _words(figure: go.Figure, trials: Sequence[Trial]) -> None:
     )
 
 
-def _axes(figure: go.Figure, trials: Sequence[Trial], steps: int) -> None:
+def _axes(figure: go.Figure, trials: Sequence[LiveCurve], steps: int) -> None:
     along = {"range": [0, steps], "title": {"text": "step", "standoff": 4}, "nticks": 6, "showgrid": False}
     shares = [0, 0.25, 0.5, 0.75, 1]
     figure.update_layout(
@@ -205,19 +205,19 @@ def _axes(figure: go.Figure, trials: Sequence[Trial], steps: int) -> None:
     )  # fmt: skip
 
 
-def _title(trials: Sequence[Trial]) -> str:
+def _title(trials: Sequence[LiveCurve]) -> str:
     return f"{style.name(trials[-1].label)}, {_rate(trials[-1])}" if trials else "Training"
 
 
-def _note(trials: Sequence[Trial]) -> str:
+def _note(trials: Sequence[LiveCurve]) -> str:
     """Say what the points are, and which trials the faint lines are."""
     earlier = [formats.number(trial.rate) for trial in trials[:-1]]
     return "On training batches, not smoothed." + (f" Faint: tried before at {', '.join(earlier)}." if earlier else "")
 
 
-def _rate(trial: Trial) -> str:
+def _rate(trial: LiveCurve) -> str:
     return f"learning rate {formats.number(trial.rate)}"
 
 
-def _name(trial: Trial) -> str:
+def _name(trial: LiveCurve) -> str:
     return style.literal(f"{style.name(trial.label)}, {_rate(trial)}")

@@ -145,8 +145,8 @@ def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
     low, high = (point.low, point.high) if point.has_interval else (point.score, point.score)
     score, *ends = (score_text(v, is_loss=axes.is_loss) for v in (point.score, low, high))
     facts = [
-        token_text.html(style.name(point.name)),
-        token_text.html(style.name(point.scope)),
+        token_text.html_label(style.name(point.name)),
+        token_text.html_label(style.name(point.scope)),
         score + (f"<br>95 %: {ends[0]} to {ends[1]}" if point.has_interval else ""),
         f"{formats.si(point.trainable)} parameters ({formats.percent(point.share)})",
         formats.seconds(point.seconds),
@@ -250,7 +250,7 @@ def _names(figure: go.Figure, points: list[Point], axes: Axes, before: float | N
     for point, text, offset, size in zip(points, texts, offsets, sizes, strict=True):
         look = _look(point)
         figure.add_annotation(
-            text=token_text.html(text) if look is _OTHER else f"<b>{token_text.html(text)}</b>",
+            text=token_text.html_label(text) if look is _OTHER else f"<b>{token_text.html_label(text)}</b>",
             x=axes.at_x(point.trainable),
             y=point.score,
             **labels.attach(offset, size, colour=style.LIGHT.axis),

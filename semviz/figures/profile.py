@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats
-from semviz.common.checks import several
+from semviz.common.checks import as_list
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
@@ -41,7 +41,7 @@ def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boun
     """
     if isinstance(metrics, str):
         raise SemvizError(f"metrics={metrics!r} is one text. Pass a list, such as metrics=[{metrics!r}].")
-    given = trace.metrics if metrics is None else several("metrics", metrics, "a list of traced metrics")
+    given = trace.metrics if metrics is None else as_list("metrics", metrics, "a list of traced metrics")
     keys = list(dict.fromkeys(trace.check(key) for key in given))
     if not keys:
         raise SemvizError("metrics is empty. Pass at least one traced metric, or None for all.")

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
-from semviz.common.checks import shown
+from semviz.common.checks import short_repr
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import ticks
@@ -78,11 +78,11 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
     _scores(figure, found, blocks, best, is_loss=is_loss)
     gone = _missing(figure, found, blocks, body=body, gap=gap)
     _frame(figure, best)
-    shown = [k + 1 for k in ticks(blocks - 1)] if blocks > 1 else [1]
+    numbers = [k + 1 for k in ticks(blocks - 1)] if blocks > 1 else [1]
     edge = _EDGE * blocks
     both: dict[str, Any] = {
-        "range": [0.5 - edge, blocks + 0.5 + edge], "tickmode": "array", "tickvals": shown,
-        "ticktext": [str(b) for b in shown], "showgrid": False, "showline": False, "ticks": "",
+        "range": [0.5 - edge, blocks + 0.5 + edge], "tickmode": "array", "tickvals": numbers,
+        "ticktext": [str(b) for b in numbers], "showgrid": False, "showline": False, "ticks": "",
     }  # fmt: skip
     figure.update_layout(
         xaxis={**both, "title": {"text": "highest trained block"}},
@@ -114,7 +114,9 @@ def _ranges(runs: RunsLike, method: str) -> tuple[list[_Range], int]:
     of_method = table[table["method"] == (method if isinstance(method, str) else "")]
     if len(table) and not len(of_method):
         known = ", ".join(repr(str(m)) for m in table["method"].unique())
-        raise SemvizError(f"No run has the method {shown(method)}. Pass one of those that were run as method: {known}.")
+        raise SemvizError(
+            f"No run has the method {short_repr(method)}. Pass one of those that were run as method: {known}."
+        )
     score, low, high = ("loss", "loss_low", "loss_high") if runs.score == "loss" else ("accuracy", "low", "high")
     found: dict[tuple[int, int], _Range] = {}
     rows = of_method[of_method["first"].notna() & of_method["last"].notna()]
@@ -201,7 +203,7 @@ def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, *
 def _hover(r: _Range, *, is_loss: bool) -> list[str]:
     ends = [score_text(v, is_loss=is_loss) for v in (r.low, r.high)]
     return [
-        token_text.html(style.name(r.scope)),
+        token_text.html_label(style.name(r.scope)),
         score_text(r.score, is_loss=is_loss) + (" nats" if is_loss else ""),
         " to ".join(ends) if formats.MISSING not in ends else "no interval",
         formats.si(r.trainable),

@@ -265,7 +265,9 @@ def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap_
         else "samples, by what the model says",
         tickmode="array",
         tickvals=[float(starts[i] + ends[i] - 1) / 2 for i in shown],
-        ticktext=[f"{token_text.html(names[i])}{' ' if turned else '<br>'}({ends[i] - starts[i]})" for i in shown],
+        ticktext=[
+            f"{token_text.html_label(names[i])}{' ' if turned else '<br>'}({ends[i] - starts[i]})" for i in shown
+        ],
         tickangle=-45 if turned else 0,
         ticks="",
     )

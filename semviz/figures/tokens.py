@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import token_text
-from semviz.common.checks import is_whole, shown
+from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
@@ -80,7 +80,7 @@ def draw_tokens(
         lines = [heatmap_cells.change_line(difference.after.facts[metric].title, before, after), *lines]
     cells = heatmap_cells.Cells(values, _heads(rows), lines, "no target here")
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
-    shown = [token_text.show(text, width=_LABEL_WIDTH) for text in rows["token"]]
+    shown = [token_text.short_label(text, width=_LABEL_WIDTH) for text in rows["token"]]
     angle, bottom = _angle(shown, place.width)
     figure.update_xaxes(
         title_text="token",
@@ -88,7 +88,11 @@ def draw_tokens(
         tickvals=list(range(len(shown))),
         ticktext=[_styled(text, role) for text, role in zip(shown, rows["role"], strict=True)],
         tickangle=angle,
-        tickfont={"family": style.MONO, "size": style.SIZE - (1 if len(shown) <= 48 else 4), "color": style.LIGHT.ink},
+        tickfont={
+            "family": style.MONO,
+            "size": style.SIZE - (1 if len(shown) <= 48 else 4),
+            "color": style.LIGHT.ink,
+        },
         ticks="",
     )
     _frame_answers(figure, rows, trace.n_blocks)
@@ -132,7 +136,7 @@ def rows_of(trace: DeviationsLike, sample: int, *, whole: bool = True) -> tuple[
     index = np.flatnonzero(positions["sample"].to_numpy() == sample) if is_whole(sample) else np.empty(0, dtype=int)
     if not index.size:
         span = f"from {known[0]} to {known[-1]}" if known.size else "(this trace is empty)"
-        raise SemvizError(f"sample={shown(sample)} was not traced. Pass a sample {span}.")
+        raise SemvizError(f"sample={short_repr(sample)} was not traced. Pass a sample {span}.")
     rows = positions.iloc[index]
     if whole and set(rows["role"]) == {"answer"} and sample not in trace.detailed:
         choices = f"one of the samples {trace.detailed[0]} to {trace.detailed[-1]}" if trace.detailed else "none so far"
@@ -151,7 +155,7 @@ def _window(
     total = len(rows)
     width = max(min(most, heatmap_cells.MAX_CELLS // (trace.n_blocks + 1)), 1)
     if start is not None and not (is_whole(start) and 0 <= start < total):
-        raise SemvizError(f"start={shown(start)} is no token of this sample. Pass an int from 0 to {total - 1}.")
+        raise SemvizError(f"start={short_repr(start)} is no token of this sample. Pass an int from 0 to {total - 1}.")
     if total <= width and start is None:
         return index, rows, ""
     if start is None:
@@ -175,7 +179,7 @@ def _heads(rows: pd.DataFrame) -> list[str]:
 
 def _styled(text: str, role: str) -> str:
     """Escape a tick label; the answer position is bold, special tokens are italic."""
-    safe = token_text.html(text)
+    safe = token_text.html_label(text)
     return f"<b>{safe}</b>" if role == "answer" else f"<i>{safe}</i>" if role == "special" else safe
 
 
@@ -218,11 +222,11 @@ def _reading(rows: pd.DataFrame, earlier: pd.DataFrame | None) -> str:
     if not len(answers):
         return "Each column is scored against the token that follows it. Bottom row: the input of block 1."
     row = answers.iloc[-1]
-    quoted = f"“{token_text.show(row['target'], width=24)}”"
-    says = f"“{token_text.show(row['predicted'], width=24)}”"
+    quoted = f"“{token_text.short_label(row['target'], width=24)}”"
+    says = f"“{token_text.short_label(row['predicted'], width=24)}”"
     verdict = f"the model says {says}"
     if earlier is not None:
         said = earlier[earlier["role"] == "answer"].iloc[-1]["predicted"]
-        verdict = f"the model said “{token_text.show(said, width=24)}” and now says {says}"
+        verdict = f"the model said “{token_text.short_label(said, width=24)}” and now says {says}"
     verdict += ", which is right" if row["predicted"] == row["target"] else ""
     return f"The framed answer position is scored against {quoted}; {verdict}. Only it enters the averages."

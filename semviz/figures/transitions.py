@@ -240,7 +240,7 @@ def _numbers(figure: go.Figure, route: Route, scale: float, view: tuple[list[flo
     (left, right), (bottom, top) = view
     last = len(route.factual) - 1
     shown = list(range(last + 1)) if last <= _NUMBERED else ticks(last, room=10)
-    target = f"target {token_text.show(route.target, width=18)}"
+    target = f"target {token_text.short_label(route.target, width=18)}"
     spots = [(1.0, 0.0), *(tuple(map(float, route.factual[k])) for k in shown)]
     texts = [target, *(str(k) for k in shown)]
 
@@ -270,7 +270,7 @@ def _box(centre: tuple[float, float], half: float) -> labels.Box:
 
 
 def _quoted(text: str) -> str:
-    return f"“{token_text.show(text, width=18)}”"
+    return f"“{token_text.short_label(text, width=18)}”"
 
 
 def _notes(route: Route, boundary: int | None) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
 from semviz.common.errors import SemvizError
-from semviz.common.interrupts import held
+from semviz.common.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from semviz.finetuning.suffix_model import Suffix
@@ -44,11 +44,11 @@ def add_adapters(suffix: Suffix, method: str, *, seed: int) -> None:
     if not linears:
         raise SemvizError(f'The blocks have no linear layer for method={method!r}; pass method="full".')
     suffix.requires_grad_(False)
-    with held(), torch.random.fork_rng():
+    with interrupts_held(), torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(_config(suffix, method, linears), suffix.network)
-    suffix.meant = [p for block in suffix.trained for p in block.parameters() if p.requires_grad]
-    for p in suffix.meant:
+    suffix.trainable_parameters = [p for block in suffix.trained for p in block.parameters() if p.requires_grad]
+    for p in suffix.trainable_parameters:
         p.data = p.data.float()
 
 

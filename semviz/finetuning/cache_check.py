@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from semviz.common import memory
-from semviz.common.interrupts import held
+from semviz.common.interrupts import interrupts_held
 from semviz.lm.eval_mode import evaluating
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
-    from semviz.finetuning.encoded_task import Workbench
-    from semviz.finetuning.prefix_cache import Part
+    from semviz.finetuning.encoded_task import EncodedTask
+    from semviz.finetuning.prefix_cache import SplitWithStates
     from semviz.finetuning.suffix_model import Suffix
 
 _ROWS = 4
@@ -25,8 +25,8 @@ _TOLERANCE = {torch.float32: 1e-4}
 _TOLERANCE_HALF = 5e-2
 
 
-@held()
-def refusal(bench: Workbench, suffix: Suffix, part: Part) -> str:
+@interrupts_held()
+def why_not_cacheable(bench: EncodedTask, suffix: Suffix, part: SplitWithStates) -> str:
     """Prove a cached suffix on one batch: its logits must be the model's own.
 
     Returns:
@@ -51,7 +51,7 @@ def refusal(bench: Workbench, suffix: Suffix, part: Part) -> str:
         with torch.no_grad(), _noting(kept_block, entered):
             cached = suffix(**batch)["logits"]
     except Exception as error:  # whatever a model's own code does without its lower blocks
-        if memory.ran_out(error):
+        if memory.is_out_of_memory(error):
             raise  # says nothing of the model
         said = f"without its lower blocks the model fails ({_first_line(error)})"
     else:

@@ -105,7 +105,7 @@ class Watch(TrainerCallback):
         if optimizer is None:
             return
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        wanted = {id(p) for p in self.suffix.meant}
+        wanted = {id(p) for p in self.suffix.trainable_parameters}
         free = {id(p) for p in self.suffix.parameters() if p.requires_grad}
         if held != wanted or free != wanted:
             names = [n for n, p in self.suffix.named_parameters() if (id(p) in held | free) != (id(p) in wanted)]

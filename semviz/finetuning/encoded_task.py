@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from semviz.common import memory
-from semviz.finetuning.prefix_cache import Collator, Part, PrefixCache, cache_bytes, edits_of, run_prefix
+from semviz.finetuning.prefix_cache import Collator, PrefixCache, SplitWithStates, cache_bytes, edits_of, run_prefix
 from semviz.tasks.streaming import pad_id
 from semviz.tasks.tokenizing import Encoded, encode
 
@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 _SHARE = 0.25  # of the memory that is free: what states may take
 
 
-class Workbench:
+class EncodedTask:
     """A task's splits as one model reads them, with each frozen block run at most once over them.
 
     A boundary's states are made from those of the next smaller boundary that is there, or by one pass that also fills
@@ -65,18 +65,18 @@ class Workbench:
         """Say which boundaries will be asked for, so that one pass can fill them where memory allows."""
         self._announced = tuple(sorted({k for k in boundaries if k > 0}))
 
-    def part(self, split: str, boundary: int) -> Part:
+    def part(self, split: str, boundary: int) -> SplitWithStates:
         """One split with its states at a boundary."""
         encoded = self._encoded[split]
         if boundary == 0 or not self._caching:
-            return Part(encoded)
+            return SplitWithStates(encoded)
         edits = edits_of(self.model)
         if edits != self._edits:
             self._edits = edits
             self._forget()
         if boundary not in self._caches[split]:
             self._fill(split, boundary)
-        return Part(encoded, self._caches[split][boundary])
+        return SplitWithStates(encoded, self._caches[split][boundary])
 
     def refuse(self, why: str) -> None:
         """Stop caching, since the model cannot be resumed from one state."""
@@ -87,7 +87,7 @@ class Workbench:
         for caches in self._caches.values():
             caches.clear()
 
-    def collator(self, part: Part) -> Collator:
+    def collator(self, part: SplitWithStates) -> Collator:
         """The collator for one part."""
         return Collator(part, pad=pad_id(self.model))
 

@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
-from semviz.common.interrupts import held, pass_on
+from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import Progress
 from semviz.tasks.streaming import batches
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
-    from semviz.finetuning.encoded_task import Workbench
-    from semviz.finetuning.prefix_cache import Part
+    from semviz.finetuning.encoded_task import EncodedTask
+    from semviz.finetuning.prefix_cache import SplitWithStates
     from semviz.finetuning.suffix_model import Suffix
 
 
 @dataclass(frozen=True)
-class Scores:
+class SplitScores:
     """Scores of one split.
 
     Attributes:
@@ -41,9 +41,11 @@ class Scores:
     rows: NDArray[np.float64]
 
 
-@held()
+@interrupts_held()
 @torch.no_grad()
-def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control | None = None) -> Scores:
+def evaluate(
+    suffix: Suffix, bench: EncodedTask, part: SplitWithStates, *, control: Control | None = None
+) -> SplitScores:
     """Score every row of a split. The suffix is left in eval mode.
 
     Raises:
@@ -56,7 +58,7 @@ def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control |
     probabilities = np.zeros((len(encoded), len(labels)))
     done = 0
     for rows in batches(encoded, device=device):
-        pass_on()
+        raise_waiting_interrupt()
         if control is not None:
             control.check()
             control.tell(Progress("Scoring rows", done, len(encoded)))
@@ -74,11 +76,11 @@ def evaluate(suffix: Suffix, bench: Workbench, part: Part, *, control: Control |
             hits[rows] = _row_means((logits.argmax(-1) == targets).cpu().double().numpy(), owner, len(rows))
     loss = float(losses.mean())
     if not len(labels):
-        return Scores(float(hits.mean()), loss, None, None, losses)
+        return SplitScores(float(hits.mean()), loss, None, None, losses)
     chosen = probabilities.argmax(1)
     hits = (chosen == encoded.labels).astype(np.float64)
     f1 = float(f1_score(encoded.labels, chosen, average="macro"))
-    return Scores(float(hits.mean()), loss, f1, _auroc(encoded.labels, probabilities), hits)
+    return SplitScores(float(hits.mean()), loss, f1, _auroc(encoded.labels, probabilities), hits)
 
 
 def _row_means(values: NDArray[np.float64], owner: NDArray[np.int64], rows: int) -> NDArray[np.float64]:

@@ -14,16 +14,16 @@ from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control
 from semviz.finetuning.adapters import add_adapters, merged_weights
-from semviz.finetuning.cache_check import refusal
-from semviz.finetuning.encoded_task import Workbench
-from semviz.finetuning.evaluation import Scores, evaluate
+from semviz.finetuning.cache_check import why_not_cacheable
+from semviz.finetuning.encoded_task import EncodedTask
+from semviz.finetuning.evaluation import SplitScores, evaluate
 from semviz.finetuning.learning_rates import first_guess, next_rate
 from semviz.finetuning.memory_guard import check_memory
-from semviz.finetuning.prefix_cache import Part
+from semviz.finetuning.prefix_cache import SplitWithStates
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
 from semviz.finetuning.suffix_model import Suffix
-from semviz.finetuning.training import Trained, fit
+from semviz.finetuning.training import TrainingOutcome, fit
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.trainable import check_floats
 from semviz.scopes.cost_units import ADAPTED
@@ -48,7 +48,7 @@ def finetune(
     arguments: Mapping[str, Any] | None = None,
     control: Control | None = None,
     progress: bool = True,
-    bench: Workbench | None = None,
+    bench: EncodedTask | None = None,
 ) -> Run:
     """Train one scope through Hugging Face Trainer, from the cached states of the frozen prefix.
 
@@ -89,11 +89,11 @@ def finetune(
     control = control or Control()
     recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
     epochs, batch_size, seed = recipe.epochs, recipe.batch_size, recipe.seed
-    lr = checks.rate(lr)
+    lr = checks.learning_rate(lr)
     _check(model, scope, recipe)
-    checks.of_class("bench", bench, (Workbench, type(None)), "Workbench(model, task), or leave it out")
+    checks.of_class("bench", bench, (EncodedTask, type(None)), "Workbench(model, task), or leave it out")
     if bench is None:
-        bench = Workbench(model, task, cache=cache, control=control, progress=progress)
+        bench = EncodedTask(model, task, cache=cache, control=control, progress=progress)
     elif bench.model is not model or bench.task is not task:
         raise SemvizError("bench was made for another model or task; pass Workbench(model, task), or leave it out.")
     check_memory(bench, scope, recipe, cache=cache)
@@ -138,7 +138,7 @@ def finetune(
         f1=tested.f1,
         auroc=tested.auroc,
         rows=tuple(tested.rows.tolist()),
-        trainable=sum(p.numel() for p in suffix.meant if p.requires_grad),
+        trainable=sum(p.numel() for p in suffix.trainable_parameters if p.requires_grad),
         seconds=trained.seconds + before,
         prefix_seconds=before,
         search_seconds=search - trained.seconds,
@@ -168,7 +168,7 @@ def environment(model: LanguageModel) -> dict[str, str]:
     }
 
 
-def zero_shot(bench: Workbench, split: str) -> Scores:
+def zero_shot(bench: EncodedTask, split: str) -> SplitScores:
     """Scores of the model as it is."""
     suffix = Suffix(bench.model, Scope.last(bench.model), cached=False, own_weights=False)
     return evaluate(suffix, bench, bench.part(split, 0), control=bench.control)
@@ -180,8 +180,8 @@ class _Trial:
 
     rate: float
     suffix: Suffix
-    trained: Trained
-    scores: Scores | None
+    trained: TrainingOutcome
+    scores: SplitScores | None
     is_loss: bool
 
     @property
@@ -201,7 +201,7 @@ class _Trial:
 class _Job:
     """What the trials of one run share."""
 
-    bench: Workbench
+    bench: EncodedTask
     scope: Scope
     control: Control
     cache: bool
@@ -213,7 +213,7 @@ class _Job:
         part = bench.part("train", scope.boundary if self.cache else 0)
         suffix = self._suffix(recipe, cached=part.cache is not None)
         if part.cache is not None:
-            why = refusal(bench, suffix, part)
+            why = why_not_cacheable(bench, suffix, part)
             if why:
                 bench.refuse(why)
                 part, suffix = bench.part("train", scope.boundary), self._suffix(recipe, cached=False)
@@ -226,7 +226,7 @@ class _Job:
             scores = evaluate(suffix, bench, self.part("validation", suffix), control=control)
         return _Trial(recipe.lr, suffix, trained, scores, bench.task.score == "loss")
 
-    def part(self, split: str, suffix: Suffix) -> Part:
+    def part(self, split: str, suffix: Suffix) -> SplitWithStates:
         """A split as this suffix reads it."""
         return self.bench.part(split, self.scope.boundary if suffix.cached else 0)
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from semviz.common import formats, memory
 from semviz.common.errors import SemvizError
-from semviz.scopes.costs import Cost, price
+from semviz.scopes.costs import Cost, price_scopes
 
 if TYPE_CHECKING:
-    from semviz.finetuning.encoded_task import Workbench
+    from semviz.finetuning.encoded_task import EncodedTask
     from semviz.finetuning.recipe import Recipe
     from semviz.scopes.scope import Scope
 
 
-def check_memory(bench: Workbench, scope: Scope, recipe: Recipe, *, cache: bool) -> None:
+def check_memory(bench: EncodedTask, scope: Scope, recipe: Recipe, *, cache: bool) -> None:
     """Compare what training would add with what the session has left.
 
     Only where a limit is set, and on the processor: a hub ends a session that exceeds it, without a word.
@@ -27,7 +27,7 @@ def check_memory(bench: Workbench, scope: Scope, recipe: Recipe, *, cache: bool)
         return
     parts = int(recipe.arguments.get("gradient_accumulation_steps", 1))
     rows = max(recipe.batch_size // parts, 1)
-    costs, free = price(model, bench.part("train", 0).encoded, batch_size=rows), memory.free()
+    costs, free = price_scopes(model, bench.part("train", 0).encoded, batch_size=rows), memory.free()
 
     def added(cost: Cost) -> int:
         held = scope.parts.total * costs.weight_bytes  # the model itself is loaded already

@@ -176,7 +176,7 @@ def _reserve(file: str, size: int) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Part(Dataset[int]):
+class SplitWithStates(Dataset[int]):
     """One split as a model trains on it: samples, and their boundary states where the prefix is cached.
 
     As a torch dataset it yields row numbers; the `Collator` makes batches of them.
@@ -195,7 +195,7 @@ class Part(Dataset[int]):
 class Collator:
     """Rows of a `Part` → one right-padded batch, as `Suffix` takes it."""
 
-    def __init__(self, part: Part, *, pad: int) -> None:
+    def __init__(self, part: SplitWithStates, *, pad: int) -> None:
         self.part, self.pad = part, pad
         encoded = part.encoded
         counted = np.where(encoded.counted.flat, encoded.targets.flat, NO_TARGET)

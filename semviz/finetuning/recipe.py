@@ -49,15 +49,16 @@ class Recipe:
         """
         if not isinstance(self.arguments, Mapping) or any(not isinstance(name, str) for name in self.arguments):
             raise SemvizError(
-                f"{checks.got('arguments', self.arguments)}; pass a mapping from names of TrainingArguments to values."
+                f"{checks.named_repr('arguments', self.arguments)}; pass a mapping from names of "
+                "TrainingArguments to values."
             )
         checks.one_of("method", self.method, METHODS)
         checks.flag("checkpointing", self.checkpointing)
         epochs = self.epochs if isinstance(self.epochs, int) and not isinstance(self.epochs, bool) else None
         checked = {
             "epochs": checks.positive("epochs", self.epochs) if epochs is None or epochs < 1 else epochs,
-            "batch_size": checks.whole("batch_size", self.batch_size, least=1),
-            "seed": checks.whole("seed", self.seed, most=checks.MOST_SEED),
+            "batch_size": checks.whole_number("batch_size", self.batch_size, least=1),
+            "seed": checks.whole_number("seed", self.seed, most=checks.MOST_SEED),
             "arguments": dict(self.arguments),
         }
         for name, value in checked.items():

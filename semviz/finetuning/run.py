@@ -144,10 +144,10 @@ class Run:
         return trace(load_run(model, self), task, **options)
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
         names = ("lr", "accuracy", "loss", "f1", "auroc", "seconds", "search_seconds", "peak_bytes", "note")
-        return facts(repr(self), pd.DataFrame([{name: getattr(self, name) for name in names}]))
+        return line_and_table(repr(self), pd.DataFrame([{name: getattr(self, name) for name in names}]))
 
     def record(self) -> dict[str, Any]:
         """Everything but weights and origin, as plain JSON."""
@@ -187,11 +187,11 @@ def load_run(model: LanguageModel, run: Run) -> LanguageModel:
     Raises:
         SemvizError: If the run kept no weights, or they do not fit the model.
     """
-    from semviz.lm.copies import finetuned
+    from semviz.lm.copies import with_weights
     from semviz.lm.model import check_model
 
     check_model(model)
     if not checks.of_class("run", run, Run, "what finetune() returns").weights:
         raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
     name = f"{model.name}, {run.scope.label} trained on {run.task}"
-    return finetuned(model, run.scope.modules(model), run.weights, name=name)
+    return with_weights(model, run.scope.modules(model), run.weights, name=name)

@@ -50,7 +50,7 @@ class Suffix(nn.Module):
         network: The copy.
         trained: Its trained blocks.
         cached: Whether the state at the boundary is taken from the batch.
-        meant: The parameters that are meant to train, each once: the scope's own, or the adapters in its blocks.
+        trainable_parameters: The parameters that train, each once: the scope's own, or the adapters in its blocks.
         hits, seen: Targets ranked first, and all targets, in the training batches since `take_accuracy`.
     """
 
@@ -76,7 +76,7 @@ class Suffix(nn.Module):
         modules = (
             [self.network.get_submodule(name) for name in scope.module_names(model.parts.names)] if own_weights else []
         )
-        self.meant = list({id(p): p for module in modules for p in module.parameters()}.values())
+        self.trainable_parameters = list({id(p): p for module in modules for p in module.parameters()}.values())
         # By name, since not every model can have its output embeddings set.
         parent, _, leaf = model.parts.names.head.rpartition(".")
         self.head = _Picked(self.network.get_submodule(model.parts.names.head))
@@ -90,7 +90,7 @@ class Suffix(nn.Module):
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         """What several processes must not write into each other: all that is the user's own."""
-        own = {id(p) for p in self.meant}
+        own = {id(p) for p in self.trainable_parameters}
         frozen = [name for name, p in self.named_parameters(remove_duplicate=False) if id(p) not in own]
         return [*frozen, *(name for name, _ in self.named_buffers(remove_duplicate=False))]
 

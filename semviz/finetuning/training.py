@@ -18,14 +18,14 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
-from semviz.common.interrupts import held, pass_on
+from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.finetuning.callbacks import BlockSampling, Watch
 from semviz.finetuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
-    from semviz.finetuning.encoded_task import Workbench
-    from semviz.finetuning.prefix_cache import Part
+    from semviz.finetuning.encoded_task import EncodedTask
+    from semviz.finetuning.prefix_cache import SplitWithStates
     from semviz.finetuning.suffix_model import Suffix
 
 _WARMUP = 0.1  # share of the steps
@@ -45,7 +45,7 @@ _OURS = {
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutcome:
     """What a training run was like: steps, seconds, tokens, peak bytes, curve, and why it stopped early, if so."""
 
     steps: int
@@ -56,10 +56,17 @@ class Trained:
     stopped: str
 
 
-@held()
+@interrupts_held()
 def fit(
-    suffix: Suffix, bench: Workbench, part: Part, recipe: Recipe, *, label: str, control: Control, progress: bool
-) -> Trained:
+    suffix: Suffix,
+    bench: EncodedTask,
+    part: SplitWithStates,
+    recipe: Recipe,
+    *,
+    label: str,
+    control: Control,
+    progress: bool,
+) -> TrainingOutcome:
     """Train the suffix's trainable parameters on one split.
 
     The same seed gives the same data order whatever the scope, so that scopes differ in nothing else.
@@ -94,10 +101,10 @@ def fit(
         seconds = time.perf_counter() - started
         done = trainer.state.global_step
     control.check()
-    pass_on()
+    raise_waiting_interrupt()
     tokens = round(part.encoded.tokens * done * recipe.batch_size / max(1, len(part)))
     curve = pd.DataFrame(watch.curve, columns=["step", "loss", "accuracy"])
-    return Trained(done, seconds, tokens, watch.peak, curve, watch.stopped)
+    return TrainingOutcome(done, seconds, tokens, watch.peak, curve, watch.stopped)
 
 
 def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) -> TrainingArguments:
@@ -138,9 +145,9 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
             seed=recipe.seed,
         )
     except (TypeError, ValueError) as error:
-        why = checks.said(error).rstrip(".")
+        why = checks.first_line(error).rstrip(".")
         raise SemvizError(
-            f"arguments={checks.shown(given)}: {why}. Pass fields of transformers.TrainingArguments."
+            f"arguments={checks.short_repr(given)}: {why}. Pass fields of transformers.TrainingArguments."
         ) from error
     # The suffix hands tensors past the model's signature, which copies of it in threads would not see; several GPUs
     # work through accelerate launch.

@@ -46,11 +46,11 @@ def estimate_gain(
     """
     rules = [*SCALES, *([PEAK] if virtual is not None else [])]
     if not isinstance(rule, str) or rule not in rules:
-        raise SemvizError(f"rule={checks.shown(rule)} cannot be applied to this trace; pass one of {rules}.")
+        raise SemvizError(f"rule={checks.short_repr(rule)} cannot be applied to this trace; pass one of {rules}.")
     if samples.shape[1] < 3:
         raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
     beta = None if beta is None else checks.number("beta", beta, "a finite number, or None to fit it")
-    seed = checks.whole("seed", seed)
+    seed = checks.whole_number("seed", seed)
 
     deviation = samples.mean(0, dtype=np.float64)
     drawn = bootstrap_means(samples, seed=seed)

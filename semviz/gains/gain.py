@@ -217,7 +217,7 @@ class Gain:
         return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, self.parts)
 
     def _boundary(self, boundary: int) -> int:
-        return checks.whole("boundary", boundary, most=self.n_blocks - 1, error=ScopeError)
+        return checks.whole_number("boundary", boundary, most=self.n_blocks - 1, error=ScopeError)
 
     def frame(self) -> pd.DataFrame:
         """One row a layer: deviation before and after it, gain with interval, share of resamples that choose it."""
@@ -254,9 +254,9 @@ class Gain:
         )
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(self.message, self.frame().round(3))
+        return line_and_table(self.message, self.frame().round(3))
 
 
 def _blocks(first: int, last: int) -> str:

@@ -58,9 +58,9 @@ class Recommendation:
         )
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(f"Train {self.scope.label}. {self.why}", self.frame().round(3))
+        return line_and_table(f"Train {self.scope.label}. {self.why}", self.frame().round(3))
 
 
 def choose_boundary(benefit: Array, cost: Array, *, epsilon: float, weight: float | None) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from semviz.common.errors import ModelError
-from semviz.common.interrupts import held
+from semviz.common.interrupts import interrupts_held
 from semviz.lm.blocks import find_blocks
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.observation import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
@@ -195,7 +195,7 @@ def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatom
     names = find_blocks(model, layers)
     # Models with weights that depend on the mode, such as RWKV's, change them in their own forward pass, not when the
     # mode is set; so they are left as any evaluation by the user would leave them.
-    with held(), torch.no_grad(), evaluating(given):
+    with interrupts_held(), torch.no_grad(), evaluating(given):
         embeddings = model.get_input_embeddings()
         ids = probe_ids(min(len(head.weight), len(embeddings.weight)), execution_device(embeddings))
         seen = observe(given, model, names, head, ids)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.common.interrupts import held
+from semviz.common.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -64,7 +64,7 @@ def _strip(network: PreTrainedModel) -> None:
             module.gradient_checkpointing = False
 
 
-def finetuned(
+def with_weights(
     model: LanguageModel, own: Sequence[nn.Module], weights: Mapping[str, Tensor], *, name: str
 ) -> LanguageModel:
     """A copy of a model with the weights of some modules replaced; all others are shared with it.
@@ -74,12 +74,13 @@ def finetuned(
     """
     made = private_copy(model, own)
     there = dict(made.named_parameters(remove_duplicate=False))
-    with held(), torch.no_grad():
+    with interrupts_held(), torch.no_grad():
         for key, value in weights.items():
             if key not in there or there[key].shape != value.shape:
                 has = f"of shape {tuple(there[key].shape)}" if key in there else "nowhere"
                 raise SemvizError(
-                    f"The run's weight {checks.shown(key)} has shape {tuple(value.shape)} and the model has it {has}; "
+                    f"The run's weight {checks.short_repr(key)} has shape {tuple(value.shape)} and the model has "
+                    f"it {has}; "
                     "pass the model that the run was made with."
                 )
             there[key].copy_(value)

@@ -29,7 +29,7 @@ _CAUSES = {
 }
 
 
-def locate(source: str | os.PathLike[str] | None) -> tuple[str, str]:
+def locate_model(source: str | os.PathLike[str] | None) -> tuple[str, str]:
     """Turn a source into what transformers loads from, and a name for tables."""
     if source is None or source == DEMO:
         from semviz.demo.tasks import MODEL_DIR
@@ -37,14 +37,14 @@ def locate(source: str | os.PathLike[str] | None) -> tuple[str, str]:
         return str(MODEL_DIR), DEMO
     if not isinstance(source, str | os.PathLike):
         raise ModelError(
-            f"{checks.got('source', source)} is no model; pass None for the demo, a folder, a hub id or "
+            f"{checks.named_repr('source', source)} is no model; pass None for the demo, a folder, a hub id or "
             "(model, tokenizer)."
         )
     if isinstance(os.fspath(source), bytes) or not os.fspath(source).strip():
         raise ModelError(
-            f"{checks.got('source', source)} names no model; pass None for the demo, a folder or a hub id."
+            f"{checks.named_repr('source', source)} names no model; pass None for the demo, a folder or a hub id."
         )
-    path = checks.path_of("source", source)
+    path = checks.as_path("source", source)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(
@@ -61,7 +61,7 @@ def locate(source: str | os.PathLike[str] | None) -> tuple[str, str]:
     return os.fspath(source), os.fspath(source)
 
 
-def from_files(
+def load_from_files(
     path: str,
     name: str,
     device: str,
@@ -87,7 +87,7 @@ def from_files(
         # transformers would ask for trust in some of these only, and fetch the others from the hub.
         if not trust_remote_code and (code := _attention_from(config)):
             raise ModelError(
-                f"{name} asks for code from the repository {checks.shown(code)} to compute its attention with; "
+                f"{name} asks for code from the repository {checks.short_repr(code)} to compute its attention with; "
                 "pass trust_remote_code=True if you trust it, or a model without."
             )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
@@ -105,14 +105,15 @@ def from_files(
         missing = sorted(loading["missing_keys"])
         if missing:
             raise ModelError(
-                f"{name} holds no weights for {len(missing)} of its tensors ({checks.shown(missing)}), which would be "
+                f"{name} holds no weights for {len(missing)} of its tensors ({checks.short_repr(missing)}), "
+                "which would be "
                 "random; pass a whole model, such as save_pretrained() writes."
             )
     except ModelError:
         raise
     except Exception as error:  # transformers and the hub raise many kinds; all of them mean: not loadable
         raise ModelError(
-            f"Cannot load {checks.shown(name)}: {_why(error)} Pass None for the packaged demo, a folder that "
+            f"Cannot load {checks.short_repr(name)}: {_why(error)} Pass None for the packaged demo, a folder that "
             "save_pretrained() wrote, (model, tokenizer), or a hub id that this machine can reach (gated models need "
             "a login)."
         ) from error
@@ -151,7 +152,7 @@ def _device(device: str) -> torch.device:
             return torch.empty(0, device=device).device
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise ModelError(
-                f'{checks.got("device", device)} is unknown or not there; pass "auto", "cpu", "cuda" or "mps".'
+                f'{checks.named_repr("device", device)} is unknown or not there; pass "auto", "cpu", "cuda" or "mps".'
             ) from error
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -166,7 +167,8 @@ def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ModelError(
-            f'{checks.got("dtype", dtype)} is no floating-point dtype; pass "auto", "float32", "bfloat16" or "float16".'
+            f'{checks.named_repr("dtype", dtype)} is no floating-point dtype; pass "auto", "float32", "bfloat16" or '
+            '"float16".'
         )
     return found
 
@@ -183,5 +185,5 @@ def _why(error: BaseException) -> str:
     for kind, told in _CAUSES.items():
         if kind in kinds:
             return told
-    line = checks.said(error)
+    line = checks.first_line(error)
     return line if line.endswith(".") else line + "."

@@ -14,7 +14,7 @@ import torch
 from semviz.common import checks
 from semviz.common.errors import ModelError
 from semviz.lm.anatomy import Anatomy, find_anatomy
-from semviz.lm.loading import DEMO, from_files, locate
+from semviz.lm.loading import DEMO, load_from_files, locate_model
 from semviz.lm.parts import Parts, parts_of
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class LanguageModel:
         return pd.DataFrame({"part": list(parts), "parameters": list(parts.values()), "share": shares})
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.frame().round(3))
+        return line_and_table(repr(self), self.frame().round(3))
 
     def __repr__(self) -> str:
         """One line: name, class, blocks, width, parameters, device."""
@@ -153,8 +153,8 @@ def load_model(
         model, tokenizer = _live(source)
         name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
     else:
-        path, name = locate(source)
-        model, tokenizer = from_files(path, name, device, device_map, dtype, revision, trust_remote_code)
+        path, name = locate_model(source)
+        model, tokenizer = load_from_files(path, name, device, device_map, dtype, revision, trust_remote_code)
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
@@ -171,7 +171,7 @@ def check_model(model: Any) -> LanguageModel:
         ModelError: If it is something else.
     """
     if not isinstance(model, LanguageModel):
-        raise ModelError(f"{checks.got('model', model)} is no loaded model; pass what load_model(…) returns.")
+        raise ModelError(f"{checks.named_repr('model', model)} is no loaded model; pass what load_model(…) returns.")
     return model
 
 

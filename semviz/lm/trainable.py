@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from semviz.common.errors import ScopeError
-from semviz.common.interrupts import held
+from semviz.common.interrupts import interrupts_held
 from semviz.lm.eval_mode import evaluating
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def applied(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
+def made_trainable(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
     """Train only these modules inside the `with` block; see `Scope.apply`. Keeps a copy of all weights."""
     network: nn.Module = model.model
     if any(p.is_meta for p in network.parameters()):
@@ -35,7 +35,7 @@ def applied(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[nn.M
                 module.train()
             yield network
         finally:
-            with held(), torch.no_grad():
+            with interrupts_held(), torch.no_grad():
                 for tensor, value in kept:
                     tensor.copy_(value)
                 for p, flag, gradient in flags:

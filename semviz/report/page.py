@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semviz.common import formats
-from semviz.common.checks import missing, of_class, path_of
+from semviz.common.checks import as_path, of_class, require_attributes
 from semviz.common.errors import SemvizError
 from semviz.common.files import replace_file
 
@@ -63,17 +63,17 @@ def write_report(
         SemvizError: The folder is missing or not writable, the path is a folder, or another argument is of the wrong
             kind.
     """
-    target = path_of("path", path)
+    target = as_path("path", path)
     if target.is_dir():
         raise SemvizError(f"path={str(target)!r} is a folder. Pass the name of a file in it, such as 'report.html'.")
     if not target.parent.is_dir():
         raise SemvizError(f"path={str(target)!r}: the folder {str(target.parent)!r} does not exist. Make it first.")
     of_class("title", title, (str, type(None)), "a text, or None")
-    missing("trace", trace, ("positions", "values", "meta"), "what sv.trace() returns")
-    missing("gain", gain, ("gains", "message"), "what Trace.gain() returns")
-    missing("runs", runs, ("table", "answer"), "what sv.sweep() returns")
+    require_attributes("trace", trace, ("positions", "values", "meta"), "what sv.trace() returns")
+    require_attributes("gain", gain, ("gains", "message"), "what Trace.gain() returns")
+    require_attributes("runs", runs, ("table", "answer"), "what sv.sweep() returns")
     if probes is not None:
-        missing("probes", probes, ("points", "message"), "what sv.probe() or Runs.probes() returns, or None")
+        require_attributes("probes", probes, ("points", "message"), "what sv.probe() or Runs.probes() returns, or None")
     page = report_page(trace=trace, gain=gain, runs=runs, probes=probes, title=title)
     # A lone surrogate in a user's text has no UTF-8; it is written as its code point.
     return replace_file(target, page.encode("utf-8", "backslashreplace").decode("utf-8"))

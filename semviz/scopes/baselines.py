@@ -66,7 +66,7 @@ def random_blocks(model: LanguageModel, size: int, *, seed: int = 0) -> Scope:
         ScopeError: If `size` lies outside 1…L.
     """
     size = _checked(model, size)
-    drawn = np.random.default_rng(checks.whole("seed", seed)).choice(model.n_blocks, size, replace=False)
+    drawn = np.random.default_rng(checks.whole_number("seed", seed)).choice(model.n_blocks, size, replace=False)
     return Scope.of(model, (drawn + 1).tolist())
 
 
@@ -187,7 +187,7 @@ def _checked(model: LanguageModel, size: int) -> int:
     blocks = check_model(model).n_blocks
     if not checks.is_whole(size) or not 1 <= size <= blocks:
         raise ScopeError(
-            f"size={checks.shown(size)}; pass how many of the blocks train, a whole number from 1 to {blocks}."
+            f"size={checks.short_repr(size)}; pass how many of the blocks train, a whole number from 1 to {blocks}."
         )
     return int(size)
 
@@ -246,7 +246,9 @@ def _drawn(encoded: Encoded, rows: int, seed: int) -> Encoded:
     if isinstance(rows, bool) or not hasattr(rows, "__index__") or rows < 1:
         raise SemvizError(f"rows={rows!r}; pass how many training rows to read, a whole number of at least 1.")
     usable = np.asarray([row for row, counted in enumerate(encoded.counted) if counted.any()])
-    drawn = np.random.default_rng(checks.whole("seed", seed)).choice(usable, min(int(rows), len(usable)), replace=False)
+    drawn = np.random.default_rng(checks.whole_number("seed", seed)).choice(
+        usable, min(int(rows), len(usable)), replace=False
+    )
     return encoded.take(drawn[np.argsort(encoded.ids.lengths[drawn], kind="stable")])
 
 

@@ -87,9 +87,9 @@ class Cost:
         )
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.frame())
+        return line_and_table(repr(self), self.frame())
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,9 +242,9 @@ class Costs:
         )
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.frame().round(3))
+        return line_and_table(repr(self), self.frame().round(3))
 
 
 def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) -> Costs:
@@ -267,17 +267,17 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
 
     check_model(model)
     check_task(task)
-    batch_size = checks.whole("batch_size", batch_size, least=1)
-    return price(model, encode(model, task, "train"), batch_size=batch_size)
+    batch_size = checks.whole_number("batch_size", batch_size, least=1)
+    return price_scopes(model, encode(model, task, "train"), batch_size=batch_size)
 
 
-def price(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32) -> Costs:
+def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32) -> Costs:
     """What `estimate_costs` says of training rows that are tokenized already."""
-    from semviz.scopes.flop_counting import meter
+    from semviz.scopes.flop_counting import count_flops
     from semviz.scopes.scope import Scope
     from semviz.tasks.streaming import by_length
 
-    flops, kept = meter(model, encoded)
+    flops, kept = count_flops(model, encoded)
     longest = by_length(encoded)[:batch_size]
     targets = int(encoded.counted.flat.sum())
     itemsize = model.model.dtype.itemsize

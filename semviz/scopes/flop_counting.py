@@ -44,8 +44,8 @@ def _uncounted() -> dict[Any, Callable[..., int]]:
 _Shape = torch.Size
 
 
-@interrupts.held()  # torch counts with hooks on all modules there are
-def meter(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+@interrupts.interrupts_held()  # torch counts with hooks on all modules there are
+def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Forward FLOPs, and bytes that autograd keeps for the backward pass, of each block for one token.
 
     Measured on four samples of about median length: attention costs more in longer ones.

@@ -78,9 +78,10 @@ class Scope:
                 "The head is tied to the embeddings, so training it would change what enters block 1. Pass head=False, "
                 f"or untie=True to give it weights of its own ({formats.si(parts.tied_head)} parameters more)."
             )
-        given = checks.several("blocks", blocks, "a list of blocks, such as [3]", error=ScopeError)
+        given = checks.as_list("blocks", blocks, "a list of blocks, such as [3]", error=ScopeError)
         wanted = {
-            checks.whole(f"blocks[{i}]", b, least=1, most=model.n_blocks, error=ScopeError) for i, b in enumerate(given)
+            checks.whole_number(f"blocks[{i}]", b, least=1, most=model.n_blocks, error=ScopeError)
+            for i, b in enumerate(given)
         }
         return cls(tuple(sorted(wanted)), model.n_blocks, parts, tail=tail, head=head)
 
@@ -101,7 +102,7 @@ class Scope:
             ScopeError: If the boundary lies outside 0…L−1, or as in `of`.
         """
         most = _checked(model).n_blocks - 1
-        boundary = checks.whole("boundary", boundary, most=most, error=ScopeError)
+        boundary = checks.whole_number("boundary", boundary, most=most, error=ScopeError)
         blocks = range(boundary + 1, model.n_blocks + 1)
         return cls.of(model, blocks, tail=tail, head=head, untie=untie)
 
@@ -225,10 +226,10 @@ class Scope:
             ...     sum(p.numel() for p in network.parameters() if p.requires_grad)
             198016
         """
-        from semviz.lm.trainable import applied
+        from semviz.lm.trainable import made_trainable
 
         # A scope of another depth is refused before anything is touched.
-        return applied(model, self.modules(model))
+        return made_trainable(model, self.modules(model))
 
     def export(self, trainer: str) -> str:
         """A ready snippet that trains exactly these blocks in another trainer.
@@ -255,9 +256,9 @@ class Scope:
         return f"Scope({self.label}: {count}, {formats.percent(self.share)})"
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.frame())
+        return line_and_table(repr(self), self.frame())
 
 
 def check_scope(name: str, scope: Any) -> Scope:
@@ -268,7 +269,7 @@ def check_scope(name: str, scope: Any) -> Scope:
     """
     if not isinstance(scope, Scope):
         raise ScopeError(
-            f"{checks.got(name, scope)} is no scope; pass Scope.above(model, k), gain.scope() or the like."
+            f"{checks.named_repr(name, scope)} is no scope; pass Scope.above(model, k), gain.scope() or the like."
         )
     return scope
 

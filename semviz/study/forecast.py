@@ -1,4 +1,4 @@
-"""`Prospect`: what is known of a scope before it is trained."""
+"""`Forecast`: what is known of a scope before it is trained."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from semviz.finetuning.run import Run
     from semviz.scopes.costs import Cost
     from semviz.scopes.scope import Scope
-    from semviz.study.opened_task import Opening
+    from semviz.study.opened_task import OpenedTask
 
 
-class Fact(NamedTuple):
+class ForecastLine(NamedTuple):
     """One thing that is known: its name, the number, and what it is made of."""
 
     name: str
@@ -29,7 +29,7 @@ class Fact(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Prospect:
+class Forecast:
     """What one finetune would train, cost and give.
 
     Attributes:
@@ -53,7 +53,7 @@ class Prospect:
     clock: str
     rates: int
 
-    def facts(self) -> list[Fact]:
+    def facts(self) -> list[ForecastLine]:
         """What a panel says: what trains, what it is predicted to give, and what it costs."""
         scope, cost = self.scope, self.cost
         memory = ", ".join(f"{part} {formats.size(size)}" for part, size in cost.memory.items() if size)
@@ -61,28 +61,28 @@ class Prospect:
         clock = "the runs so far" if self.clock == "runs" else "one forward pass"
         share = formats.percent(scope.share)
         return [
-            Fact("Trains", f"{formats.si(scope.trainable)} parameters", f"{share} of the model: {scope.label}"),
+            ForecastLine("Trains", f"{formats.si(scope.trainable)} parameters", f"{share} of the model: {scope.label}"),
             self._benefit(),
-            Fact(
+            ForecastLine(
                 "Compute",
                 f"{formats.percent(cost.share)} of full",
                 f"{formats.si(cost.flops_per_token)} FLOPs a token",
             ),
-            Fact("Memory", formats.size(cost.bytes), memory),
-            Fact("Time", f"about {formats.seconds(self.seconds)}", f"{each}{clock}"),
+            ForecastLine("Memory", formats.size(cost.bytes), memory),
+            ForecastLine("Time", f"about {formats.seconds(self.seconds)}", f"{each}{clock}"),
         ]
 
-    def _benefit(self) -> Fact:
+    def _benefit(self) -> ForecastLine:
         name = "Predicted benefit"
         if not math.isfinite(self.benefit):
-            return Fact(name, "unknown", "press Probe: three short runs measure it")
+            return ForecastLine(name, "unknown", "press Probe: three short runs measure it")
         source = "from three probes" if self.evidence == "probes" else "from the profile alone: a guess"
         span = f", 95 %: {formats.percent(self.low)} to {formats.percent(self.high)}" if math.isfinite(self.low) else ""
-        return Fact(name, f"{formats.percent(self.benefit)} of full", source + span)
+        return ForecastLine(name, f"{formats.percent(self.benefit)} of full", source + span)
 
 
-def prospect(
-    opening: Opening,
+def forecast(
+    opening: OpenedTask,
     scope: Scope,
     *,
     method: str,
@@ -90,7 +90,7 @@ def prospect(
     search: bool,
     probes: Probes | None,
     runs: Sequence[Run] = (),
-) -> Prospect:
+) -> Forecast:
     """Say what one finetune would train, cost and give.
 
     Args:
@@ -118,4 +118,4 @@ def prospect(
     if measured:
         a_unit, clock = float(np.median(measured)), "runs"
     seconds = a_unit * sum(cost.units.values())
-    return Prospect(scope, cost, benefit, low, high, evidence, seconds, clock, FEWEST if search else 1)
+    return Forecast(scope, cost, benefit, low, high, evidence, seconds, clock, FEWEST if search else 1)

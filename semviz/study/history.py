@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from semviz.common.progress import Control
     from semviz.experiments.probes import Probes
     from semviz.experiments.run_store import Store
-    from semviz.finetuning.encoded_task import Workbench
+    from semviz.finetuning.encoded_task import EncodedTask
     from semviz.finetuning.run import Run
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
-    from semviz.study.opened_task import Opening
+    from semviz.study.opened_task import OpenedTask
     from semviz.study.settings import Settings
     from semviz.tasks.task import Task
 
@@ -36,7 +36,7 @@ class History:
         problems: What is wrong with files in the store that cannot be read.
     """
 
-    def __init__(self, store: Store, model: LanguageModel, opening: Opening) -> None:
+    def __init__(self, store: Store, model: LanguageModel, opening: OpenedTask) -> None:
         """Read from a store the runs of a model on a task.
 
         A run belongs to them if its key does, so weights, texts and version are the same; runs with further
@@ -80,7 +80,7 @@ class History:
             if run.key == key:
                 return run
         known = [run.key for run in self.runs]
-        raise SemvizError(f"There is no run {checks.shown(key)}; pass one of {known}, or finetune() first.")
+        raise SemvizError(f"There is no run {checks.short_repr(key)}; pass one of {known}, or finetune() first.")
 
 
 def comparable(runs: Iterable[Run]) -> list[Run]:
@@ -107,7 +107,7 @@ def _worth(run: Run) -> float:
 
 
 def run_once(
-    bench: Workbench, scope: Scope, settings: Settings, epochs: float, *, store: Store, control: Control
+    bench: EncodedTask, scope: Scope, settings: Settings, epochs: float, *, store: Store, control: Control
 ) -> Run:
     """Finetune a scope, or read the finished run from the store.
 

@@ -55,7 +55,7 @@ def open_sample(model: LanguageModel, task: Task, trace: Trace, number: int) -> 
         TaskError: If there is no such row.
     """
     part = task.split(trace.meta["split"])
-    number = checks.whole("sample", number, most=len(part) - 1, error=TaskError)
+    number = checks.whole_number("sample", number, most=len(part) - 1, error=TaskError)
     if number in trace.detailed:
         return Sample(trace, number, part.texts[number])
     made = _read(model, replace(task, splits={"train": part.take([number])}), trace)
@@ -75,7 +75,7 @@ def open_text(model: LanguageModel, task: Task, trace: Trace, text: str, label: 
     Raises:
         TaskError: If the text is empty or too long, or there is no such label.
     """
-    checks.text("text", text)
+    checks.one_text("text", text)
     if label is None:
         made = Task("your text", "{text}", (), (), {"train": Split((text,))}, task.max_tokens)
     elif label in task.labels:

@@ -11,18 +11,18 @@ import torch
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.common.interrupts import held
+from semviz.common.interrupts import interrupts_held
 from semviz.common.progress import Control
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
 from semviz.lm.model import check_model
-from semviz.scopes.costs import Costs, price
+from semviz.scopes.costs import Costs, price_scopes
 from semviz.scopes.scope import Scope
 from semviz.tasks.task import check_task
 from semviz.traces.tracing import trace as trace_task
 
 if TYPE_CHECKING:
-    from semviz.finetuning.evaluation import Scores
+    from semviz.finetuning.evaluation import SplitScores
     from semviz.gains.gain import Gain
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
@@ -33,7 +33,7 @@ _ROWS = 8  # of the batch that is timed
 
 
 @dataclass(frozen=True, eq=False)
-class Opening:
+class OpenedTask:
     """One task, opened.
 
     Attributes:
@@ -49,21 +49,21 @@ class Opening:
     traces: dict[Vocabulary, Trace]
     gain: Gain
     costs: Costs
-    bench: Workbench
+    bench: EncodedTask
     unit_seconds: float
 
     # Later than the rest: pictures need no scores, and neither a pass over all rows nor the import of Trainer should
     # keep them waiting.
 
     @cached_property
-    def test(self) -> Scores:
+    def test(self) -> SplitScores:
         """Scores of the model as it is, on test rows."""
         from semviz.finetuning.finetune import zero_shot
 
         return zero_shot(self.bench, "test")
 
     @cached_property
-    def validation(self) -> Scores:
+    def validation(self) -> SplitScores:
         """Scores of the model as it is, on validation rows."""
         from semviz.finetuning.finetune import zero_shot
 
@@ -92,7 +92,7 @@ def open_task(
     samples: int | None = None,
     control: Control | None = None,
     progress: bool = True,
-) -> Opening:
+) -> OpenedTask:
     """Trace a task, estimate its gain, and price its scopes.
 
     Args:
@@ -115,20 +115,20 @@ def open_task(
     else:
         _check(trace, model, task)
     gain = trace.gain()
-    bench = Workbench(model, task, control=control, progress=progress)
-    costs = price(model, bench.part("train", 0).encoded)
+    bench = EncodedTask(model, task, control=control, progress=progress)
+    costs = price_scopes(model, bench.part("train", 0).encoded)
     control.check()
-    return Opening(task, {"full": trace}, gain, costs, bench, _unit_seconds(bench, costs))
+    return OpenedTask(task, {"full": trace}, gain, costs, bench, _unit_seconds(bench, costs))
 
 
-def _unit_seconds(bench: Workbench, costs: Costs) -> float:
+def _unit_seconds(bench: EncodedTask, costs: Costs) -> float:
     """Time a small forward pass; the first of two warms up."""
     suffix = Suffix(bench.model, Scope.last(bench.model), cached=False, own_weights=False)
     part = bench.part("train", 0)
     batch = bench.collator(part)(list(range(min(_ROWS, len(part)))))
     batch = {key: value.to(bench.model.device) for key, value in batch.items()}
     seconds = 0.0
-    with held(), torch.no_grad():
+    with interrupts_held(), torch.no_grad():
         for _ in range(2):
             started = time.perf_counter()
             float(suffix(**batch)["loss"])

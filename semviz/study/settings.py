@@ -38,10 +38,10 @@ class Settings:
         """
         checks.one_of("method", self.method, METHODS)
         made = {
-            "steps": checks.whole("steps", self.steps, least=1),
-            "batch_size": checks.whole("batch_size", self.batch_size, least=1),
-            "seed": checks.whole("seed", self.seed, most=checks.MOST_SEED),
-            "lr": checks.rate(self.lr),
+            "steps": checks.whole_number("steps", self.steps, least=1),
+            "batch_size": checks.whole_number("batch_size", self.batch_size, least=1),
+            "seed": checks.whole_number("seed", self.seed, most=checks.MOST_SEED),
+            "lr": checks.learning_rate(self.lr),
         }
         for name, value in made.items():  # numpy's numbers as Python's
             object.__setattr__(self, name, value)

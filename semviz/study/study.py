@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
+from semviz.common.live_curves import LiveCurves
 from semviz.common.progress import Control, Progress
-from semviz.common.trials import Trials
 from semviz.experiments.probes import Probes
 from semviz.experiments.probing import probe
 from semviz.experiments.run_store import Store
 from semviz.lm.model import check_model, load_model
 from semviz.scopes.scope import Scope
-from semviz.study.forecast import Prospect, prospect
+from semviz.study.forecast import Forecast, forecast
 from semviz.study.history import History, run_once
 from semviz.study.job import Job
-from semviz.study.opened_task import Opening, Vocabulary, open_task
+from semviz.study.opened_task import OpenedTask, Vocabulary, open_task
 from semviz.study.settings import Settings
-from semviz.study.view_state import Change, Choices
+from semviz.study.view_state import Change, ViewState
 from semviz.tasks.task import Task, check_task, load_task
 from semviz.traces.tracing import trace
 
@@ -36,13 +36,13 @@ Preset = Literal["full", "half", "last", "profile", "probes"]
 T = TypeVar("T")
 
 
-class Study(Choices):
+class Study(ViewState):
     """A model on a task: what is looked at, which blocks would train, what was measured.
 
     Every change is told to the observers by one word, so a widget, a test and a script see the same study. Work that
     takes long runs in a `Job`, one at a time.
 
-    Besides the attributes of `Choices`:
+    Besides the attributes of `ViewState`:
 
     Attributes:
         samples: Samples that are traced of a task at most.
@@ -88,14 +88,14 @@ class Study(Choices):
         # Before the store, of which nothing should be left if the rest is refused.
         model = load_model() if model is None else check_model(model)
         task = as_task(task)
-        self.samples = samples if samples is None else checks.whole("samples", samples, least=1)
+        self.samples = samples if samples is None else checks.whole_number("samples", samples, least=1)
         self._folder = temporary_folder("runs") if store is None else None
         self.store = Store(self._folder.name if self._folder is not None else store or "")
         self.job: Job[Any] | None = None
-        self.trials = Trials()
+        self.trials = LiveCurves()
         super().__init__(model, open_task(model, task, trace=trace, samples=self.samples, progress=progress))
 
-    def _enter(self, opening: Opening) -> None:
+    def _enter(self, opening: OpenedTask) -> None:
         super()._enter(opening)
         self.history = History(self.store, self.model, opening)
         self.chosen: Run | None = None
@@ -106,9 +106,9 @@ class Study(Choices):
         """Whether a job runs."""
         return self.job is not None and self.job.state == "running"
 
-    def prospect(self) -> Prospect:
+    def prospect(self) -> Forecast:
         """What is known of the scope before it is trained."""
-        return prospect(
+        return forecast(
             self.opening,
             self.scope,
             method=self.settings.method,
@@ -135,7 +135,7 @@ class Study(Choices):
             known["probes"] = self.history.probes.boundary
         if not isinstance(name, str) or name not in known:
             why = "run the probes first" if name == "probes" else f"pass one of {list(get_args(Preset))}"
-            raise SemvizError(f"There is no preset {checks.shown(name)}; {why}.")
+            raise SemvizError(f"There is no preset {checks.short_repr(name)}; {why}.")
         self.freeze(known[name])
 
     def restore(self, key: str) -> None:
@@ -199,7 +199,7 @@ class Study(Choices):
 
         return self._start("Probing three boundaries", do, keep, "runs")
 
-    def choose(self, task: Task | str) -> Job[Opening]:
+    def choose(self, task: Task | str) -> Job[OpenedTask]:
         """Open another task in the background.
 
         Raises:
@@ -207,7 +207,7 @@ class Study(Choices):
         """
         wanted = as_task(task)
 
-        def do(control: Control) -> Opening:
+        def do(control: Control) -> OpenedTask:
             opening = open_task(self.model, wanted, samples=self.samples, control=control, progress=False)
             if self.store.keys():
                 opening.score(control)  # stored runs are shown with these, and entering must not be cancelled half-way
@@ -271,7 +271,7 @@ class Study(Choices):
         """Start the one job: `then` takes the result up, and `change` is told."""
         if self.job is not None and self.busy:
             raise SemvizError(f"{self.job.label} is still running; wait until it ends, or cancel it.")
-        self.trials = Trials()
+        self.trials = LiveCurves()
 
         def work(control: Control) -> T:
             found = do(control)

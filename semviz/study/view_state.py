@@ -1,4 +1,4 @@
-"""`Choices`: what of an opened task is looked at, and what the next finetune would train."""
+"""`ViewState`: what of an opened task is looked at, and what the next finetune would train."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from semviz.gains.gain import Gain
     from semviz.lm.model import LanguageModel
     from semviz.study.opened_sample import Sample
-    from semviz.study.opened_task import Opening, Vocabulary
+    from semviz.study.opened_task import OpenedTask, Vocabulary
     from semviz.tasks.task import Task
     from semviz.traces.trace import Trace
 
 Change = Literal["task", "view", "sample", "cell", "scope", "settings", "progress", "job", "runs", "difference"]
 
 
-class Choices:
+class ViewState:
     """What a person has chosen; every change is told to the observers by one word.
 
     Attributes:
@@ -41,13 +41,13 @@ class Choices:
         settings: How the next finetune is done.
     """
 
-    def __init__(self, model: LanguageModel, opening: Opening) -> None:
+    def __init__(self, model: LanguageModel, opening: OpenedTask) -> None:
         """Choose every default."""
         self.model = model
         self._observers: list[Callable[[Change], None]] = []
         self._enter(opening)
 
-    def _enter(self, opening: Opening) -> None:
+    def _enter(self, opening: OpenedTask) -> None:
         """Take up a task, with every choice at its default."""
         self.opening = opening
         self.metric = opening.traces["full"].default_metric
@@ -110,7 +110,7 @@ class Choices:
             SemvizError: If the metric was not traced, or there is no such order for this task.
         """
         if order is not None and (not isinstance(order, str) or order not in self.orders):
-            raise SemvizError(f"order={checks.shown(order)} is not for this task; pass one of {self.orders}.")
+            raise SemvizError(f"order={checks.short_repr(order)} is not for this task; pass one of {self.orders}.")
         self.metric = self.trace.check(self.metric if metric is None else metric)
         self.order = self.order if order is None else order
         self._tell("view")
@@ -145,7 +145,7 @@ class Choices:
         Raises:
             SemvizError: If the sample has no such token.
         """
-        self.start = checks.whole("start", start, most=self.sample.tokens - 1)
+        self.start = checks.whole_number("start", start, most=self.sample.tokens - 1)
         self._tell("sample")
 
     def point(self, position: int, space: int) -> None:
@@ -157,12 +157,16 @@ class Choices:
         rows = self.sample.trace.positions
         known = rows.loc[rows["sample"] == self.sample.number, "position"].tolist()
         try:
-            cell = checks.whole("position", position), checks.whole("space", space, most=self.model.n_blocks)
+            cell = (
+                checks.whole_number("position", position),
+                checks.whole_number("space", space, most=self.model.n_blocks),
+            )
         except SemvizError:
             cell = (-1, -1)
         if cell[0] not in known:
             raise SemvizError(
-                f"position={checks.shown(position)}, space={checks.shown(space)}; pass one of {checks.shown(known)} "
+                f"position={checks.short_repr(position)}, space={checks.short_repr(space)}; pass one of "
+                f"{checks.short_repr(known)} "
                 f"and a space from 0 to {self.model.n_blocks}."
             )
         self.cell = cell
@@ -212,7 +216,7 @@ class Choices:
             SemvizError: If it cannot be called.
         """
         if not callable(observer):
-            raise SemvizError(f"{checks.got('observer', observer)}; pass a function that takes one word.")
+            raise SemvizError(f"{checks.named_repr('observer', observer)}; pass a function that takes one word.")
         self._observers.append(observer)
         return lambda: self._observers.remove(observer) if observer in self._observers else None
 

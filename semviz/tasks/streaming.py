@@ -16,7 +16,7 @@ from torch import Tensor
 
 from semviz.common import memory
 from semviz.common.errors import SemvizError
-from semviz.common.interrupts import held, pass_on
+from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import Progress, progress_bar
 from semviz.lm.eval_mode import evaluating
 
@@ -94,7 +94,7 @@ def pad_id(model: LanguageModel) -> int:
     return own if own is not None and own < len(embeddings.weight) else 0
 
 
-@held()
+@interrupts_held()
 @torch.no_grad()
 def stream(
     model: LanguageModel,
@@ -136,7 +136,7 @@ def stream(
                 batch = pad_batch(encoded, rows, pad=pad_id(model), device=device)
                 _read(model, batch, start(batch))
             except (RuntimeError, MemoryError) as error:
-                if not memory.ran_out(error):
+                if not memory.is_out_of_memory(error):
                     raise
             else:
                 left = left[len(rows) :]
@@ -145,7 +145,7 @@ def stream(
                 if control is not None:
                     control.tell(Progress(label, done, total))
                     control.check()
-                pass_on()
+                raise_waiting_interrupt()
                 continue
             # Here and not in the except clause, where the exception would keep the failed batch's tensors alive.
             budget = _halve(encoded, rows)
@@ -155,7 +155,7 @@ def _read(model: LanguageModel, batch: Batch, on_space: OnSpace) -> None:
     """One forward pass through the body."""
 
     def heard(space: int, states: Tensor) -> None:
-        pass_on()
+        raise_waiting_interrupt()
         on_space(space, states)
 
     with model.anatomy.tap(heard), suppress(Enough):

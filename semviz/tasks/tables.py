@@ -26,7 +26,7 @@ def rows_of_frame(name: str, table: Any, text: str, label: str | None) -> tuple[
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
-        raise TaskError(f"{checks.got(name, table)}; pass a pandas DataFrame.")
+        raise TaskError(f"{checks.named_repr(name, table)}; pass a pandas DataFrame.")
     _check_columns(list(table.columns), text, label)
     if not label:
         return list(table[text]), None
@@ -41,7 +41,7 @@ def frame_of_dataset(part: Any, text: str, label: str | None) -> pd.DataFrame:
         TaskError: If it is none, a column is missing, or a row has no label.
     """
     if not hasattr(part, "to_pandas") or not hasattr(part, "__len__"):
-        raise TaskError(f"{checks.got('dataset', part)}; pass a map-style datasets.Dataset, or a DatasetDict.")
+        raise TaskError(f"{checks.named_repr('dataset', part)}; pass a map-style datasets.Dataset, or a DatasetDict.")
     _check_columns(list(part.column_names), text, label)
     made: pd.DataFrame = part.select_columns([text, *([label] if label else [])]).to_pandas()
     names = getattr(part.features[label], "names", None) if label else None
@@ -59,4 +59,4 @@ def _check_columns(there: list[Any], *wanted: str | None) -> None:
         found = there.count(column)
         if found != 1:
             told = "is there twice" if found else "is not there"
-            raise TaskError(f"Column {checks.shown(column)} {told}; pass one of {checks.shown(there)}.")
+            raise TaskError(f"Column {checks.short_repr(column)} {told}; pass one of {checks.short_repr(there)}.")

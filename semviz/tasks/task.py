@@ -101,9 +101,9 @@ class Task:
         Raises:
             TaskError: If a number of rows or the seed is no whole number, or no row would be left.
         """
-        splits, seed = dict(self.splits), checks.whole("seed", seed, error=TaskError)
+        splits, seed = dict(self.splits), checks.whole_number("seed", seed, error=TaskError)
         for name, size in (("train", train), ("test", test)):
-            if size is not None and checks.whole(name, size, least=1, error=TaskError) < len(splits[name]):
+            if size is not None and checks.whole_number(name, size, least=1, error=TaskError) < len(splits[name]):
                 rows = sorted(random.Random(seed).sample(range(len(splits[name])), size))
                 splits[name] = splits[name].take(rows)
         return replace(self, splits=splits)
@@ -141,16 +141,18 @@ class Task:
         """
         prompt = prompt if prompt is not None else ("{text}" if labels is None else "{text}\nLabel:")
         if not isinstance(prompt, str) or "{text}" not in prompt:
-            raise TaskError(f"{checks.got('prompt', prompt)} has no place for the text; pass a template with {{text}}.")
-        checks.text("prompt", prompt)
-        checks.text("name", name)
-        seed = checks.whole("seed", seed, error=TaskError)
+            raise TaskError(
+                f"{checks.named_repr('prompt', prompt)} has no place for the text; pass a template with {{text}}."
+            )
+        checks.one_text("prompt", prompt)
+        checks.one_text("name", name)
+        seed = checks.whole_number("seed", seed, error=TaskError)
         if max_tokens is not None:
-            max_tokens = checks.whole("max_tokens", max_tokens, least=2, error=TaskError)
+            max_tokens = checks.whole_number("max_tokens", max_tokens, least=2, error=TaskError)
         names: tuple[str, ...] = ()
         if labels is not None:
-            labels = checks.several("labels", labels, "one label for each text", error=TaskError)
-            names = tuple(sorted({checks.text(f"labels[{i}]", label) for i, label in enumerate(labels)}))
+            labels = checks.as_list("labels", labels, "one label for each text", error=TaskError)
+            names = tuple(sorted({checks.one_text(f"labels[{i}]", label) for i, label in enumerate(labels)}))
             if len(names) < 2:
                 raise TaskError(f"labels hold {len(names)} class ({', '.join(names)}); pass at least two.")
         said = _words(words, names)
@@ -245,9 +247,9 @@ class Task:
         return f"Task({self.name}: {self.kind}; {sizes}{classes})"
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.frame().groupby("split").head(2))
+        return line_and_table(repr(self), self.frame().groupby("split").head(2))
 
 
 def load_task(name: str) -> Task:
@@ -260,7 +262,8 @@ def load_task(name: str) -> Task:
 
     if not isinstance(name, str) or name not in demo.SPECS:
         raise TaskError(
-            f"There is no packaged task {checks.shown(name)}; pass one of {sorted(demo.SPECS)}, or make one of your "
+            f"There is no packaged task {checks.short_repr(name)}; pass one of {sorted(demo.SPECS)}, or make one "
+            "of your "
             "own with Task.from_dataset, Task.from_frame or Task.from_texts."
         )
     spec = demo.SPECS[name]
@@ -280,10 +283,10 @@ def _given(key: str, part: Any, names: tuple[str, ...]) -> Split:
     """Check a split that the caller brings."""
     if not names:
         return _split(part, None, names, key)
-    pair = checks.several(key, part, "a pair, (texts, labels)", error=TaskError)
+    pair = checks.as_list(key, part, "a pair, (texts, labels)", error=TaskError)
     if len(pair) != 2:
         raise TaskError(f"{key} of a classification task is a pair; pass (texts, labels).")
-    answers = checks.several(f"the labels of {key}", pair[1], "one label for each text", error=TaskError)
+    answers = checks.as_list(f"the labels of {key}", pair[1], "one label for each text", error=TaskError)
     return _split(pair[0], answers, names, key)
 
 
@@ -297,7 +300,8 @@ def _split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str,
     unknown = sorted({str(label) for label in labels} - set(names))
     if unknown:
         raise TaskError(
-            f"{argument} has labels {checks.shown(unknown)} that no training row has; pass labels among {list(names)}."
+            f"{argument} has labels {checks.short_repr(unknown)} that no training row has; pass labels among "
+            f"{list(names)}."
         )
     index = {label: i for i, label in enumerate(names)}
     return Split(made, tuple(index[str(label)] for label in labels))
@@ -308,8 +312,10 @@ def _words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str
     if words is None:
         return names
     if not isinstance(words, Mapping) or set(words) != set(names):
-        raise TaskError(f"{checks.got('words', words)}; pass one word for each label of {list(names)}, as a mapping.")
-    return tuple(checks.text(f"words[{label!r}]", words[label]) for label in names)
+        raise TaskError(
+            f"{checks.named_repr('words', words)}; pass one word for each label of {list(names)}, as a mapping."
+        )
+    return tuple(checks.one_text(f"words[{label!r}]", words[label]) for label in names)
 
 
 def check_task(task: Any) -> Task:
@@ -320,6 +326,6 @@ def check_task(task: Any) -> Task:
     """
     if not isinstance(task, Task):
         raise TaskError(
-            f"{checks.got('task', task)} is no task; pass load_task(…), or Task.from_texts(…) and its like."
+            f"{checks.named_repr('task', task)} is no task; pass load_task(…), or Task.from_texts(…) and its like."
         )
     return task

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semviz.common.checks import shown
+from semviz.common.checks import short_repr
 from semviz.common.errors import TaskError
 from semviz.common.ragged import Ragged
 from semviz.tasks.task import Split, Task
@@ -106,7 +106,7 @@ def _check_ids(tokenizer: PreTrainedTokenizerBase, ids: NDArray[Any], known: int
     if highest >= known:
         token = str(tokenizer.convert_ids_to_tokens(highest))
         raise TaskError(
-            f"The tokenizer writes {shown(token)} as {highest:,}, and the model has {what} for ids below "
+            f"The tokenizer writes {short_repr(token)} as {highest:,}, and the model has {what} for ids below "
             f"{known:,} only; pass the tokenizer that belongs to the model, or add rows: "
             "model.resize_token_embeddings(len(tokenizer))."
         )

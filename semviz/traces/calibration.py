@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.common.interrupts import held, pass_on
+from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
 from semviz.lm.model import check_model
 from semviz.tasks.streaming import Batch, Enough, OnSpace, stream
@@ -60,7 +60,7 @@ class Calibration:
         )
 
 
-@held()
+@interrupts_held()
 def calibrate(
     model: LanguageModel,
     texts: Sequence[str] | None = None,
@@ -160,7 +160,7 @@ def _choose(
     scores: dict[float, float] = {}
     with progress_bar(len(ridges), "Fitting semantic bases", unit="ridges", show=progress) as bar:
         for ridge in ridges:
-            pass_on()
+            raise_waiting_interrupt()
             bases = best if ridge == best.ridge else best.with_ridge(ridge)
             cosines = bases.cosines(directions)
             scores[ridge] = fidelity(cosines, logits)

@@ -87,7 +87,7 @@ class Deviations:
         if not isinstance(metric, str) or metric not in self.values:
             known = ", ".join(repr(key) for key in self.values)
             raise SemvizError(
-                f"metric={checks.shown(metric)} was not traced. Pass one of {known}, or trace again with it."
+                f"metric={checks.short_repr(metric)} was not traced. Pass one of {known}, or trace again with it."
             )
         return metric
 
@@ -102,7 +102,7 @@ class Deviations:
         Returns:
             Columns space, mean, low, high; one row a space.
         """
-        seed = checks.whole("seed", seed)
+        seed = checks.whole_number("seed", seed)
         means = self.sample_means(metric).to_numpy(dtype=np.float32)
         low, high = interval(bootstrap_means(means, seed=seed))
         return pd.DataFrame({"space": range(means.shape[1]), "mean": means.mean(0), "low": low, "high": high})
@@ -177,6 +177,6 @@ class Deviations:
         return profile(self, metrics=metrics, boundary=boundary)
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
-        return facts(repr(self), self.summary())
+        return line_and_table(repr(self), self.summary())

@@ -64,10 +64,10 @@ class Groups(Mapping[str, D]):
         return f"Groups(by {self.column}: {sizes} samples)"
 
     def _repr_html_(self) -> str:
-        from semviz.common.html_repr import facts
+        from semviz.common.html_repr import line_and_table
 
         table = self.frame().pivot(index="space", columns="group", values="mean")
-        return facts(repr(self), table[list(self.traces)].round(2))
+        return line_and_table(repr(self), table[list(self.traces)].round(2))
 
 
 def group(trace: D, column: str) -> Groups[D]:
@@ -80,7 +80,9 @@ def group(trace: D, column: str) -> Groups[D]:
         SemvizError: If there is no such column, or it has no values at counted positions.
     """
     if not isinstance(column, str) or column not in trace.positions:
-        raise SemvizError(f"by={checks.shown(column)} is no column of positions; pass one of {list(trace.positions)}.")
+        raise SemvizError(
+            f"by={checks.short_repr(column)} is no column of positions; pass one of {list(trace.positions)}."
+        )
     values = trace.positions[column].to_numpy(dtype=object, na_value=None)
     known = trace.counted & np.array([value is not None for value in values])
     if not known.any():

@@ -24,7 +24,7 @@ from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.traces.virtual_path import Arc
-from semviz.traces.vocabulary_scores import Product, Scores, score
+from semviz.traces.vocabulary_scores import Product, TokenScores, score_positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +79,15 @@ class View:
         return self.read(slice(None))
 
     @cached_property
-    def by_head(self) -> Scores:
+    def by_head(self) -> TokenScores:
         """The target's surprise and rank under the model's own head, and the first choice; needs no (n, C) array."""
-        return score(self.read, self.size, self.target, keep=1)
+        return score_positions(self.read, self.size, self.target, keep=1)
 
     @cached_property
-    def by_basis(self) -> Scores:
+    def by_basis(self) -> TokenScores:
         """The same by cosines with the semantic bases, divided by τ, with the three nearest candidates."""
         size = self.candidates().shape[0]
-        return score(lambda columns: self._cosines(columns) / self.temperature, size, self.target, keep=3)
+        return score_positions(lambda columns: self._cosines(columns) / self.temperature, size, self.target, keep=3)
 
     def _cosines(self, columns: slice | Tensor) -> Tensor:
         return self.directions @ self.candidates()[columns].T
@@ -141,7 +141,9 @@ def metric(
         SemvizError: If the key is taken or no name of columns, or a bound is no number.
     """
     if not isinstance(key, str) or not re.fullmatch(r"[\w-]+", key) or key in _RESERVED:
-        raise SemvizError(f"{checks.got('key', key)} cannot name columns of a saved trace; pass a name such as margin.")
+        raise SemvizError(
+            f"{checks.named_repr('key', key)} cannot name columns of a saved trace; pass a name such as margin."
+        )
     for name, bound in (("low", low), ("high", high)):
         if bound is not None:
             checks.number(name, bound, "a finite number, or None")
@@ -158,7 +160,7 @@ def metric(
     return register
 
 
-def resolve(keys: Sequence[str] | str | None) -> tuple[str, ...]:
+def resolve_metrics(keys: Sequence[str] | str | None) -> tuple[str, ...]:
     """Check metric keys; all registered ones without any.
 
     Raises:
@@ -166,11 +168,11 @@ def resolve(keys: Sequence[str] | str | None) -> tuple[str, ...]:
     """
     if keys is None:
         return tuple(METRICS)
-    wanted = (keys,) if isinstance(keys, str) else checks.several("metrics", keys, f"some of {list(METRICS)}")
+    wanted = (keys,) if isinstance(keys, str) else checks.as_list("metrics", keys, f"some of {list(METRICS)}")
     unknown = [key for key in wanted if not isinstance(key, str) or key not in METRICS]
     if unknown or not wanted:
         raise SemvizError(
-            f"metrics={checks.shown(keys)} has none or unknown ones {checks.shown(unknown)}; pass some of "
+            f"metrics={checks.short_repr(keys)} has none or unknown ones {checks.short_repr(unknown)}; pass some of "
             f"{list(METRICS)}."
         )
     return tuple(dict.fromkeys(wanted))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from semviz.common.checks import is_whole, shown
+from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
-from semviz.common.token_text import show
+from semviz.common.token_text import short_label
 from semviz.traces.deviations import Deviations
 
 _ORDER = ("first", "second", "third")
@@ -19,7 +19,7 @@ def nearest_tokens(trace: Deviations, sample: int, position: int | None) -> pd.D
         raise SemvizError('This trace names no tokens; pass sv.trace(..., metrics=("semantic", "lens"), vocab="full").')
     rows = trace.positions[trace.positions["sample"] == (sample if is_whole(sample) else -1)]
     if not len(rows):
-        raise SemvizError(f"sample={shown(sample)} was not traced; pass one of those in trace.positions.")
+        raise SemvizError(f"sample={short_repr(sample)} was not traced; pass one of those in trace.positions.")
     if position is None:
         # Of a labelled sample that is the answer position: it ends the prompt.
         row = (rows[rows["target_id"] >= 0] if (rows["target_id"] >= 0).any() else rows)["position"].idxmax()
@@ -27,10 +27,10 @@ def nearest_tokens(trace: Deviations, sample: int, position: int | None) -> pd.D
         row = rows["position"].eq(position).idxmax()
     else:
         known = ", ".join(str(known) for known in rows["position"])
-        raise SemvizError(f"position={shown(position)} of sample {sample} was not traced; pass one of {known}.")
+        raise SemvizError(f"position={short_repr(position)} of sample {sample} was not traced; pass one of {known}.")
 
     def name(token_id: int) -> str:
-        return show(trace.vocabulary.get(token_id, f"id {token_id}"), width=_WIDTH)
+        return short_label(trace.vocabulary.get(token_id, f"id {token_id}"), width=_WIDTH)
 
     columns: dict[str, list[str]] = {}
     if trace.nearest is not None:

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semviz.common import json_shapes, memory
-from semviz.common.checks import path_of, said, shown
+from semviz.common.checks import as_path, first_line, short_repr
 from semviz.common.errors import SemvizError
 from semviz.common.files import digest_of, replacing
-from semviz.common.metric_facts import MetricFacts, plain
+from semviz.common.metric_facts import MetricFacts, without_function
 from semviz.lm.parts import Parts
 from semviz.traces.deviations import COUNTED, Deviations
 
@@ -89,7 +89,8 @@ def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[
         table = pa.Table.from_pandas(trace.positions, preserve_index=False)
     except (pa.ArrowException, UnicodeEncodeError) as error:
         raise SemvizError(
-            f"positions of this trace cannot be written ({said(error)}); drop or convert the columns added to them."
+            f"positions of this trace cannot be written ({first_line(error)}); drop or convert the columns added "
+            "to them."
         ) from error
     for key, values in trace.values.items():
         for space in range(values.shape[1]):
@@ -108,7 +109,7 @@ def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[
         "schema": SCHEMA,
         "spaces": trace.n_blocks + 1,
         "detailed_rows": len(paths),
-        "metrics": [asdict(plain(facts)) for facts in trace.facts.values()],
+        "metrics": [asdict(without_function(facts)) for facts in trace.facts.values()],
         "vocabulary": {str(i): text for i, text in trace.vocabulary.items()},
         "meta": _encode(trace.meta),
     }
@@ -132,7 +133,7 @@ def _digest(data: bytes, place: bytes) -> str:
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the fields of a trace; see `Trace.load`."""
-    file = path_of("path", path)
+    file = as_path("path", path)
     if file.is_dir():
         raise SemvizError(f"{file} is a folder; pass a file that Trace.save wrote.")
     if not file.is_file():
@@ -145,7 +146,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         json_shapes.check(stored, {"schema": json_shapes.NATURAL})
         schema = stored["schema"]
     except (OSError, MemoryError, *_BAD) as error:
-        raise SemvizError(f"{file} is no saved trace ({said(error)}); pass a file that Trace.save wrote.") from error
+        raise SemvizError(
+            f"{file} is no saved trace ({first_line(error)}); pass a file that Trace.save wrote."
+        ) from error
     if schema > SCHEMA:
         raise SemvizError(f"{file} has schema {schema} and this semviz reads up to {SCHEMA}; update semviz to read it.")
     try:
@@ -157,7 +160,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError(f"it claims {parquet.metadata.num_rows:,} rows, more than fit into memory")
         return _fields(parquet.read(), stored)
     except (OSError, MemoryError, *_BAD) as error:
-        raise SemvizError(f"{file} is damaged ({said(error)}); save the trace again.") from error
+        raise SemvizError(f"{file} is damaged ({first_line(error)}); save the trace again.") from error
 
 
 def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +224,7 @@ def _positions(table: pa.Table) -> pd.DataFrame:
         raise ValueError("its metadata make another table of its columns")
     roles = set(made["role"].unique())
     if not roles <= set(_ROLES) or not roles & set(COUNTED):
-        raise ValueError(f"the roles are {shown(sorted(roles))} and not some of {list(_ROLES)}")
+        raise ValueError(f"the roles are {short_repr(sorted(roles))} and not some of {list(_ROLES)}")
     return made
 
 

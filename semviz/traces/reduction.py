@@ -33,7 +33,7 @@ _NEAREST = 3
 
 
 @dataclass(frozen=True)
-class Table:
+class PositionTable:
     """The positions that are read, one entry each.
 
     Attributes:
@@ -53,13 +53,13 @@ class Table:
     detailed: int
 
 
-def table_of(encoded: Encoded, detail: int) -> Table:
+def position_table(encoded: Encoded, detail: int) -> PositionTable:
     """All positions of the first `detail` samples, and those that count of the others."""
     counted = encoded.counted
     wanted = counted.flat | (counted.owners < detail)
     sample = counted.owners[wanted]
     first = np.searchsorted(sample, np.arange(len(encoded) + 1))
-    return Table(
+    return PositionTable(
         sample=sample,
         position=counted.positions[wanted],
         target=encoded.targets.flat[wanted].astype(np.int64),
@@ -133,7 +133,7 @@ class Plan:
             return rows_at_once(self.size, self.device)
         return _MOST_POSITIONS.get(self.device.type, _MOST_POSITIONS_GPU)
 
-    def nbytes(self, table: Table) -> int:
+    def nbytes(self, table: PositionTable) -> int:
         """Bytes that the results hold: the arrays, and about 100 a row for the table in words."""
         numbers = len(self.keys) + _NEAREST * self.keeps_nearest + self.keeps_top1
         return len(table.sample) * (4 * self.spaces * numbers + 100) + 8 * self.spaces * table.detailed
@@ -142,7 +142,7 @@ class Plan:
 class Reducer:
     """The results: arrays over the table's positions, filled part by part."""
 
-    def __init__(self, plan: Plan, table: Table) -> None:
+    def __init__(self, plan: Plan, table: PositionTable) -> None:
         self.plan, self.table = plan, table
         shape = len(table.sample), plan.spaces
         self.values = {key: np.full(shape, np.nan, dtype=np.float32) for key in plan.keys}
@@ -159,7 +159,7 @@ class Reducer:
         inside = np.repeat(np.arange(len(batch.rows)), first[batch.rows + 1] - first[batch.rows])
         size = self.plan.part
         cuts = range(0, len(entries), size)
-        parts = [_Part(self.plan, self.table, entries[i : i + size], inside[i : i + size]) for i in cuts]
+        parts = [_Strip(self.plan, self.table, entries[i : i + size], inside[i : i + size]) for i in cuts]
 
         def on_space(space: int, states: Tensor) -> None:
             for part in parts:
@@ -170,7 +170,7 @@ class Reducer:
 
         return on_space
 
-    def _take(self, part: _Part) -> None:
+    def _take(self, part: _Strip) -> None:
         """Keep the numbers of a part that was read to its last space."""
         values, known = part.values.cpu().numpy(), part.known
         for key, found in zip(self.plan.keys, values, strict=True):
@@ -205,10 +205,10 @@ class Reducer:
         return made | {"predicted": self.predicted} | {name: a for name, a in some.items() if a is not None}
 
 
-class _Part:
+class _Strip:
     """Some positions of a batch on their way through the spaces."""
 
-    def __init__(self, plan: Plan, table: Table, entries: NDArray[np.int64], inside: NDArray[np.int64]) -> None:
+    def __init__(self, plan: Plan, table: PositionTable, entries: NDArray[np.int64], inside: NDArray[np.int64]) -> None:
         """Prepare targets and room for numbers.
 
         Args:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from semviz.common import checks, formats, memory
 from semviz.common.distributed import gather, share
 from semviz.common.errors import SemvizError
-from semviz.common.metric_facts import plain
+from semviz.common.metric_facts import without_function
 from semviz.common.progress import check_control
 from semviz.common.token_text import decode
 from semviz.lm.model import check_model
@@ -25,8 +25,8 @@ from semviz.tasks.task import Task, check_task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
 from semviz.traces import virtual_path
 from semviz.traces.calibration import Calibration, check_calibration, default_calibration
-from semviz.traces.metrics import METRICS, resolve
-from semviz.traces.reduction import Plan, Reducer, Table, table_of
+from semviz.traces.metrics import METRICS, resolve_metrics
+from semviz.traces.reduction import Plan, PositionTable, Reducer, position_table
 from semviz.traces.trace import Trace
 from semviz.version import __version__
 
@@ -86,7 +86,7 @@ def trace(
     """
     started = time.perf_counter()
     check_model(model)
-    keys = resolve(metrics)
+    keys = resolve_metrics(metrics)
     samples, detail = _check(task, vocab, path, samples, detail)
     checks.flag("centre", centre)
     checks.flag("distributed", distributed)
@@ -98,7 +98,7 @@ def trace(
     if samples is not None and samples < len(encoded):
         numbers = np.asarray(sorted(random.Random(0).sample(range(len(encoded)), samples)))
         encoded = encoded.take(numbers)
-    table = table_of(encoded, detail)
+    table = position_table(encoded, detail)
     calibration = calibration or default_calibration(model, progress=progress)
     plan = Plan(model, calibration, keys, encoded.label_ids, vocab == "labels", path, centre)
     _announce(plan, table, progress)
@@ -115,7 +115,7 @@ def trace(
         nearest=reducer.nearest,
         top1=reducer.top1,
         vocabulary=vocabulary,
-        facts={key: plain(METRICS[key]) for key in keys},
+        facts={key: without_function(METRICS[key]) for key in keys},
         meta={
             "model": model.name,
             "model_hash": model.hash,
@@ -145,10 +145,12 @@ def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) 
     if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
         raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
     checks.one_of("path", path, ("slerp", "lerp"))
-    return None if samples is None else checks.whole("samples", samples, least=1), checks.whole("detail", detail)
+    return None if samples is None else checks.whole_number("samples", samples, least=1), checks.whole_number(
+        "detail", detail
+    )
 
 
-def _announce(plan: Plan, table: Table, progress: bool) -> None:
+def _announce(plan: Plan, table: PositionTable, progress: bool) -> None:
     """Say how large a large trace will be, and refuse one that this machine cannot hold."""
     size, free = plan.nbytes(table), memory.free()
     what = f"{len(table.sample):,} positions × {plan.spaces} spaces × {len(plan.keys)} metrics"

@@ -27,7 +27,7 @@ def rows_at_once(size: int, device: torch.device) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class TokenScores:
     """What is kept of the scores of n positions.
 
     Attributes:
@@ -41,7 +41,7 @@ class Scores:
     best: Tensor
 
 
-def score(product: Product, size: int, target: Tensor, *, keep: int) -> Scores:
+def score_positions(product: Product, size: int, target: Tensor, *, keep: int) -> TokenScores:
     """Score all candidates.
 
     Args:
@@ -75,14 +75,14 @@ def score(product: Product, size: int, target: Tensor, *, keep: int) -> Scores:
         indices.append(index + columns.start)
     surprise = (top + total.log() - own).clamp_min(0)
     best = torch.cat(indices, -1).gather(-1, torch.cat(values, -1).topk(min(keep, size)).indices)
-    return Scores(surprise.squeeze(-1), better.squeeze(-1), best)
+    return TokenScores(surprise.squeeze(-1), better.squeeze(-1), best)
 
 
-def _whole(scores: Tensor, target: Tensor, keep: int) -> Scores:
+def _whole(scores: Tensor, target: Tensor, keep: int) -> TokenScores:
     """The same where all candidates fit into one strip; with fewer passes."""
     surprise = torch.nn.functional.cross_entropy(scores, target, reduction="none")
     better = _larger(scores, scores.gather(-1, target.unsqueeze(-1)))
-    return Scores(surprise, better.squeeze(-1), _largest(scores, keep)[1])
+    return TokenScores(surprise, better.squeeze(-1), _largest(scores, keep)[1])
 
 
 def _larger(scores: Tensor, own: Tensor) -> Tensor:

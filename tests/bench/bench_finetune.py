@@ -23,7 +23,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 import semviz as sv
 from semviz.common.progress import Control
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.training import fit
@@ -126,7 +126,7 @@ def sweeps(options) -> None:
 def overhead(options) -> None:
     """Trainer with semviz's callback against a bare loop of the same steps, on the demo LM."""
     model, task = load("mood")
-    bench = Workbench(model, task, progress=False)
+    bench = EncodedTask(model, task, progress=False)
     lines = []
     for k in (0, 4, 6, 7):
         bench.part("train", k)
@@ -143,25 +143,25 @@ def overhead(options) -> None:
     table("Trainer against a bare loop, demo LM, cached", head, lines)
 
 
-def bare(bench: Workbench, k: int) -> float:
+def bare(bench: EncodedTask, k: int) -> float:
     part = bench.part("train", k)
     suffix = Suffix(bench.model, sv.Scope.above(bench.model, k), cached=k > 0).train()
     collate, order = bench.collator(part), torch.Generator().manual_seed(0)
     steps = math.ceil(len(part) / 32) * 3
-    optimizer = torch.optim.AdamW(suffix.meant, lr=1e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(suffix.trainable_parameters, lr=1e-3, weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, math.ceil(0.1 * steps), steps)
     started = time.perf_counter()
     for _ in range(3):
         for rows in torch.randperm(len(part), generator=order).split(32):
             suffix(**collate(rows.tolist()))["loss"].backward()
-            torch.nn.utils.clip_grad_norm_(suffix.meant, 1.0)
+            torch.nn.utils.clip_grad_norm_(suffix.trainable_parameters, 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
     return time.perf_counter() - started
 
 
-def trained(bench: Workbench, k: int) -> float:
+def trained(bench: EncodedTask, k: int) -> float:
     part = bench.part("train", k)
     suffix = Suffix(bench.model, sv.Scope.above(bench.model, k), cached=k > 0)
     recipe = Recipe("full", 1e-3, 3, 32, 0)

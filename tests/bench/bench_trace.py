@@ -31,7 +31,7 @@ from peers.measuring import PeakMemory, resident_bytes
 import semviz as sv
 from semviz.tasks.streaming import batches, pad_batch, pad_id, stream
 from semviz.traces.calibration import default_calibration
-from semviz.traces.reduction import Plan, Reducer, table_of
+from semviz.traces.reduction import Plan, Reducer, position_table
 from semviz.traces.semantic_bases import SemanticBases
 
 NUMBERS: dict[str, dict] = {}
@@ -115,7 +115,7 @@ def body(model, passed):
 
 def read(model, encoded, keys, labels_only=False):
     plan = Plan(model, default_calibration(model, progress=False), keys, encoded.label_ids, labels_only, "slerp", False)
-    reducer = Reducer(plan, table_of(encoded, 0))
+    reducer = Reducer(plan, position_table(encoded, 0))
     stream(model, encoded, reducer.start, label="", progress=False)
     return reducer
 

@@ -11,7 +11,7 @@ from hostile import CORPUS, NAMES
 import semviz as sv
 from browser.explorers import GAIN, PARETO, TOKENS, shown
 from browser.pages import shot
-from semviz.common.token_text import show
+from semviz.common.token_text import short_label
 
 RAN = "() => [typeof hacked, document.querySelectorAll('iframe, object, embed, base, meta[http-equiv=refresh]').length]"
 # Shown as it is: what has neither invisible characters nor spaces at its ends.
@@ -53,7 +53,7 @@ def test_the_report_shows_letters(made, quiet_page, tmp_path):
     read = " ".join(quiet_page.locator("body").inner_text().split())
     title = " ".join(" ".join(NAMES[:8]).split())
     assert title[:120] in read
-    unseen = [text for text in PLAIN if " ".join(show(text, width=10).split())[:9] not in read]
+    unseen = [text for text in PLAIN if " ".join(short_label(text, width=10).split())[:9] not in read]
     # An axis thins its labels, and a table has its first rows.
     assert len(unseen) <= len(PLAIN) // 10, unseen
     shot(quiet_page, "hostile-report")

@@ -33,20 +33,20 @@ from semviz.common import token_text
     ],
 )
 def test_show_makes_everything_visible(text: str, shown: str) -> None:
-    assert token_text.show(text) == shown
+    assert token_text.short_label(text) == shown
 
 
 def test_show_cuts_by_graphemes() -> None:
-    assert token_text.show("internationalisation", width=8) == "interna…"
-    assert token_text.show("e\u0301" * 5, width=5) == "e\u0301" * 5
-    assert token_text.show("e\u0301" * 6, width=5) == "e\u0301" * 4 + "…"
-    assert token_text.show(" " * 40, width=5) == "␣␣␣␣…"
-    assert token_text.show("ab", width=1) == "…"
+    assert token_text.short_label("internationalisation", width=8) == "interna…"
+    assert token_text.short_label("e\u0301" * 5, width=5) == "e\u0301" * 5
+    assert token_text.short_label("e\u0301" * 6, width=5) == "e\u0301" * 4 + "…"
+    assert token_text.short_label(" " * 40, width=5) == "␣␣␣␣…"
+    assert token_text.short_label("ab", width=1) == "…"
 
 
 def test_show_bounds_hostile_input() -> None:
-    assert len(token_text.show("a" + "\u0301" * 100_000)) < 40
-    assert len(token_text.show("x" * 1_000_000)) == 12
+    assert len(token_text.short_label("a" + "\u0301" * 100_000)) < 40
+    assert len(token_text.short_label("x" * 1_000_000)) == 12
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_show_bounds_hostile_input() -> None:
     ],
 )
 def test_html_leaves_nothing_for_plotly_to_read(text: str, safe: str) -> None:
-    assert token_text.html(text) == safe
+    assert token_text.html_label(text) == safe
 
 
 def _tokenizer(vocabulary: list[str], decoder: object | None, **options: object) -> PreTrainedTokenizerFast:

@@ -16,7 +16,7 @@ pytest.importorskip("anywidget")
 from plotly.offline import get_plotlyjs
 
 from semviz.common.errors import SemvizError
-from semviz.explorer.widgets.downloads import Handover, Offer
+from semviz.explorer.widgets.downloads import Downloads, Offer
 from semviz.explorer.widgets.page import Page
 from semviz.explorer.widgets.picture import Click, Picture
 from semviz.explorer.widgets.table import Column, Table
@@ -224,7 +224,7 @@ def offers():
 
 
 def test_a_pressed_button_is_answered_with_the_file(sent):
-    ask(Handover(offers()), {"event": "press", "index": 0, "ticket": "t 1"})
+    ask(Downloads(offers()), {"event": "press", "index": 0, "ticket": "t 1"})
     ((message, buffers),) = sent
     assert message["content"] == {"event": "file", "ticket": "t 1", "filename": "runs.csv", "mime": "text/csv"}
     assert buffers == [b"a,b\n"]
@@ -238,12 +238,12 @@ def test_a_pressed_button_is_answered_with_the_file(sent):
     ],
 )
 def test_a_file_that_cannot_be_made_is_answered_in_words(sent, index, text):
-    ask(Handover(offers()), {"event": "press", "index": index, "ticket": "t 1"})
+    ask(Downloads(offers()), {"event": "press", "index": index, "ticket": "t 1"})
     assert [message["content"] for message, _ in sent] == [{"event": "error", "ticket": "t 1", "text": text}]
 
 
 def test_files_can_be_had_without_a_browser():
-    handover = Handover(offers())
+    handover = Downloads(offers())
     assert handover.press("CSV") == b"a,b\n"
     with pytest.raises(SemvizError, match="no run yet"):
         handover.press("Report")
@@ -253,13 +253,13 @@ def test_files_can_be_had_without_a_browser():
 
 def test_two_buttons_with_one_label_are_refused():
     with pytest.raises(SemvizError, match="Two offers are called 'CSV'"):
-        Handover([offers()[0], offers()[0]])
+        Downloads([offers()[0], offers()[0]])
 
 
 # ---- What all of them send to the browser ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [Picture, Table, Handover])
+@pytest.mark.parametrize("part", [Picture, Table, Downloads])
 def test_scripts_start_quickly_and_never_read_data_as_html(part):
     assert len(part._esm) < 30_000  # anywidget gives a script two seconds to start
     assert "export default {" in part._esm

@@ -16,7 +16,7 @@ import semviz as sv
 from semviz.experiments.probes import Probes
 from semviz.experiments.runs import Runs
 from semviz.finetuning.run import Run
-from semviz.study.opened_task import Opening, open_task
+from semviz.study.opened_task import OpenedTask, open_task
 from semviz.tasks import streaming
 from semviz.traces.calibration import Calibration
 
@@ -55,7 +55,7 @@ class Jobs:
     def trace(self, control: sv.Control | None) -> sv.Trace:
         return sv.trace(self.model, self.task, control=control, progress=False)
 
-    def opening(self, control: sv.Control | None) -> Opening:
+    def opening(self, control: sv.Control | None) -> OpenedTask:
         return open_task(self.model, self.task, control=control, progress=False)
 
     def finetune(self, control: sv.Control | None) -> Run:
@@ -76,7 +76,7 @@ def numbers(result: Any) -> dict[str, np.ndarray]:
     if isinstance(result, sv.Trace):
         found = {**result.values, "top1": result.top1, "nearest": result.nearest, "paths": result.paths}
         return {key: np.asarray(array) for key, array in found.items()}
-    if isinstance(result, Opening):
+    if isinstance(result, OpenedTask):
         costs = {"flops": result.costs.block_flops, "bytes": result.costs.block_bytes}
         return {**numbers(result.traces["full"]), **costs, "gain": result.gain.gains}
     if isinstance(result, Calibration):

@@ -104,7 +104,7 @@ def test_hover_names_token_target_and_three_neighbours(trace):
     head, near, first = cells.customdata[4][1]
     assert head == "1: The → target ␣film"
     row = trace.positions.query("sample == 0 and position == 1").index[0]
-    assert first == token_text.html(token_text.show(trace.vocabulary[trace.top1[row, 4]]))
+    assert first == token_text.html_label(token_text.short_label(trace.vocabulary[trace.top1[row, 4]]))
     assert len(near.split(", ")) == 3
     assert "nats" in cells.hovertemplate
     assert "nearest" in cells.hovertemplate

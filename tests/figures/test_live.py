@@ -13,7 +13,7 @@ import synthetic
 from test_moving import apply, as_json, size
 
 from semviz.common.errors import SemvizError
-from semviz.common.trials import Trial
+from semviz.common.live_curves import LiveCurve
 from semviz.figures import dark
 from semviz.figures.drawing import style
 from semviz.figures.live import MAX_POINTS, extended, live_curves
@@ -22,7 +22,7 @@ from semviz.figures.live import MAX_POINTS, extended, live_curves
 def make_trial(count, *, rate=1e-3, label="blocks 5–8 of 8", every=5):
     fall = np.exp(-np.arange(count) / 14)
     steps = [every * (i + 1) for i in range(count)]
-    return Trial(label, rate, steps, list(2.4 * fall + 0.25), list(1 - 0.75 * fall))
+    return LiveCurve(label, rate, steps, list(2.4 * fall + 0.25), list(1 - 0.75 * fall))
 
 
 EARLIER = (make_trial(9, rate=1e-2), make_trial(12, rate=3e-3))
@@ -110,7 +110,7 @@ def _states():
     whole = make_trial(3 * MAX_POINTS, every=1)
     losses = [math.nan if i == 30 else 1e6 if i == 31 else v for i, v in enumerate(whole.losses)]
     for count in (0, 1, 7, 31, 32, 50, MAX_POINTS, MAX_POINTS + 1, 3 * MAX_POINTS):
-        yield Trial(whole.label, whole.rate, whole.steps[:count], losses[:count], whole.accuracies[:count])
+        yield LiveCurve(whole.label, whole.rate, whole.steps[:count], losses[:count], whole.accuracies[:count])
 
 
 @pytest.mark.parametrize("theme", [lambda figure: figure, dark], ids=["light", "dark"])

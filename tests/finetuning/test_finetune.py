@@ -10,8 +10,8 @@ from small import tiny_llama, word_tokenizer
 
 import semviz as sv
 from semviz.common.errors import SemvizError
-from semviz.finetuning.cache_check import refusal
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.cache_check import why_not_cacheable
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import evaluate
 from semviz.finetuning.prefix_cache import run_prefix
 from semviz.finetuning.suffix_model import Suffix
@@ -78,10 +78,10 @@ def test_other_families_resume_from_their_cache(family, mood):
     network = family()
     network.resize_token_embeddings(len(word_tokenizer()))
     model = sv.load_model((network.eval(), word_tokenizer()))
-    bench = Workbench(model, mood, progress=False)
+    bench = EncodedTask(model, mood, progress=False)
     part = bench.part("train", 2)
     suffix = Suffix(model, sv.Scope.above(model, 2), cached=True)
-    assert refusal(bench, suffix, part) == ""
+    assert why_not_cacheable(bench, suffix, part) == ""
 
 
 def test_a_wrong_cache_is_noticed_and_not_used(tiny, mood, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_wrong_cache_is_noticed_and_not_used(tiny, mood, monkeypatch):
 
 
 def test_the_prefix_cache_holds_the_states_of_its_space(tiny, mood):
-    bench = Workbench(tiny, mood, progress=False)
+    bench = EncodedTask(tiny, mood, progress=False)
     encoded = bench.part("train", 0).encoded
     cache = run_prefix(tiny, encoded, [2], progress=False)[2]
     ids = torch.as_tensor(encoded.ids[5]).unsqueeze(0)
@@ -111,7 +111,7 @@ def test_the_prefix_cache_holds_the_states_of_its_space(tiny, mood):
 def test_the_prefix_has_no_dropout_and_gets_no_gradient(mood):
     model = sv.load_model((tiny_llama(attention_dropout=0.5), word_tokenizer()))
     suffix = Suffix(model, sv.Scope.above(model, 2), cached=False).train()
-    batch = Workbench(model, mood, progress=False)
+    batch = EncodedTask(model, mood, progress=False)
     part = batch.part("train", 0)
     seen = []
     boundary = suffix.network.model.layers[1].register_forward_hook(lambda _m, _a, out: seen.append(out))
@@ -162,20 +162,20 @@ def test_auto_tries_rates_and_takes_the_best_on_validation(tiny, mood):
 
 
 def test_next_token_tasks_train_too(tiny, stories):
-    bench = Workbench(tiny, stories, progress=False)
+    bench = EncodedTask(tiny, stories, progress=False)
     before = evaluate(Suffix(tiny, sv.Scope.last(tiny), cached=False), bench, bench.part("train", 0))
     run = sv.finetune(tiny, stories, **{**QUICK, "epochs": 8})
     assert run.score == "loss"
     assert run.f1 is None
     tuned = sv.load_run(tiny, run)
-    bench = Workbench(tuned, stories, progress=False)
+    bench = EncodedTask(tuned, stories, progress=False)
     after = evaluate(Suffix(tuned, sv.Scope.last(tuned), cached=False), bench, bench.part("train", 0))
     assert after.loss < before.loss - 0.5
 
 
 @torch.no_grad()
 def test_evaluation_against_the_model_itself(tiny, stories):
-    bench = Workbench(tiny, stories, progress=False)
+    bench = EncodedTask(tiny, stories, progress=False)
     part = bench.part("test", 2)
     scores = evaluate(Suffix(tiny, sv.Scope.above(tiny, 2), cached=True), bench, part)
     for row, ids in enumerate(part.encoded.ids):

@@ -8,7 +8,7 @@ from small import tiny_llama, word_tokenizer
 
 import semviz as sv
 from semviz.common.errors import ScopeError, SemvizError
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
 from semviz.lm import copies
 
@@ -16,7 +16,7 @@ QUICK = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "progress": False}
 
 
 def batch_of(model, task, boundary=0, rows=4):
-    bench = Workbench(model, task, progress=False)
+    bench = EncodedTask(model, task, progress=False)
     part = bench.part("train", boundary)
     return bench.collator(part)(list(range(rows)))
 

@@ -25,8 +25,8 @@ import semviz as sv
 from semviz.common.errors import Cancelled, ScopeError, SemvizError
 from semviz.common.progress import Control
 from semviz.common.ragged import Ragged
-from semviz.finetuning.cache_check import refusal
-from semviz.finetuning.encoded_task import SPLITS, Workbench
+from semviz.finetuning.cache_check import why_not_cacheable
+from semviz.finetuning.encoded_task import SPLITS, EncodedTask
 from semviz.finetuning.prefix_cache import Collator, _reserve, cache_bytes, cache_key, run_prefix
 from semviz.finetuning.suffix_model import Suffix
 
@@ -43,7 +43,7 @@ def ragged() -> sv.Task:
 
 @pytest.fixture
 def bench(tiny, stories):
-    return Workbench(tiny, stories, progress=False)
+    return EncodedTask(tiny, stories, progress=False)
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def loaded(network, *, layers=None):
 
 def proof(model, task, boundary):
     """The proof's verdict, with what it was about."""
-    bench = Workbench(model, task, progress=False)
+    bench = EncodedTask(model, task, progress=False)
     part = bench.part("train", boundary)
     suffix = Suffix(model, sv.Scope.above(model, boundary), cached=True)
-    return refusal(bench, suffix, part), suffix, bench.collator(part), part
+    return why_not_cacheable(bench, suffix, part), suffix, bench.collator(part), part
 
 
 @torch.no_grad()
@@ -124,7 +124,7 @@ def test_all_blocks_that_share_weights_train_together_and_load_back(ragged):
     model = loaded(family("zamba"))
     run = sv.finetune(model, ragged, sv.Scope.above(model, 1), **QUICK)
     assert run.cached
-    part = Workbench(model, ragged, progress=False).part("test", 0)
+    part = EncodedTask(model, ragged, progress=False).part("test", 0)
     logits = own_logits(sv.load_run(model, run), part.encoded)
     targets = torch.cat(
         [torch.as_tensor(t[c]) for t, c in zip(part.encoded.targets, part.encoded.counted, strict=True)]
@@ -426,7 +426,7 @@ def test_a_pass_leaves_the_model_as_it_was_and_has_no_dropout(mood, train):
     network = tiny_llama(attention_dropout=0.5)
     model = loaded(network)
     network.train(train)
-    encoded = Workbench(model, mood, progress=False).part("train", 0).encoded
+    encoded = EncodedTask(model, mood, progress=False).part("train", 0).encoded
     before = {name: value.clone() for name, value in network.state_dict().items()}
     low = run_prefix(model, encoded, [1], progress=False)[1]
     one, two = (run_prefix(model, encoded, [2], start=start, progress=False)[2] for start in (None, low))
@@ -457,7 +457,7 @@ def equal_lengths():
 
 @pytest.mark.parametrize("room", [math.inf, 0], ids=["everything fits", "nothing fits"])
 def test_each_block_runs_once_over_each_split_whatever_the_room(tiny, equal_lengths, room):
-    bench = Workbench(tiny, equal_lengths, room=room, progress=False)
+    bench = EncodedTask(tiny, equal_lengths, room=room, progress=False)
     bench.announce([3, 0, 1, 2])
     seen = counting(tiny)
     passes = []
@@ -495,7 +495,7 @@ def test_a_sweep_runs_each_frozen_block_once_over_each_split(tiny, mood, monkeyp
 
 
 def test_boundaries_that_were_not_announced_are_made_one_by_one(tiny, equal_lengths):
-    bench = Workbench(tiny, equal_lengths, progress=False)
+    bench = EncodedTask(tiny, equal_lengths, progress=False)
     seen = counting(tiny)
     tokens = bench.part("train", 0).encoded.tokens
     bench.part("train", 1)
@@ -507,8 +507,8 @@ def test_boundaries_that_were_not_announced_are_made_one_by_one(tiny, equal_leng
 
 
 def test_what_fits_into_the_room_is_held_in_memory(tiny, stories):
-    sizes = [cache_bytes(tiny, Workbench(tiny, stories, progress=False).part(s, 0).encoded) for s in SPLITS]
-    bench = Workbench(tiny, stories, room=3 * sum(sizes), progress=False)
+    sizes = [cache_bytes(tiny, EncodedTask(tiny, stories, progress=False).part(s, 0).encoded) for s in SPLITS]
+    bench = EncodedTask(tiny, stories, room=3 * sum(sizes), progress=False)
     bench.announce([1, 2, 3])
     caches = [bench.part(split, boundary).cache for boundary in (1, 2, 3) for split in SPLITS]
     assert all(cache.folder is None for cache in caches)
@@ -547,7 +547,7 @@ def test_states_are_not_made_from_those_of_the_model_before_an_edit(tiny, bench)
 
 
 def test_refusing_stops_caching_and_lets_go_of_the_states(tiny, stories):
-    bench = Workbench(tiny, stories, room=0, progress=False)
+    bench = EncodedTask(tiny, stories, room=0, progress=False)
     folder = Path(bench.part("train", 2).cache.folder.name)
     bench.refuse("because")
     gc.collect()
@@ -558,7 +558,7 @@ def test_refusing_stops_caching_and_lets_go_of_the_states(tiny, stories):
 
 
 def test_a_bench_without_cache_runs_nothing(tiny, stories):
-    bench = Workbench(tiny, stories, cache=False, progress=False)
+    bench = EncodedTask(tiny, stories, cache=False, progress=False)
     seen = counting(tiny)
     assert bench.part("train", 2).cache is None
     assert not seen

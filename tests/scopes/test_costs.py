@@ -19,11 +19,11 @@ import semviz as sv
 from semviz.common.errors import ScopeError, SemvizError, TaskError
 from semviz.experiments.runs import Runs
 from semviz.finetuning.adapters import add_adapters
-from semviz.finetuning.encoded_task import Workbench
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
 from semviz.scopes.cost_units import units
 from semviz.scopes.costs import Costs, estimate_costs
-from semviz.scopes.flop_counting import meter
+from semviz.scopes.flop_counting import count_flops
 from semviz.scopes.scope import Scope
 from semviz.tasks.tokenizing import encode
 
@@ -165,7 +165,7 @@ def read(network, words=7, rows=20):
 
 
 def metered(network, words=7):
-    return meter(*read(network, words))
+    return count_flops(*read(network, words))
 
 
 @pytest.mark.parametrize("words", [3, 15])
@@ -196,7 +196,7 @@ def test_rows_of_median_length_are_what_is_read():
     rows = [np.flatnonzero(encoded.ids.lengths == n + 1) for n in (3, 9, 30)]
     few = min(len(rows[0]), len(rows[2]))
     chosen = np.concatenate([rows[0][:few], rows[1][:4], rows[2][:few]])
-    flops, _ = meter(model, encoded.take(chosen))
+    flops, _ = count_flops(model, encoded.take(chosen))
     np.testing.assert_allclose(flops, [BLOCK + 2 * 2 * 10 * WIDTH] * 4)
 
 
@@ -228,7 +228,7 @@ def test_the_chosen_experts_are_counted():
 def test_blocks_of_different_size_are_told_apart():
     network = family("gemma4-shared-keys")
     model, encoded = read(network)
-    flops, _ = meter(model, encoded)
+    flops, _ = count_flops(model, encoded)
     assert max(flops) > 2 * min(flops)
     for block, found in zip(model.anatomy.blocks, flops, strict=True):
         matrices = 2 * sum(p.numel() for p in block.parameters() if p.ndim == 2)
@@ -291,7 +291,7 @@ def test_metering_leaves_the_model_and_the_random_state_alone(make):
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     expected = (random.random(), np.random.rand(), torch.rand(1))
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
-    meter(model, encoded)
+    count_flops(model, encoded)
     assert (random.random(), np.random.rand(), torch.rand(1)) == expected
     assert state() == before
     assert all(torch.equal(p, w) for p, w in zip(parameters, weights, strict=True))
@@ -302,20 +302,20 @@ def test_metering_leaves_the_model_and_the_random_state_alone(make):
 
 def test_quantized_weights_are_metered_as_they_are(tiny, mood):
     tiny.model.model.layers[0].packed = torch.nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False)
-    flops, _ = meter(tiny, encode(tiny, mood, "train"))
+    flops, _ = count_flops(tiny, encode(tiny, mood, "train"))
     assert (flops >= BLOCK).all()
 
 
 def test_metering_under_no_grad_still_sees_activations(tiny, mood):
     with torch.no_grad():
-        _, kept = meter(tiny, encode(tiny, mood, "train"))
+        _, kept = count_flops(tiny, encode(tiny, mood, "train"))
     assert (kept > 0).all()
 
 
 def test_metering_reads_two_rows_where_there_are_no_four():
-    flops, kept = meter(*read(tiny_llama(attn_implementation="eager"), rows=5))
+    flops, kept = count_flops(*read(tiny_llama(attn_implementation="eager"), rows=5))
     model, encoded = read(tiny_llama(attn_implementation="eager"))
-    fewer = meter(model, encoded.take([0, 1]))
+    fewer = count_flops(model, encoded.take([0, 1]))
     np.testing.assert_allclose(fewer[0], flops)
     np.testing.assert_allclose(fewer[1][1:], kept[1:])
 
@@ -340,7 +340,7 @@ def prices(eager, equal_rows):
 
 def step(model, task, scope, *, cached, lora=False, checkpointing=False):
     """FLOPs of one training step for one token, as torch counts them: forward, backward."""
-    bench = Workbench(model, task, cache=cached, progress=False)
+    bench = EncodedTask(model, task, cache=cached, progress=False)
     part = bench.part("train", scope.boundary)
     suffix = Suffix(model, scope, cached=part.cache is not None, own_weights=not lora)
     if lora:
@@ -353,7 +353,7 @@ def step(model, task, scope, *, cached, lora=False, checkpointing=False):
         loss = suffix(**batch)["loss"]
         forward = counter.get_total_flops()
         loss.backward()
-    adapters = sum(p.numel() for p in suffix.meant) if lora else 0
+    adapters = sum(p.numel() for p in suffix.trainable_parameters) if lora else 0
     return forward / batch["input_ids"].numel(), counter.get_total_flops() / batch["input_ids"].numel(), adapters
 
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 from semviz.common.errors import Cancelled
+from semviz.common.live_curves import LiveCurves
 from semviz.common.progress import Progress
-from semviz.common.trials import Trials
 from semviz.study import job as jobs
 from semviz.study.job import Job
 
@@ -31,7 +31,7 @@ class Clock:
 def clock(monkeypatch):
     made = Clock()
     monkeypatch.setattr(jobs, "time", made)
-    monkeypatch.setattr("semviz.common.trials.time", made)
+    monkeypatch.setattr("semviz.common.live_curves.time", made)
     return made
 
 
@@ -216,7 +216,7 @@ def training(done, rate, *, loss=None, accuracy=None, total=4):
 
 
 def test_every_rate_is_a_trial_of_its_own_and_other_stages_are_none():
-    trials = Trials()
+    trials = LiveCurves()
     told = [Progress("Running block 1", 5, 5)]
     for rate in (1e-3, 1e-4):
         told += [training(done, rate, loss=4.0 - done, accuracy=done / 8) for done in (1, 2, 3, 4)]
@@ -232,14 +232,14 @@ def test_every_rate_is_a_trial_of_its_own_and_other_stages_are_none():
 
 
 def test_the_same_rate_twice_without_a_stage_between_is_two_trials():
-    trials = Trials()
+    trials = LiveCurves()
     for done in (1, 2, 1, 2):
         trials.hear(training(done, 1e-3))
     assert len(trials.trials) == 2
 
 
 def test_a_loss_is_a_point_once_and_none_is_none():
-    trials = Trials()
+    trials = LiveCurves()
     for done, loss in enumerate((None, 3.0, 3.0, 2.0), start=1):
         trials.hear(training(done, 1e-3, loss=loss))
     assert trials.trials[0].losses == [3.0, 2.0]
@@ -247,7 +247,7 @@ def test_a_loss_is_a_point_once_and_none_is_none():
 
 
 def test_the_time_left_is_that_of_the_stage_at_its_pace_so_far(clock):
-    trials = Trials()
+    trials = LiveCurves()
     assert math.isnan(trials.seconds_left)
     trials.hear(Progress("Running", 10, 20))
     assert math.isnan(trials.seconds_left)  # nothing has moved so far
@@ -263,7 +263,7 @@ def test_the_time_left_is_that_of_the_stage_at_its_pace_so_far(clock):
 
 
 def test_a_job_tells_its_trials_every_step():
-    trials = Trials()
+    trials = LiveCurves()
 
     def work(control):
         for done in (1, 2, 3):

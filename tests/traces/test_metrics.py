@@ -10,7 +10,7 @@ from scipy.spatial.distance import cosine
 from scipy.special import log_softmax
 
 from semviz.common.errors import SemvizError
-from semviz.traces.metrics import METRICS, Metric, View, metric, resolve
+from semviz.traces.metrics import METRICS, Metric, View, metric, resolve_metrics
 from semviz.traces.virtual_path import Arc, plane
 
 N, D, C = 6, 8, 11
@@ -100,7 +100,7 @@ def test_a_user_adds_a_metric_in_five_lines(view):
         return view.states.norm(dim=-1)
 
     try:
-        assert resolve("test-norm") == ("test-norm",)
+        assert resolve_metrics("test-norm") == ("test-norm",)
         made = Metric("test-norm", "length", "", 0, None, False, "length of f", function=norm, scores_candidates=True)
         assert METRICS["test-norm"] == made
         np.testing.assert_allclose(value("test-norm", view), np.linalg.norm(view.states, axis=1), rtol=1e-6)
@@ -145,11 +145,11 @@ def test_a_view_names_the_candidates_that_score_best(view):
 
 def test_unknown_metrics_are_named_beside_the_known_ones():
     with pytest.raises(SemvizError, match=r"\['warp'\].*semantic"):
-        resolve(["lens", "warp"])
+        resolve_metrics(["lens", "warp"])
     with pytest.raises(SemvizError, match="metrics"):
-        resolve([])
+        resolve_metrics([])
     with pytest.raises(SemvizError, match=r"^metrics=3.*semantic.*lens"):
-        resolve(3)
+        resolve_metrics(3)
 
 
 def test_slerp_turns_at_constant_speed_and_ends_where_it_should():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semviz.traces.vocabulary_scores import best_of, score
+from semviz.traces.vocabulary_scores import best_of, score_positions
 
 N, C = 9, 101
 
@@ -27,13 +27,13 @@ def product(logits):
 
 def test_surprise_rank_and_best_are_those_of_the_whole(strip, logits):
     target = torch.arange(N) * 11
-    found = score(product(logits), C, target, keep=3)
+    found = score_positions(product(logits), C, target, keep=3)
     exact = torch.nn.functional.cross_entropy(logits.double(), target, reduction="none")
     torch.testing.assert_close(found.surprise.double(), exact, rtol=1e-5, atol=1e-5)
     own = logits.gather(-1, target[:, None])
     assert found.better.tolist() == (logits > own).sum(-1).tolist()
     torch.testing.assert_close(found.best, logits.topk(3).indices)
-    torch.testing.assert_close(score(product(logits), C, target, keep=1).best[:, 0], logits.argmax(-1))
+    torch.testing.assert_close(score_positions(product(logits), C, target, keep=1).best[:, 0], logits.argmax(-1))
     torch.testing.assert_close(best_of(product(logits), C, N, logits.device), logits.argmax(-1))
 
 
@@ -41,10 +41,10 @@ def test_huge_and_equal_scores(strip):
     logits = torch.full((N, C), 3.0)
     logits[:, 50] = 1e4
     target = torch.full((N,), 50)
-    found = score(product(logits), C, target, keep=1)
+    found = score_positions(product(logits), C, target, keep=1)
     assert found.surprise.tolist() == [0.0] * N
     assert found.better.tolist() == [0.0] * N
-    others = score(product(logits), C, torch.zeros(N, dtype=torch.int64), keep=1)
+    others = score_positions(product(logits), C, torch.zeros(N, dtype=torch.int64), keep=1)
     assert others.better.tolist() == [1.0] * N
     torch.testing.assert_close(others.surprise, torch.full((N,), 1e4 - 3))
 
@@ -52,7 +52,7 @@ def test_huge_and_equal_scores(strip):
 def test_candidates_that_are_ruled_out_change_nothing(strip, logits):
     logits[:, :45] = -torch.inf
     target = torch.arange(N) + 50
-    found = score(product(logits), C, target, keep=1)
+    found = score_positions(product(logits), C, target, keep=1)
     exact = torch.nn.functional.cross_entropy(logits.double(), target, reduction="none")
     torch.testing.assert_close(found.surprise.double(), exact, rtol=1e-5, atol=1e-5)
 
@@ -64,4 +64,4 @@ def test_a_target_never_counts_as_better_than_itself(strip, logits):
         return logits[:, columns] - (1e-3 if isinstance(columns, torch.Tensor) else 0)
 
     target = logits.argmax(-1)
-    assert score(rounding, C, target, keep=1).better.tolist() == [0.0] * N
+    assert score_positions(rounding, C, target, keep=1).better.tolist() == [0.0] * N

@@ -8,8 +8,8 @@ from typing import Literal
 import ipywidgets as widgets
 
 from semviz.common.errors import SemvizError
-from semviz.common.trials import Trial, Trials
-from semviz.explorer.bindings import Wiring
+from semviz.common.live_curves import LiveCurve, LiveCurves
+from semviz.explorer.bindings import Bindings
 from semviz.explorer.widgets.picture import Picture
 from semviz.figures.benefit import benefit_curve
 from semviz.figures.drawing import style
@@ -23,14 +23,14 @@ from semviz.study.view_state import Change
 _METHODS = [("all weights", "full"), ("LoRA", "lora"), ("IA3", "ia3"), ("LISA-like", "lisa")]
 
 
-class Tuning:
+class FinetunePanel:
     """The finetuning tab.
 
     Controls: `steps`, `lr`, `method`, `seed`, `batch_size`, `run`, `probe`, `cancel`. Pictures: `live`, `pareto`,
     `benefit`.
     """
 
-    def __init__(self, study: Study, wiring: Wiring) -> None:
+    def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study = study
 
         def number(title: str, low: int, high: int) -> widgets.BoundedIntText:
@@ -70,7 +70,7 @@ class Tuning:
             placeholder="Press Probe: three short runs (all blocks, the upper half, the last block) predict the "
             "benefit of every boundary, with an interval.",
         )
-        self._drawn: Trials | None = None
+        self._drawn: LiveCurves | None = None
         settings = widgets.Box([self.steps, self.lr, self.method, self.batch_size, self.seed])
         buttons = widgets.Box([self.run, self.probe, self.cancel, self.bar])
         pair = widgets.Box([self.pareto, self.benefit])
@@ -140,7 +140,7 @@ class Tuning:
         elif trials.trials:
             self._curves(trials.trials)
 
-    def _curves(self, trials: Sequence[Trial]) -> None:
+    def _curves(self, trials: Sequence[LiveCurve]) -> None:
         # Curves of another job may look alike, but its axes are its own.
         same, self._drawn = self._drawn is self.study.trials, self.study.trials
         overlay = extended(self.live.figure, trials) if same and self.live.figure else None
@@ -153,12 +153,12 @@ class Tuning:
 _STYLES = {"done": "success", "cancelled": "warning", "failed": "danger"}
 
 
-def _past(run: Run) -> Trial:
+def _past(run: Run) -> LiveCurve:
     """The curve of a finished run."""
     curve = run.curve
     known = curve["accuracy"] if "accuracy" in curve else [None] * len(curve)
     steps, losses = curve["step"].tolist(), curve["loss"].tolist()
-    return Trial(f"Finetuning {run.scope.label}", run.lr, steps, losses, list(known), run.steps)
+    return LiveCurve(f"Finetuning {run.scope.label}", run.lr, steps, losses, list(known), run.steps)
 
 
 def _rate(text: str) -> float | Literal["auto"]:

@@ -8,9 +8,9 @@ from semviz.common import formats
 from semviz.common.errors import SemvizError
 from semviz.experiments.runs import Runs
 from semviz.explorer import markup
-from semviz.explorer.bindings import Wiring
+from semviz.explorer.bindings import Bindings
 from semviz.explorer.code_export import code_of
-from semviz.explorer.widgets.downloads import Handover, Offer
+from semviz.explorer.widgets.downloads import Downloads, Offer
 from semviz.explorer.widgets.picture import Picture
 from semviz.explorer.widgets.table import Column, Table
 from semviz.finetuning.run import Run
@@ -21,10 +21,10 @@ from semviz.study.view_state import Change
 _PYTHON = "Python"
 
 
-class Keeping:
+class RunsPanel:
     """Controls: `table`, `inspect`, `export`, `shown`, `files`; picture: `change`."""
 
-    def __init__(self, study: Study, wiring: Wiring) -> None:
+    def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study = study
         self.table = Table(
             caption="Finished runs; choose one to take up its scope and settings again.",
@@ -45,7 +45,7 @@ class Keeping:
         )  # fmt: skip
         self.shown = widgets.ToggleButton(value=False, description="Show the code", layout={"width": "140px"})
         self.source = widgets.HTML()
-        self.files = Handover(
+        self.files = Downloads(
             [
                 Offer("Runs as CSV", "semviz-runs.csv", "text/csv", self._csv),
                 Offer("Report as HTML", "semviz-report.html", "text/html", self._report),

@@ -7,7 +7,7 @@ import ipywidgets as widgets
 from semviz.common import formats
 from semviz.demo.tasks import SPECS
 from semviz.explorer import markup
-from semviz.explorer.bindings import Wiring
+from semviz.explorer.bindings import Bindings
 from semviz.study.study import Study
 from semviz.study.view_state import Change
 from semviz.tasks.task import Task
@@ -16,10 +16,10 @@ from semviz.traces.trace import POOR_FIDELITY
 NEXT = "next tokens"
 
 
-class Data:
+class TaskPanel:
     """Controls: `task`, `text`, `label`, `read`."""
 
-    def __init__(self, study: Study, wiring: Wiring) -> None:
+    def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study = study
         self._given: dict[str, Task | str] = {**{name: name for name in SPECS}, study.task.name: study.task}
         self.header = widgets.HTML()

@@ -10,7 +10,7 @@ import numpy as np
 from semviz.common import formats, token_text
 from semviz.common.errors import SemvizError
 from semviz.explorer import markup
-from semviz.explorer.bindings import Wiring
+from semviz.explorer.bindings import Bindings
 from semviz.explorer.widgets.picture import Click, Picture
 from semviz.figures.drawing import style
 from semviz.figures.drawing.heatmap_cells import ALONE, Place
@@ -28,10 +28,10 @@ _TOKENS, _SAMPLES = 390, 240  # pixels of the plot areas, which stand side by si
 _MANY = 40  # tokens that have room there; a longer sample takes the whole width
 
 
-class Look:
+class TracePanel:
     """Controls: `metric`, `vocab`, `order`, `start`; pictures: `tokens`, `samples`, `way`; and the table `near`."""
 
-    def __init__(self, study: Study, wiring: Wiring) -> None:
+    def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study, self.wiring = study, wiring
         wide = {"description_width": "initial"}
         self.metric = widgets.Dropdown(description="Metric", layout={"width": "240px"}, style=wide)
@@ -152,8 +152,8 @@ class Look:
             first = "" if trace.top1 is None else words[int(trace.top1[row, space])]
             table.append((space, formats.number(float(trace.values[metric][row, space])), near, first))
         token, target = rows["token"].iloc[row], rows["target"].iloc[row]
-        aim = f", target “{token_text.show(target, width=16)}”" if target else ", no target"
-        caption = f"Token {position} “{token_text.show(token, width=16)}”{aim}; space {here} is marked"
+        aim = f", target “{token_text.short_label(target, width=16)}”" if target else ", no target"
+        caption = f"Token {position} “{token_text.short_label(token, width=16)}”{aim}; space {here} is marked"
         return markup.nearest(caption, table, here)
 
     def _cell(self, click: Click) -> None:

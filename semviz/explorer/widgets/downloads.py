@@ -45,7 +45,7 @@ class Offer:
     make: Callable[[], bytes]
 
 
-class Handover(anywidget.AnyWidget):
+class Downloads(anywidget.AnyWidget):
     """A row of buttons, each of which makes a file and hands it to the browser.
 
     Args:
@@ -85,7 +85,7 @@ class Handover(anywidget.AnyWidget):
                 return offer.make()
         raise SemvizError(f"There is no button {label!r}. Pass one of: {self.labels}.")
 
-    def _receive(self, _: Handover, content: dict[str, Any], buffers: list[memoryview]) -> None:
+    def _receive(self, _: Downloads, content: dict[str, Any], buffers: list[memoryview]) -> None:
         if content.get("event") != "press":
             return
         offer, ticket = self._offers[content["index"]], content["ticket"]

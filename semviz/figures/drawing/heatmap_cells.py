@@ -194,11 +194,11 @@ def _named(names: Mapping[int, str], token_id: int) -> str:
 
 def short(text: object) -> str:
     """Return a token or name as a hover shows it, escaped."""
-    return token_text.html(_plain(text))
+    return token_text.html_label(_plain(text))
 
 
 def _plain(text: object) -> str:
-    return token_text.show(str(text), width=HOVER_WIDTH)
+    return token_text.short_label(str(text), width=HOVER_WIDTH)
 
 
 def _space_title(body: int) -> str:

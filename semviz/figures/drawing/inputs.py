@@ -25,7 +25,7 @@ def difference_of(trace: DeviationsLike) -> DifferenceLike | None:
 def models_of(difference: DifferenceLike) -> str:
     """Say which model minus which, such as ``tuned − base``; hashes tell models of one name apart. Not escaped."""
     metas = difference.after.meta, difference.before.meta
-    names = [token_text.show(str(meta["model"]), width=32) for meta in metas]
+    names = [token_text.short_label(str(meta["model"]), width=32) for meta in metas]
     if names[0] == names[1]:
         names = [f"{name} ({str(meta['model_hash'])[:6]})" for name, meta in zip(names, metas, strict=True)]
     # No-break spaces, so that a title is not cut inside the difference.

@@ -152,12 +152,12 @@ def _balanced(text: str) -> list[str]:
 
 def literal(text: str) -> str:
     """Escape a text that Plotly also reads as a template: titles, annotations, hover templates."""
-    return token_text.html(text).replace("%{", "%&#123;")
+    return token_text.html_label(text).replace("%{", "%&#123;")
 
 
 def name(text: object, *, width: int = 40) -> str:
     """Return a name that came from outside (a task, a model, a label) as one short visible line, not yet escaped."""
-    return token_text.show(str(text), width=width)
+    return token_text.short_label(str(text), width=width)
 
 
 def sentence(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semviz.common.checks import is_whole, shown
+from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing.inputs import difference_of
 from semviz.figures.drawing.protocols import Floats, TraceLike
@@ -59,7 +59,8 @@ def route_of(trace: TraceLike, sample: int | None, position: int | None) -> Rout
     sample = trace.detailed[0] if sample is None else sample
     if not is_whole(sample) or sample not in trace.detailed:
         raise SemvizError(
-            f"sample={shown(sample)} keeps no path. Pass one of {_some(trace.detailed)}, or sv.trace(..., detail=…) "
+            f"sample={short_repr(sample)} keeps no path. Pass one of {_some(trace.detailed)}, or sv.trace(..., "
+            "detail=…) "
             "with a larger number."
         )
     rows = trace.positions.iloc[: len(trace.paths)].reset_index(drop=True)
@@ -73,7 +74,8 @@ def route_of(trace: TraceLike, sample: int | None, position: int | None) -> Rout
     else:
         if not is_whole(position) or position not in set(rows["position"]):
             raise SemvizError(
-                f"position={shown(position)} of sample {sample} was not traced. Pass one of {_some(rows['position'])}."
+                f"position={short_repr(position)} of sample {sample} was not traced. Pass one of "
+                f"{_some(rows['position'])}."
             )
         if position not in set(aimed["position"]):
             raise SemvizError(

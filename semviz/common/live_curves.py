@@ -1,4 +1,4 @@
-"""`Trials`: the live curves of a job that trains, one for each learning rate that is tried."""
+"""`LiveCurves`: the live curves of a job that trains, one for each learning rate that is tried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from semviz.common.progress import Progress
 
 
 @dataclass
-class Trial:
+class LiveCurve:
     """One training, while it runs.
 
     Attributes:
@@ -29,7 +29,7 @@ class Trial:
     total: int = 0
 
 
-class Trials:
+class LiveCurves:
     """What a job has told so far.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trials:
     """
 
     def __init__(self) -> None:
-        self.trials: list[Trial] = []
+        self.trials: list[LiveCurve] = []
         self.stage, self.done, self.total = "", 0, 0
         self._since, self._from = 0.0, 0
 
@@ -53,7 +53,7 @@ class Trials:
         if progress.lr is None:
             return
         if is_new:
-            self.trials.append(Trial(progress.stage, progress.lr, total=progress.total))
+            self.trials.append(LiveCurve(progress.stage, progress.lr, total=progress.total))
         trial = self.trials[-1]
         if progress.loss is not None and (not trial.losses or trial.losses[-1] != progress.loss):
             trial.steps.append(progress.done)
