@@ -30,7 +30,7 @@ def short_repr(value: Any, *, width: int = _WIDTH) -> str:
     r"""Return what was got, for a message: one line, not too long, nothing invisible in it.
 
     Example:
-        >>> shown("a\u202eb")
+        >>> short_repr("a\u202eb")
         "'a\\u202eb'"
     """
     try:

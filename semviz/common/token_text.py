@@ -40,9 +40,9 @@ def short_label(text: str, *, width: int = 12) -> str:
         A text of one line.
 
     Example:
-        >>> show(" the\n")
+        >>> short_label(" the\n")
         '␣the↵'
-        >>> show("internationalisation", width=8)
+        >>> short_label("internationalisation", width=8)
         'interna…'
     """
     inner = text.strip(" ")
@@ -66,7 +66,7 @@ def html_label(text: str) -> str:
     For real HTML pages use the template engine's own escaping instead.
 
     Example:
-        >>> html("<b>$x$ & y")
+        >>> html_label("<b>$x$ & y")
         '&lt;b&gt;&#36;x&#36; &amp; y'
     """
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")

@@ -23,7 +23,7 @@ WITHIN = 2e-4  # how far numbers may move where batches were smaller
 STATIONS = {
     "calibrate": "calibration",
     "run_prefix": "prefix pass",
-    "refusal": "proof of the cache",
+    "why_not_cacheable": "proof of the cache",
     "fit": "training step",
     "evaluate": "evaluation",
     "trace": "trace batch",
