@@ -88,17 +88,21 @@ class Score:
         """What belongs to lower and to higher values, in the order from worse to better."""
         return (low, high) if self.higher_is_better else (high, low)
 
+    def number(self, value: float) -> str:
+        """Write a value: `97.2 %` or `1.234`; the loss of a run that diverged may be `nan` or `inf`."""
+        return formats.percent(value, digits=self.digits) if self.is_share else f"{value:.{self.digits}f}"
+
     def text(self, value: float) -> str:
-        """Write a value in a picture or a table: `97.2 %` or `1.234`; a dash where there is none."""
-        return self._number(value) if math.isfinite(value) else formats.MISSING
+        """Write a value as `number` does, but a dash where it is not finite."""
+        return self.number(value) if math.isfinite(value) else formats.MISSING
 
     def with_unit(self, value: float) -> str:
         """Write a value with its unit: `97.2 %` or `1.234 nats`."""
-        return f"{self._number(value)} {self.short_unit}".rstrip()
+        return f"{self.number(value)} {self.short_unit}".rstrip()
 
     def in_words(self, value: float) -> str:
         """Write a value in a sentence: `97.2 % accuracy` or `a loss of 1.234 nats`."""
-        return self.sentence.format(self._number(value))
+        return self.sentence.format(self.number(value))
 
     def with_margin(self, value: float, low: float, high: float) -> str:
         """Write a value with half of its interval: `97.2 ± 1.5 %` or `1.234 ± 0.012`."""
@@ -120,9 +124,6 @@ class Score:
         values = list(values)
         digits = 0 if all(abs(100 * v - round(100 * v)) < 1e-6 for v in values) else 1
         return [self.tick_text(v, digits=digits) for v in values]
-
-    def _number(self, value: float) -> str:
-        return formats.percent(value, digits=self.digits) if self.is_share else f"{value:.{self.digits}f}"
 
 
 ACCURACY = Score(

@@ -42,8 +42,9 @@ def test_values_as_texts():
 
 
 @pytest.mark.parametrize("missing", [math.nan, math.inf])
-def test_what_is_missing_is_a_dash_in_a_table(missing):
-    assert ACCURACY.text(missing) == LOSS.text(missing) == "–"
+def test_what_is_not_finite_is_a_dash_or_what_it_is(missing):
+    assert ACCURACY.text(missing) == LOSS.text(missing) == ACCURACY.number(missing) == "–"
+    assert LOSS.number(missing) == str(missing)
 
 
 def test_differences_have_a_sign_unless_they_round_to_none():

@@ -140,7 +140,7 @@ def _row(run: Run) -> dict[str, object]:
         "_sort": numbers,
         "scope": run.scope.label + (" (diverged)" if run.diverged else ""),
         "method": {"full": "all weights", "lora": "LoRA", "ia3": "IA3", "lisa": "LISA"}[run.method],
-        "score": score_named(run.score).text(run.value),
+        "score": score_named(run.score).number(run.value),
         "trainable": formats.si(run.trainable),
         "share": formats.percent(share),
         "seconds": formats.seconds(run.seconds),
