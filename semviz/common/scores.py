@@ -43,7 +43,7 @@ class Score:
         digits: Decimals of what is written.
         higher_is_better: Which way is better.
         of_every_token: Whether all tokens of a text are scored, or its answer alone.
-        axis_floor: Where an axis ends at the latest below the lowest value.
+        axis_floor: Lowest value that an axis shows.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Score:
 
     @property
     def title(self) -> str:
-        """The name where a title begins with it."""
+        """The name as the first word of a title."""
         return self.name.capitalize()
 
     @property
@@ -75,14 +75,14 @@ class Score:
         """Name and unit of a narrow column."""
         return f"{self.name} ({self.short_unit})" if self.short_unit else self.name
 
-    def of(self, scored: Scored) -> float:
-        """The value of this score."""
-        return float(getattr(scored, self.name))
-
     @property
     def sign(self) -> float:
         """1, or −1 where lower is better: sign × value is larger for the better of two values."""
         return 1.0 if self.higher_is_better else -1.0
+
+    def of(self, scored: Scored) -> float:
+        """The value of this score."""
+        return float(getattr(scored, self.name))
 
     def worst_first(self, low: T, high: T) -> tuple[T, T]:
         """What belongs to lower and to higher values, in the order from worse to better."""
@@ -120,7 +120,7 @@ class Score:
         return formats.percent(value, digits=digits) if self.is_share else formats.number(value)
 
     def tick_texts(self, values: Iterable[float]) -> list[str]:
-        """Write the round values of an axis, all percentages with as many decimals."""
+        """Write the round values of an axis, all percentages with the same number of decimals."""
         values = list(values)
         digits = 0 if all(abs(100 * v - round(100 * v)) < 1e-6 for v in values) else 1
         return [self.tick_text(v, digits=digits) for v in values]
