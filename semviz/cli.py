@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from semviz.common import checks, formats
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.version import __version__
 
 if TYPE_CHECKING:
@@ -110,21 +111,14 @@ def _table_of(runs: Runs) -> pd.DataFrame:
     """One row a scope, all text: parameters and share, score ± interval, seconds, predicted and measured benefit."""
     import pandas as pd
 
-    loss = runs.score == "loss"
-
-    def score(row: dict[str, Any]) -> str:
-        if loss:
-            half = (row["loss_high"] - row["loss_low"]) / 2
-            return f"{row['loss']:.3f} ± {half:.3f}"
-        return f"{100 * row['accuracy']:.1f} ± {100 * (row['high'] - row['low']) / 2:.1f} %"
-
+    score = score_named(runs.score)
     return pd.DataFrame(
         {
             "scope": row["scope"],
             "name": row["name"],
             "trainable": formats.si(row["trainable"]),
             "share": formats.percent(row["share"]),
-            "loss (nats)" if loss else "accuracy": score(row),
+            score.short_heading: score.with_margin(*(row[column] for column in score.columns)),
             "seconds": f"{row['seconds']:.1f}",
             "speed-up": f"{row['speedup']:.1f} ×" if math.isfinite(row["speedup"]) else formats.MISSING,
             "predicted benefit": formats.percent(row["predicted"]),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from semviz.common.metric_facts import MetricFacts, without_function
+from semviz.experiments.scope_names import ScopeName
 from semviz.lm.parts import Names, Parts
 from semviz.traces.difference import TraceDifference
 from semviz.traces.metrics import METRICS
@@ -85,6 +86,13 @@ class FakeRuns:
 
     def table(self) -> pd.DataFrame:
         return self.frame.copy()
+
+    def scope_names(self) -> list[ScopeName]:
+        """The names in the frame, taken apart."""
+        return [
+            ScopeName(tuple(str(name).removesuffix(f", {method}").split(" = ")), None, str(method))
+            for name, method in zip(self.frame["name"], self.frame["method"], strict=True)
+        ]
 
     def answer(self) -> str:
         return self.sentence

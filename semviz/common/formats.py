@@ -62,11 +62,6 @@ def seconds(value: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def score(value: float, kind: str) -> str:
-    """Write a score in words: ``97.2 % accuracy``, or ``a loss of 1.234 nats``."""
-    return f"{percent(value, digits=1)} accuracy" if kind == "accuracy" else f"a loss of {value:.3f} nats"
-
-
 def nice_step(span: float, count: int) -> float:
     """Return a step of 1, 2, 2.5 or 5 times a power of ten that cuts a span into at most ``count`` parts."""
     raw = span / max(count, 1)

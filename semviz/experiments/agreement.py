@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from semviz.common import formats
 from semviz.common.bootstrap import RESAMPLES, interval
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.gains.scaling_law import BENEFIT
 
 if TYPE_CHECKING:
@@ -85,13 +86,12 @@ def agree(
     if 0 not in groups or len(groups) < 2:
         raise SemvizError("Agreement needs full finetuning and at least one other suffix; pass them to sweep.")
     ks = sorted(groups)
-    better = -1.0 if runs.score == "loss" else 1.0
     rng = np.random.default_rng(seed)
     scores = [np.asarray([run.rows for run in groups[k]]) for k in ks]
     if len({rows.shape[1] for rows in scores}) > 1:
         raise SemvizError("The runs were scored on different test rows; run them in one sweep.")
     drawn = _draws(scores, rng)
-    gained = better * (drawn - runs.zero_shot)
+    gained = score_named(runs.score).sign * (drawn - runs.zero_shot)
     if gained[0, 0] <= 0:
         raise SemvizError("Full finetuning did not improve the model, so there is no benefit to share out.")
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,13 +10,13 @@ import pandas as pd
 
 from semviz.common.bootstrap import seeds_and_rows
 from semviz.common.errors import SemvizError
+from semviz.common.scores import Score, score_named
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from semviz.experiments.measured_runs import MeasuredRuns
     from semviz.finetuning.run import Run
-    from semviz.scopes.scope import Scope
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +74,13 @@ def compare(runs: MeasuredRuns, reference: str) -> Comparison:
         SemvizError: If no scope has this name, or a scope shares no seed with the reference.
     """
     groups = runs.groups()
-    names = {key: runs.name_of(group[0]) for key, group in groups.items()}
-    # "half = last, lora" is half, lora and last, lora: the method belongs to each of the names.
-    found = [key for key, name in names.items() if reference in (name, *_parts(name, scope=key[0], method=key[1]))]
+    scopes = dict(zip(groups, runs.scope_names(), strict=True))
+    names = {key: scope.text for key, scope in scopes.items()}
+    found = [key for key, scope in scopes.items() if scope.matches(reference)]
     if not found:
         raise SemvizError(f"reference={reference!r} was not run; pass one of {list(names.values())}.")
     base = {run.seed: run for run in groups[found[0]]}
-    is_loss = runs.score == "loss"
+    score = score_named(runs.score)
     rows = []
     for key, group in groups.items():
         if key == found[0]:
@@ -100,7 +100,7 @@ def compare(runs: MeasuredRuns, reference: str) -> Comparison:
                 "difference": float(difference.mean()),
                 "low": low,
                 "high": high,
-                "verdict": _verdict(low, high, is_loss=is_loss),
+                "verdict": _verdict(low, high, score),
                 "seeds": len(pairs),
             }
         )
@@ -108,21 +108,14 @@ def compare(runs: MeasuredRuns, reference: str) -> Comparison:
     return Comparison(runs.task, runs.model, runs.score, names[found[0]], pd.DataFrame(rows, columns=columns))
 
 
-def _parts(name: str, *, scope: Scope, method: str) -> list[str]:
-    """The names that a scope goes by: `half`, `last` and `k=1` of `half = last`."""
-    ending = "" if method == "full" else f", {method}"
-    boundary = [f"k={scope.boundary}"] if scope.is_suffix else []
-    return [part + ending for part in (*name.removesuffix(ending).split(" = "), *boundary)]
-
-
 def _rows(run: Run) -> np.ndarray:
     return np.asarray(run.rows)
 
 
-def _verdict(low: float, high: float, *, is_loss: bool) -> str:
+def _verdict(low: float, high: float, score: Score) -> str:
     if low <= 0 <= high:
         return "undecided"
-    return "better" if (high < 0) == is_loss else "worse"
+    return "better" if score.sign * high > 0 else "worse"
 
 
 def regrets(runs: MeasuredRuns, boundaries: dict[str, int]) -> pd.DataFrame:
@@ -147,17 +140,18 @@ def regrets(runs: MeasuredRuns, boundaries: dict[str, int]) -> pd.DataFrame:
     blocks = runs.runs[0].scope.n_blocks
     plain = {"quarter": blocks // 4, "half": blocks // 2, "three quarters": 3 * blocks // 4}
     plain = {name: k for name, k in plain.items() if k in table.index}
-    value = table["accuracy"] if runs.score == "accuracy" else -table["loss"]
+    score = score_named(runs.score)
+    worth = score.sign * table[score.name]
     rows = []
     for name, k in [*boundaries.items(), *plain.items()]:
-        if k not in value.index:
+        if k not in worth.index:
             raise SemvizError(f"{name} chose boundary {k}, which was not run; pass Scope.suffixes(model) to sweep.")
         rows.append(
             {
                 "choice": name,
                 "boundary": k,
-                "score": abs(float(value[k])),
-                "regret": float(value.max() - value[k]),
+                "score": float(table[score.name][k]),
+                "regret": float(worth.max() - worth[k]),
                 "cost": 1 / float(table["speedup"][k]),
             }
         )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semviz.common import checks, formats
 from semviz.common.bootstrap import RESAMPLES, interval
 from semviz.common.errors import ScopeError, SemvizError
+from semviz.common.scores import score_named
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law
 from semviz.gains.recommendation import Recommendation, check_terms, choose_boundary, reason
 from semviz.gains.scaling_law import EPSILON, Array
@@ -138,8 +139,8 @@ class Probes:
 
     @cached_property
     def _cost(self) -> Array:
-        is_next = self.runs.score == "loss"
-        return relative_costs(self.scopes, epochs=self.runs.runs[0].epochs, everywhere=is_next)
+        everywhere = score_named(self.runs.score).of_every_token
+        return relative_costs(self.scopes, epochs=self.runs.runs[0].epochs, everywhere=everywhere)
 
     def _choices(self, epsilon: float, weight: float | None) -> NDArray[np.int64]:
         return choose_boundary(self.drawn, self._cost, epsilon=epsilon, weight=weight)
@@ -229,7 +230,7 @@ def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
     draws = np.stack([np.arange(len(start)), *rng.integers(len(start), size=(RESAMPLES, len(start)))])
     # (B + 1, probes); the first row is the sample itself.
     gained = np.stack([row[draws].mean(1) for row in rows], axis=1) - start[draws].mean(1)[:, None]
-    benefits = _shares(gained, is_loss=runs.score == "loss")
+    benefits = _shares(score_named(runs.score).sign * gained)
     n = len(suffixes)
     real = np.asarray(np.isfinite(benefits).all(axis=1))
     curves = np.full((len(benefits), n + 1), np.nan)
@@ -242,10 +243,9 @@ def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
     return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:][real[1:]])
 
 
-def _shares(gained: Array, *, is_loss: bool) -> Array:
-    """Improvements as shares of the first column's, NaN where that is none; a loss improves by falling."""
-    better = -gained if is_loss else gained
-    whole = better[:, :1]
+def _shares(gained: Array) -> Array:
+    """Improvements as shares of the first column's, NaN where that is none."""
+    whole = gained[:, :1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares: Array = np.where(whole > 0, better / whole, np.nan)
+        shares: Array = np.where(whole > 0, gained / whole, np.nan)
     return shares

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semviz.common import checks, formats
+from semviz.common import checks
 from semviz.common.bootstrap import seeds_and_rows
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
+from semviz.experiments.scope_names import ScopeName
 from semviz.finetuning.run import Run
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from semviz.experiments.probes import Probes
     from semviz.gains.gain import Gain
     from semviz.scopes.scope import Scope
-
-_CLOSE = 0.05  # share of full finetuning's benefit that may be given up for fewer parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class Runs:
         table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
         table = table.astype({"first": "Int64", "last": "Int64"})
         full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
-        value = table["accuracy" if self.score == "accuracy" else "loss"]
+        value = table[self.score]
         if len(full):
             best = float(value[full.index[0]])
             gap = best - self.zero_shot
@@ -145,7 +145,6 @@ class Runs:
         """Means over the seeds of one scope and method."""
         scope, method = runs[0].scope, runs[0].method
         low, high = seeds_and_rows(np.asarray([run.rows for run in runs]))
-        accuracy = self.score == "accuracy"
         lawful = self.gain is not None and self.gain.applies and scope.is_suffix
         predicted = self.gain.benefit[scope.boundary] if self.gain is not None and lawful else np.nan
         row: dict[str, object] = {
@@ -162,24 +161,24 @@ class Runs:
             "share": runs[0].trainable / scope.total,
             "validation": float(np.mean([run.validation for run in runs])),
             "accuracy": float(np.mean([run.accuracy for run in runs])),
-            "low": low if accuracy else np.nan,
-            "high": high if accuracy else np.nan,
+            "low": np.nan,
+            "high": np.nan,
             "seconds": float(np.mean([run.seconds for run in runs])),
             "predicted": float(predicted),
         }
-        if not accuracy:
-            row |= {"loss": float(np.mean([run.loss for run in runs])), "loss_low": low, "loss_high": high}
-        return row
+        columns = score_named(self.score).columns
+        return row | dict(zip(columns, (float(np.mean([run.value for run in runs])), low, high), strict=True))
 
     def name_of(self, run: Run) -> str:
         """What people call this scope: full, half, last, recommended, or its boundary."""
-        scope, blocks = run.scope, run.scope.n_blocks
-        names = {"full": 0, "half": blocks // 2, "last": blocks - 1}
-        if self.gain is not None:
-            names["recommended"] = self.gain.boundary
-        known = [name for name, k in names.items() if k == scope.boundary] if scope.is_suffix else []
-        label = " = ".join(known) or (f"k={scope.boundary}" if scope.is_suffix else scope.label)
-        return label if run.method == "full" else f"{label}, {run.method}"
+        return self._scope_name(run.scope, run.method).text
+
+    def scope_names(self) -> list[ScopeName]:
+        """What people call each scope and method, in the order of the rows of `table`."""
+        return [self._scope_name(scope, method) for scope, method in self.groups()]
+
+    def _scope_name(self, scope: Scope, method: str) -> ScopeName:
+        return ScopeName.of(scope, method, recommended=self.gain.boundary if self.gain is not None else None)
 
     def pareto(self, *, trainable: int | None = None) -> Figure:
         """Draw the score against trainable parameters, with intervals and the Pareto front; `trainable` is marked."""
@@ -280,44 +279,16 @@ class Runs:
         The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
         finetuning does not help there, the best one; the scores are those of test rows, which chose nothing.
         """
-        table = self.table()
+        from semviz.experiments.answer import answer
+
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
-        better = (table["validation"] - start) * (1 if self.score == "accuracy" else -1)
-        better = better.round(12)  # means of equal scores differ in their last digits
-        full = table.loc[table["share"].idxmax()]
-        whole = better[full.name]
-        if not whole > 0:
-            return self._without_full(table, better, full)
-        close = table[better >= (1 - _CLOSE) * whole]
-        best = close.sort_values("trainable", kind="stable").iloc[0]
-        advice, count = f"On {self.task}, train {best['scope']}", formats.si(best["trainable"])
-        if best["scope"] == full["scope"]:
-            return (
-                f"{advice} ({count} parameters): no smaller scope that was tried keeps "
-                f"{formats.percent(1 - _CLOSE)} of its benefit; it reaches {self._say(best)}."
-            )
-        return (
-            f"{advice}: {count} parameters ({formats.percent(best['share'])} of the model) reach {self._say(best)} "
-            f"against {self._say(full)} with full finetuning, {best['speedup']:.1f} times faster."
+        return answer(
+            self.table(),
+            task=self.task,
+            score=score_named(self.score),
+            zero_shot=self.zero_shot,
+            zero_shot_validation=start,
         )
-
-    def _without_full(self, table: pd.DataFrame, better: pd.Series, full: pd.Series) -> str:
-        """The answer where training all that was tried makes validation rows no better."""
-        before = formats.score(self.zero_shot, self.score)
-        best = table.loc[better.fillna(-np.inf).idxmax()]
-        if not better.max() > 0:
-            return (
-                f"On {self.task}, nothing that was tried helped: {before} before finetuning, {self._say(best)} with "
-                f'{best["scope"]}. More rows, more epochs or lr="auto" may.'
-            )
-        return (
-            f"On {self.task}, train {best['scope']}: {formats.si(best['trainable'])} parameters reach "
-            f"{self._say(best)}, from {before}. Training {full['scope']} did not help ({self._say(full)}), so no share "
-            "of its benefit can be kept."
-        )
-
-    def _say(self, row: pd.Series) -> str:
-        return formats.score(row[self.score], self.score)
 
     def __repr__(self) -> str:
         """One line: model, task, how many runs, the answer."""

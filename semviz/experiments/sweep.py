@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control, progress_bar
+from semviz.common.scores import score_named
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
 from semviz.finetuning.encoded_task import EncodedTask
@@ -130,8 +131,8 @@ def sweep(
                 rate = run.lr
                 bar.update()
     untrained, held_out = zero_shot(bench, "test"), zero_shot(bench, "validation")
-    score = untrained.accuracy if task.score == "accuracy" else untrained.loss
-    return Runs(tuple(runs), zero_shot=score, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
+    before = score_named(task.score).of(untrained)
+    return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
 
 
 def _check_gain(gain: Gain, model: LanguageModel) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from semviz.common import formats, memory
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.experiments.probes import Probes
 from semviz.finetuning.run import Run
 from semviz.study.opened_task import OpenedTask
@@ -56,9 +57,10 @@ def _outcome(study: Study, value: object) -> str:
         note = f" {value.note}" if value.note else ""
         if not study.trials.trials:
             note += " The same run was finished before, so it was not run again."
+        score = score_named(value.score)
         return (
-            f"Done: training {value.scope.label} gives {formats.score(value.value, value.score)} on test rows, from "
-            f"{formats.score(study.opening.untrained, value.score)} before; {formats.si(value.trainable)} parameters, "
+            f"Done: training {value.scope.label} gives {score.in_words(value.value)} on test rows, from "
+            f"{score.in_words(study.opening.untrained)} before; {formats.si(value.trainable)} parameters, "
             f"{formats.seconds(value.seconds)} of training at learning rate {formats.number(value.lr, digits=2)}.{note}"
         )
     if isinstance(value, Probes):

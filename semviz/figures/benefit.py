@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from semviz.common import formats, token_text
 from semviz.common.checks import require_attributes
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import band, rounded, ticks, whiskers
 from semviz.figures.drawing.inputs import check_boundary
@@ -107,7 +108,7 @@ def _measured(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
             )
     table = runs.table()
     table = table[(table["method"] == WEIGHTS) & table["suffix"]]
-    value, low, high = ("loss", "loss_low", "loss_high") if runs.score == "loss" else ("accuracy", "low", "high")
+    value, low, high = score_named(runs.score).columns
     full = table[table["boundary"] == 0]
     before = math.nan if runs.zero_shot is None else float(runs.zero_shot)
     gap = float(full[value].iloc[0]) - before if len(full) else math.nan

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from semviz.common import token_text
 from semviz.common.errors import SemvizError
+from semviz.common.scores import Score, score_named
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import rounded, whiskers
 from semviz.figures.drawing.protocols import ComparisonLike
@@ -55,8 +56,8 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
     Raises:
         SemvizError: There is no difference to draw.
     """
-    is_loss = comparison.score == "loss"
-    rows = _rows(comparison, is_loss=is_loss)
+    score = score_named(comparison.score)
+    rows = _rows(comparison, score)
     if not rows:
         raise SemvizError("This comparison holds no scope beside its reference. Compare at least two scopes.")
     drawn = rows[:MAX_ROWS]
@@ -67,16 +68,15 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
         name="reference",
     )  # fmt: skip
     for verdict in _VERDICTS:
-        _markers(figure, drawn, verdict, is_loss=is_loss)
+        _markers(figure, drawn, verdict, score)
     for place, row in enumerate(drawn):
-        _words(figure, place, row, is_loss=is_loss)
-    _sides(figure, is_loss=is_loss)
+        _words(figure, place, row, score)
+    _sides(figure, score)
     names = [style.name(row.name, width=_NAME_WIDTH) for row in drawn]
     reference = style.name(comparison.reference, width=_NAME_WIDTH)
-    unit = "nats" if is_loss else "points"
     figure.update_layout(
         xaxis={
-            "title": {"text": f"difference of {'loss' if is_loss else 'accuracy'} ({unit})"},
+            "title": {"text": f"difference of {score.name} ({score.difference_unit})"},
             "range": _span(drawn), "nticks": 7, "showline": True,
         },
         yaxis={
@@ -87,7 +87,7 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
     )  # fmt: skip
     return style.finish(
         figure,
-        title=f"{'Loss' if is_loss else 'Accuracy'} against {reference}, pair by pair",
+        title=f"{score.title} against {reference}, pair by pair",
         notes=[
             f"{style.name(comparison.model)} on {style.name(comparison.task)}. Zero line: {reference}. Whiskers: 95 % "
             "intervals of the paired difference. Undecided: the interval holds 0.",
@@ -101,17 +101,16 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
     )
 
 
-def _rows(comparison: ComparisonLike, *, is_loss: bool) -> list[_Row]:
+def _rows(comparison: ComparisonLike, score: Score) -> list[_Row]:
     """Read the table; accuracies become points."""
-    scale = 1.0 if is_loss else 100.0
     found = [
         _Row(
             name=str(row["name"]),
             scope=str(row["scope"]),
             method=str(row["method"]),
-            difference=scale * float(row["difference"]),
-            low=scale * float(row["low"]),
-            high=scale * float(row["high"]),
+            difference=score.scale * float(row["difference"]),
+            low=score.scale * float(row["low"]),
+            high=score.scale * float(row["high"]),
             verdict=str(row["verdict"]),
             seeds=int(row["seeds"]),
         )
@@ -123,7 +122,7 @@ def _rows(comparison: ComparisonLike, *, is_loss: bool) -> list[_Row]:
     return found
 
 
-def _markers(figure: go.Figure, rows: list[_Row], verdict: str, *, is_loss: bool) -> None:
+def _markers(figure: go.Figure, rows: list[_Row], verdict: str, score: Score) -> None:
     """Add the differences of one verdict."""
     places = [i for i, row in enumerate(rows) if row.verdict == verdict and math.isfinite(row.difference)]
     if not places:
@@ -136,7 +135,7 @@ def _markers(figure: go.Figure, rows: list[_Row], verdict: str, *, is_loss: bool
         error_x=whiskers(value, low, high, colour=colour, thickness=1.8),
         mode="markers",
         marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2 if "open" in symbol else 0}},
-        customdata=[_hover(rows[i], is_loss=is_loss) for i in places],
+        customdata=[_hover(rows[i], score) for i in places],
         hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}, %{customdata[2]}<br><b>%{customdata[3]}</b>, "
         f"{verdict}<br>95 %: %{{customdata[4]}}<br>%{{customdata[5]}}<extra></extra>",
         showlegend=False,
@@ -144,25 +143,24 @@ def _markers(figure: go.Figure, rows: list[_Row], verdict: str, *, is_loss: bool
     )
 
 
-def _hover(row: _Row, *, is_loss: bool) -> list[str]:
-    unit = "nats" if is_loss else "points"
+def _hover(row: _Row, score: Score) -> list[str]:
     known = math.isfinite(row.low) and math.isfinite(row.high)
-    ends = f"{_signed(row.low, is_loss=is_loss)} to {_signed(row.high, is_loss=is_loss)} {unit}"
+    ends = f"{score.difference_text(row.low)} to {score.difference_text(row.high)} {score.difference_unit}"
     return [
         token_text.html_label(style.name(row.name)),
         token_text.html_label(style.name(row.scope)),
         token_text.html_label(style.name(row.method)),
-        f"{_signed(row.difference, is_loss=is_loss)} {unit}",
+        f"{score.difference_text(row.difference)} {score.difference_unit}",
         ends if known else "no interval",
         f"{row.seeds} seeds" if row.seeds != 1 else "1 seed",
     ]
 
 
-def _words(figure: go.Figure, place: int, row: _Row, *, is_loss: bool) -> None:
+def _words(figure: go.Figure, place: int, row: _Row, score: Score) -> None:
     """Write a row's difference and verdict at its right end."""
     known = math.isfinite(row.difference)
     is_muted = row.verdict == "undecided" or not known
-    text = f"{_signed(row.difference, is_loss=is_loss)} <b>{row.verdict}</b>" if known else "no value"
+    text = f"{score.difference_text(row.difference)} <b>{row.verdict}</b>" if known else "no value"
     figure.add_annotation(
         text=text,
         xref="paper",
@@ -175,16 +173,9 @@ def _words(figure: go.Figure, place: int, row: _Row, *, is_loss: bool) -> None:
     )
 
 
-def _signed(value: float, *, is_loss: bool) -> str:
-    """Write a difference: points with one decimal, nats with three."""
-    text = f"{value:+.3f}" if is_loss else f"{value:+.1f}"
-    # A difference that rounds to 0 has no sign.
-    return (text.lstrip("+-") if not float(text) else text).replace("-", "−")
-
-
-def _sides(figure: go.Figure, *, is_loss: bool) -> None:
+def _sides(figure: go.Figure, score: Score) -> None:
     """Say above the zero line which side is better."""
-    sides = ("better", "worse") if is_loss else ("worse", "better")
+    sides = score.worst_first("worse", "better")
     words = (f"← {sides[0]}", "right", -7), (f"{sides[1]} →", "left", 7)
     for text, anchor, shift in words:
         figure.add_annotation(

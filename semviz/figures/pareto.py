@@ -9,15 +9,14 @@ import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
 from semviz.common.errors import SemvizError
+from semviz.common.scores import Score, score_named
 from semviz.figures.drawing import boundary_marks, labels, style
 from semviz.figures.drawing.pareto_points import (
     Axes,
     Point,
     axes_of,
     is_far,
-    plain_name,
     points_of,
-    score_text,
     steps,
     ticks_x,
     ticks_y,
@@ -55,11 +54,11 @@ def pareto(runs: RunsLike, *, trainable: float | None = None) -> go.Figure:
     points = points_of(runs)
     if not points:
         raise SemvizError("These runs hold no finished run. Pass the result of sv.sweep(...) with at least one run.")
-    is_loss = runs.score == "loss"
+    score = score_named(runs.score)
     before = runs.zero_shot if runs.zero_shot is not None and math.isfinite(runs.zero_shot) else None
     broken = before is not None and is_far(points, before)
     shared = None if broken else before
-    figure, axes = chart(points, shared, is_loss=is_loss, width=_WIDTH, height=_MAIN * _BODY if broken else _BODY)
+    figure, axes = chart(points, score, shared, width=_WIDTH, height=_MAIN * _BODY if broken else _BODY)
     if before is not None and broken:
         _break(figure, before, axes)
         _before(figure, before, axes, row="y2")
@@ -68,7 +67,7 @@ def pareto(runs: RunsLike, *, trainable: float | None = None) -> go.Figure:
     seeds = max(p.seeds for p in points)
     return style.finish(
         figure,
-        title=("Loss" if is_loss else "Accuracy") + " after finetuning, against trained parameters",
+        title=f"{score.title} after finetuning, against trained parameters",
         notes=[
             f"{style.name(runs.model)} on {style.name(runs.task)}. Whiskers: 95 % intervals"
             + (f", {seeds} runs each." if seeds > 1 else ".")
@@ -84,14 +83,14 @@ def pareto(runs: RunsLike, *, trainable: float | None = None) -> go.Figure:
 
 
 def chart(
-    points: list[Point], before: float | None, *, is_loss: bool, width: float, height: float
+    points: list[Point], score: Score, before: float | None, *, width: float, height: float
 ) -> tuple[go.Figure, Axes]:
     """Draw the points with their names, the front, and the score before finetuning if it is given.
 
     Returns:
         The figure without a title and its axes.
     """
-    axes = axes_of(points, extra=before, is_loss=is_loss, width=width, height=height)
+    axes = axes_of(points, score, extra=before, width=width, height=height)
     figure = go.Figure()
     _front(figure, points, axes)
     for point in points:
@@ -113,7 +112,7 @@ def _axes(figure: go.Figure, axes: Axes) -> None:
             **ticks_x(axes),
         },
         yaxis={
-            "title": {"text": "loss (nats per token)" if axes.is_loss else "accuracy (share of samples)"},
+            "title": {"text": axes.score.axis_title},
             "range": list(axes.y),
             "ticks": "",
             **ticks_y(axes),
@@ -122,7 +121,7 @@ def _axes(figure: go.Figure, axes: Axes) -> None:
 
 
 def _front(figure: go.Figure, points: list[Point], axes: Axes) -> None:
-    corners = steps(points, is_loss=axes.is_loss)
+    corners = steps(points, axes.score)
     figure.add_scatter(
         x=[x for x, _ in corners],
         y=[round(y, 5) for _, y in corners],
@@ -135,15 +134,14 @@ def _front(figure: go.Figure, points: list[Point], axes: Axes) -> None:
 
 
 def _look(point: Point) -> tuple[str, str, str, int]:
-    """Choose symbol and colour by the point's names, which may read ``half = recommended, lora``."""
-    parts = {part.strip() for part in plain_name(point.name, point.method).split("=")}
-    return next((look for look in _LOOKS if look[0] in parts), _OTHER)
+    """Choose symbol and colour by the scope's names."""
+    return next((look for look in _LOOKS if look[0] in point.names), _OTHER)
 
 
 def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
     _, symbol, colour, size = _look(point)
     low, high = (point.low, point.high) if point.has_interval else (point.score, point.score)
-    score, *ends = (score_text(v, is_loss=axes.is_loss) for v in (point.score, low, high))
+    score, *ends = (axes.score.text(v) for v in (point.score, low, high))
     facts = [
         token_text.html_label(style.name(point.name)),
         token_text.html_label(style.name(point.scope)),
@@ -185,7 +183,6 @@ def _break(figure: go.Figure, before: float, axes: Axes) -> None:
     """Give the score before finetuning a strip of its own, below or above the scopes."""
     below = before < axes.y[0]
     strip, main = ([0, _STRIP], [1 - _MAIN, 1]) if below else ([1 - _STRIP, 1], [0, _MAIN])
-    text = formats.number(before) if axes.is_loss else formats.percent(before)
     figure.update_layout(
         yaxis={"domain": main},
         yaxis2={
@@ -193,7 +190,7 @@ def _break(figure: go.Figure, before: float, axes: Axes) -> None:
             "range": [before - 1, before + 1],
             "tickmode": "array",
             "tickvals": [before],
-            "ticktext": [text],
+            "ticktext": [axes.score.tick_text(before)],
             "showgrid": False,
             "ticks": "",
         },
@@ -228,7 +225,7 @@ def _before(figure: go.Figure, before: float, axes: Axes, *, row: str) -> None:
         name="before finetuning",
     )
     figure.add_annotation(
-        text=f"before finetuning: {score_text(before, is_loss=axes.is_loss)}",
+        text=f"before finetuning: {axes.score.text(before)}",
         xref="paper",
         x=1,
         xanchor="right",
@@ -265,7 +262,7 @@ def _obstacles(points: list[Point], axes: Axes, before: float | None) -> list[la
         if point.has_interval:
             (x, low), (_, high) = axes.pixel(point.trainable, point.low), axes.pixel(point.trainable, point.high)
             boxes.append(labels.Box(x - 5, low, x + 5, high))
-    corners = [axes.pixel(x, y) for x, y in steps(points, is_loss=axes.is_loss)]
+    corners = [axes.pixel(x, y) for x, y in steps(points, axes.score)]
     for (x0, y0), (x1, y1) in pairwise(corners):
         boxes += [labels.Box(x0, y0 - 3, x1, y0 + 3), labels.Box(x1 - 3, min(y0, y1), x1 + 3, max(y0, y1))]
     if before is not None:

@@ -12,10 +12,11 @@ import plotly.graph_objects as go
 from semviz.common import formats, token_text
 from semviz.common.checks import short_repr
 from semviz.common.errors import SemvizError
+from semviz.common.scores import Score, score_named
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import ticks
 from semviz.figures.drawing.inputs import check_count
-from semviz.figures.drawing.pareto_points import WEIGHTS, score_text
+from semviz.figures.drawing.pareto_points import WEIGHTS
 from semviz.figures.drawing.protocols import RunsLike
 
 _ROW = 40
@@ -69,13 +70,13 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
     blocks = highest if n_blocks is None else check_count("n_blocks", n_blocks)
     if highest > blocks:
         raise SemvizError(f"n_blocks={blocks}, but block {highest} was trained. Pass the number of the model's blocks.")
-    is_loss = runs.score == "loss"
-    best = min(found, key=lambda r: (r.score if is_loss else -r.score, r.trainable))
+    score = score_named(runs.score)
+    best = min(found, key=lambda r: (-score.sign * r.score, r.trainable))
     body = min(max(_ROW * blocks, _LEAST), _MOST)
     gap = 1.5 if body / blocks >= 12 else 0
     figure = go.Figure()
-    _cells(figure, found, blocks, is_loss=is_loss, body=body, gap=gap)
-    _scores(figure, found, blocks, best, is_loss=is_loss)
+    _cells(figure, found, blocks, score, body=body, gap=gap)
+    _scores(figure, found, blocks, best, score)
     gone = _missing(figure, found, blocks, body=body, gap=gap)
     _frame(figure, best)
     numbers = [k + 1 for k in ticks(blocks - 1)] if blocks > 1 else [1]
@@ -91,12 +92,12 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
     of_method = "" if method == WEIGHTS else f" ({style.name(method)})"
     return style.finish(
         figure,
-        title=f"{'Loss' if is_loss else 'Accuracy'} after training each range of blocks{of_method}",
+        title=f"{score.title} after training each range of blocks{of_method}",
         notes=[
             f"{style.name(runs.model)} on {style.name(runs.task)}. A cell trains the blocks from its row’s to its "
             "column’s number. Diagonal: single blocks; right edge: all blocks above a boundary.",
-            _said(best, runs, is_loss=is_loss),
-            _overlap(best, found, is_loss=is_loss),
+            _said(best, runs, score),
+            _overlap(best, found, score),
             f"Grey cells with a cross were not run ({gone} of {blocks * (blocks + 1) // 2})." if gone else "",
             f"Not shown: scopes of the same blocks with another norm or head ({doubles})." if doubles else "",
         ],
@@ -117,16 +118,16 @@ def _ranges(runs: RunsLike, method: str) -> tuple[list[_Range], int]:
         raise SemvizError(
             f"No run has the method {short_repr(method)}. Pass one of those that were run as method: {known}."
         )
-    score, low, high = ("loss", "loss_low", "loss_high") if runs.score == "loss" else ("accuracy", "low", "high")
+    value, low, high = score_named(runs.score).columns
     found: dict[tuple[int, int], _Range] = {}
     rows = of_method[of_method["first"].notna() & of_method["last"].notna()]
-    rows = rows[np.isfinite(rows[score].to_numpy(dtype=float))] if len(rows) else rows
+    rows = rows[np.isfinite(rows[value].to_numpy(dtype=float))] if len(rows) else rows
     for row in rows.to_dict("records"):
         made = _Range(
             first=int(row["first"]),
             last=int(row["last"]),
             scope=str(row["scope"]),
-            score=float(row[score]),
+            score=float(row[value]),
             low=float(row[low]),
             high=float(row[high]),
             trainable=float(row["trainable"]),
@@ -143,26 +144,26 @@ def _ranges(runs: RunsLike, method: str) -> tuple[list[_Range], int]:
     return list(found.values()), len(rows) - len(found)
 
 
-def _cells(figure: go.Figure, found: list[_Range], blocks: int, *, is_loss: bool, body: int, gap: float) -> None:
+def _cells(figure: go.Figure, found: list[_Range], blocks: int, score: Score, *, body: int, gap: float) -> None:
     """Draw the ranges that were run."""
     z: list[list[float | None]] = [[None] * blocks for _ in range(blocks)]
     hover: list[list[list[str] | None]] = [[None] * blocks for _ in range(blocks)]
     for r in found:
         row, column = r.first - 1, r.last - 1
         z[row][column] = float(f"{r.score:.5g}")
-        hover[row][column] = _hover(r, is_loss=is_loss)
+        hover[row][column] = _hover(r, score)
     low, high = _ends(found)
     figure.add_heatmap(
         z=z,
         customdata=hover,
-        hovertemplate=f"<b>%{{customdata[0]}}</b><br>{'loss' if is_loss else 'accuracy'} <b>%{{customdata[1]}}</b>"
+        hovertemplate=f"<b>%{{customdata[0]}}</b><br>{score.name} <b>%{{customdata[1]}}</b>"
         "<br>95 %: %{customdata[2]}<br>%{customdata[3]} parameters (%{customdata[4]})"
         "<br>training took %{customdata[5]}%{customdata[6]}<extra></extra>",
         zmin=low,
         zmax=high,
         colorscale=style.MAGNITUDE,
-        reversescale=is_loss,
-        colorbar=_bar(low, high, is_loss=is_loss, body=body),
+        reversescale=not score.higher_is_better,
+        colorbar=_bar(low, high, score, body=body),
         name="score",
         **_grid(blocks, gap),
     )
@@ -174,12 +175,12 @@ def _grid(blocks: int, gap: float) -> dict[str, Any]:
     return {"x": numbers, "y": numbers, "xgap": gap, "ygap": gap, "hoverongaps": False}
 
 
-def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, *, is_loss: bool) -> None:
+def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, score: Score) -> None:
     """Write the scores into the cells, where they fit."""
     low, high = _ends(found)
-    digits = 2 if high - low >= 0.05 else 3
+    digits = score.digits if score.is_share else 2 if high - low >= 0.05 else 3
     # The colour bar says that accuracies are percentages; cells are too narrow for the sign.
-    texts = [f"{r.score:.{digits}f}" if is_loss else f"{100 * r.score:.1f}" for r in found]
+    texts = [f"{score.scale * r.score:.{digits}f}" for r in found]
     letters = max(len(text) for text in texts)
     size = next((size for size in _SIZES if 0.6 * size * letters + 3 <= _NARROW / blocks), None)
     if size is None:
@@ -192,7 +193,7 @@ def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, *
         text=[f"<b>{text}</b>" if r is best else text for r, text in zip(found, texts, strict=True)],
         textfont={
             "size": size,
-            "color": [_ON_BRIGHT if (1 - p if is_loss else p) > _BRIGHT else _ON_DARK for p in places],
+            "color": [_ON_BRIGHT if (p if score.higher_is_better else 1 - p) > _BRIGHT else _ON_DARK for p in places],
         },
         hoverinfo="skip",
         showlegend=False,
@@ -200,11 +201,11 @@ def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, *
     )
 
 
-def _hover(r: _Range, *, is_loss: bool) -> list[str]:
-    ends = [score_text(v, is_loss=is_loss) for v in (r.low, r.high)]
+def _hover(r: _Range, score: Score) -> list[str]:
+    ends = [score.text(v) for v in (r.low, r.high)]
     return [
         token_text.html_label(style.name(r.scope)),
-        score_text(r.score, is_loss=is_loss) + (" nats" if is_loss else ""),
+        score.with_unit(r.score),
         " to ".join(ends) if formats.MISSING not in ends else "no interval",
         formats.si(r.trainable),
         formats.percent(r.share),
@@ -219,18 +220,16 @@ def _ends(found: list[_Range]) -> tuple[float, float]:
     return (low, high) if high - low >= 1e-6 else (low - 0.005, high + 0.005)
 
 
-def _bar(low: float, high: float, *, is_loss: bool, body: int) -> dict[str, object]:
+def _bar(low: float, high: float, score: Score, *, body: int) -> dict[str, object]:
     """Describe the colour bar."""
     step = formats.nice_step(high - low, 6)
     values = [round(i * step, 9) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-    digits = 0 if all(abs(100 * v - round(100 * v)) < 1e-6 for v in values) else 1
-    text = [formats.number(v) if is_loss else formats.percent(v, digits=digits) for v in values]
     return {
         "title": {
-            "text": "loss (nats per token)" if is_loss else "accuracy", "side": "right",
+            "text": score.heading, "side": "right",
             "font": {"size": style.SIZE - 1, "color": style.LIGHT.ink},
         },
-        "tickmode": "array", "tickvals": values, "ticktext": text,
+        "tickmode": "array", "tickvals": values, "ticktext": score.tick_texts(values),
         "tickfont": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
         "thickness": 11, "len": body, "lenmode": "pixels", "x": 1, "xpad": 12, "ypad": 0,
         "outlinewidth": 0, "ticks": "",
@@ -283,20 +282,21 @@ def _frame(figure: go.Figure, best: _Range) -> None:
         )  # fmt: skip
 
 
-def _said(best: _Range, runs: RunsLike, *, is_loss: bool) -> str:
+def _said(best: _Range, runs: RunsLike, score: Score) -> str:
     """Name the best range, and where the model started."""
-    unit = " nats" if is_loss else ""
-    text = f"Framed: the best, {style.name(best.scope)}, {score_text(best.score, is_loss=is_loss)}{unit}."
+    text = f"Framed: the best, {style.name(best.scope)}, {score.with_unit(best.score)}."
     before = runs.zero_shot
     if before is None or not math.isfinite(before):
         return text
-    return f"{text} Before finetuning: {score_text(before, is_loss=is_loss)}{unit}."
+    return f"{text} Before finetuning: {score.with_unit(before)}."
 
 
-def _overlap(best: _Range, found: list[_Range], *, is_loss: bool) -> str:
+def _overlap(best: _Range, found: list[_Range], score: Score) -> str:
     """Say how many ranges are not clearly worse than the best: the best of many scores is a lucky one too."""
     others = [r for r in found if r is not best and math.isfinite(r.low) and math.isfinite(r.high)]
     if not others or not (math.isfinite(best.low) and math.isfinite(best.high)):
         return ""
-    count = sum(r.low <= best.high if is_loss else r.high >= best.low for r in others)
+    worst_of_best, _ = score.worst_first(best.low, best.high)
+    best_of_others = [score.worst_first(r.low, r.high)[1] for r in others]
+    count = sum(score.sign * end >= score.sign * worst_of_best for end in best_of_others)
     return f"The 95 % intervals of {count} of the {len(others)} other ranges overlap with the best one’s."

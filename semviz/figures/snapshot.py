@@ -12,10 +12,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
 from semviz.figures.drawing.colours import colour_bar, colour_range
 from semviz.figures.drawing.inputs import check_boundary
-from semviz.figures.drawing.pareto_points import is_far, points_of, score_text
+from semviz.figures.drawing.pareto_points import is_far, points_of
 from semviz.figures.drawing.protocols import DeviationsLike, GainLike, ProbesLike, RunsLike
 from semviz.figures.gain import DEEP, bars_of, scale_of, which
 from semviz.figures.pareto import chart
@@ -160,18 +161,18 @@ def _gains(figure: go.Figure, gain: GainLike, boundary: int, rows: list[float]) 
 
 def _scores(figure: go.Figure, runs: RunsLike, rows: list[float]) -> None:
     """Add the scores of the scopes that were run."""
-    points, is_loss = points_of(runs), runs.score == "loss"
+    points, score = points_of(runs), score_named(runs.score)
     before = runs.zero_shot if runs.zero_shot is not None and math.isfinite(runs.zero_shot) else None
     is_off = before is not None and is_far(points, before)
-    part, _ = chart(points, None if is_off else before, is_loss=is_loss, width=_WIDTH, height=_LOWER)
+    part, _ = chart(points, score, None if is_off else before, width=_WIDTH, height=_LOWER)
     _adopt(figure, part, x="x4", y="y4")
     axes = {"xaxis4": part.layout.xaxis.to_plotly_json(), "yaxis4": part.layout.yaxis.to_plotly_json()}
     axes["xaxis4"] |= {"domain": [0, 1], "anchor": "y4"}
     axes["yaxis4"] |= {"domain": rows, "anchor": "x4"}
     figure.update_layout(axes)
-    head = f"{'Loss' if is_loss else 'Accuracy'} after finetuning, 95 % intervals"
+    head = f"{score.title} after finetuning, 95 % intervals"
     if is_off and before is not None:
-        head += f" (before: {score_text(before, is_loss=is_loss)})"
+        head += f" (before: {score.text(before)})"
     _heading(figure, head, 0, rows[1])
 
 

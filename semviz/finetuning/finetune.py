@@ -13,6 +13,7 @@ import torch
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control
+from semviz.common.scores import Score, score_named
 from semviz.finetuning.adapters import add_adapters, merged_weights
 from semviz.finetuning.cache_check import why_not_cacheable
 from semviz.finetuning.encoded_task import EncodedTask
@@ -182,14 +183,12 @@ class _Trial:
     suffix: Suffix
     trained: TrainingOutcome
     scores: SplitScores | None
-    is_loss: bool
+    score: Score
 
     @property
     def worth(self) -> float:
         """Validation score, higher is better."""
-        if self.scores is None:
-            return -math.inf
-        return -self.scores.loss if self.is_loss else self.scores.accuracy
+        return -math.inf if self.scores is None else self.score.sign * self.score.of(self.scores)
 
     @property
     def loss(self) -> float:
@@ -224,7 +223,7 @@ class _Job:
         scores = None
         if not trained.stopped:
             scores = evaluate(suffix, bench, self.part("validation", suffix), control=control)
-        return _Trial(recipe.lr, suffix, trained, scores, bench.task.score == "loss")
+        return _Trial(recipe.lr, suffix, trained, scores, score_named(bench.task.score))
 
     def part(self, split: str, suffix: Suffix) -> SplitWithStates:
         """A split as this suffix reads it."""

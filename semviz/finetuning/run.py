@@ -12,6 +12,7 @@ import pandas as pd
 
 from semviz.common import checks, formats
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.lm.parts import Parts
 from semviz.scopes.scope import Scope
 
@@ -103,7 +104,7 @@ class Run:
     @property
     def value(self) -> float:
         """The score on test rows, accuracy or loss."""
-        return self.accuracy if self.score == "accuracy" else self.loss
+        return score_named(self.score).of(self)
 
     def frame(self) -> pd.DataFrame:
         """The training curve: columns step, loss and accuracy."""
@@ -170,11 +171,7 @@ class Run:
 
     def __repr__(self) -> str:
         """One line: scope, method, score, parameters, rate, seconds."""
-        value = (
-            f"accuracy {formats.percent(self.accuracy, digits=1)}"
-            if self.score == "accuracy"
-            else f"loss {self.loss:.3f} nats"
-        )
+        value = f"{self.score} {score_named(self.score).with_unit(self.value)}"
         return (
             f"Run({self.task}: {self.scope.label}, {self.method}, {value}, {formats.si(self.trainable)} parameters, "
             f"lr {self.lr:g}, seed {self.seed}, {self.seconds:.1f} s)"

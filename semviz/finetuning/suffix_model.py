@@ -69,7 +69,7 @@ class Suffix(nn.Module):
         self.cached = cached and scope.boundary > 0
         anatomy = model.anatomy
         self.network = private_copy(model, scope.modules(model) if own_weights else (), to_train=True)
-        self.trained = nn.ModuleList(self.network.get_submodule(anatomy.block_names[b - 1]) for b in scope.blocks)
+        self.trained = nn.ModuleList(self.network.get_submodule(name) for name in scope.block_names(model.parts.names))
         self._entry = take_out(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
         self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)

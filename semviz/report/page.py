@@ -23,6 +23,7 @@ from semviz.common import formats
 from semviz.common.checks import as_path, of_class, require_attributes
 from semviz.common.errors import SemvizError
 from semviz.common.files import replace_file
+from semviz.common.scores import score_named
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -102,7 +103,7 @@ def report_page(
         task=runs.task,
         date=datetime.now().astimezone(),
         answer=runs.answer(),
-        is_loss=runs.score == "loss",
+        score=score_named(runs.score),
         scopes=(scopes := _scopes(runs)),
         recommended=any(scope["recommended"] for scope in scopes),
         advice=gain.message,
@@ -123,25 +124,25 @@ def report_page(
 
 def _scopes(runs: RunsLike) -> list[dict[str, Any]]:
     """Format the table of scopes, from few to many frozen blocks."""
-    from semviz.figures.drawing.pareto_points import WEIGHTS, plain_name, score_text
+    from semviz.figures.drawing.pareto_points import WEIGHTS
 
-    is_loss = runs.score == "loss"
-    score, low, high = ("loss", "loss_low", "loss_high") if is_loss else ("accuracy", "low", "high")
+    score = score_named(runs.score)
+    value, low, high = score.columns
     rows = []
-    for row in runs.table().to_dict("records"):
-        name, method = plain_name(str(row["name"]), str(row["method"])), str(row["method"])
-        get = {key: _finite(row.get(key)) for key in (score, low, high, "speedup", "predicted", "benefit", "lr")}
+    for row, name in zip(runs.table().to_dict("records"), runs.scope_names(), strict=True):
+        method = str(row["method"])
+        get = {key: _finite(row.get(key)) for key in (value, low, high, "speedup", "predicted", "benefit", "lr")}
         rows.append(
             {
                 "scope": row["scope"],
-                "name": name,
+                "name": name.without_method,
                 "method": "all weights" if method == WEIGHTS else method,
                 "runs": row["runs"],
-                "recommended": "recommended" in [part.strip() for part in name.split("=")],
+                "recommended": "recommended" in name.names,
                 "trainable": formats.si(row["trainable"]),
                 "share": formats.percent(row["share"]),
-                "score": score_text(get[score], is_loss=is_loss),
-                "interval": f"{score_text(get[low], is_loss=is_loss)} to {score_text(get[high], is_loss=is_loss)}"
+                "score": score.text(get[value]),
+                "interval": f"{score.text(get[low])} to {score.text(get[high])}"
                 if np.isfinite(get[low]) and np.isfinite(get[high])
                 else formats.MISSING,
                 "seconds": formats.seconds(_finite(row.get("seconds"))),

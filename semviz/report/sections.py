@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from semviz.common.scores import score_named
 from semviz.figures.benefit import benefit_curve
 from semviz.figures.drawing.protocols import GainLike, ProbesLike, RunsLike
 from semviz.figures.drawing.transition_plane import samples_with_routes
@@ -41,12 +42,13 @@ class Section:
 def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | None = None) -> list[Section]:
     """Draw every picture of a study, in reading order: what was measured, why, and on what."""
     k, metric = gain.boundary, gain.metric
+    better = "Up" if score_named(runs.score).higher_is_better else "Down"
     made = [
         Section(
             "pareto",
             "Score against cost",
-            ("Down" if runs.score == "loss" else "Up") + " is better and left is cheaper: look for the leftmost scope "
-            "whose interval still reaches the best score.",
+            f"{better} is better and left is cheaper: look for the leftmost scope whose interval still reaches the "
+            "best score.",
             pareto(runs),
             text_twins.pareto_twin(runs),
         ),

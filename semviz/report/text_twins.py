@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from semviz.common import formats
+from semviz.common.scores import score_named
 from semviz.figures.drawing import style
 from semviz.figures.drawing.heatmap_cells import token_lines
 from semviz.figures.drawing.inputs import with_unit
-from semviz.figures.drawing.pareto_points import front, points_of, score_text
+from semviz.figures.drawing.pareto_points import front, points_of
 from semviz.figures.drawing.protocols import Floats, GainLike, ProbesLike, RunsLike
 from semviz.figures.drawing.transition_plane import route_of
 from semviz.figures.samples import natural, per_sample
@@ -114,19 +115,19 @@ def gain_twin(gain: GainLike) -> Twin:
 def pareto_twin(runs: RunsLike) -> Twin:
     """Return the points of the Pareto chart, from few to many parameters."""
     points = points_of(runs)
-    is_loss = runs.score == "loss"
-    best = {id(p) for p in front(points, is_loss=is_loss)}
+    score = score_named(runs.score)
+    best = {id(p) for p in front(points, score)}
     cells = [
         [
             style.name(p.name),
             formats.si(p.trainable),
-            score_text(p.score, is_loss=is_loss),
-            f"{score_text(p.low, is_loss=is_loss)} to {score_text(p.high, is_loss=is_loss)}",
+            score.text(p.score),
+            f"{score.text(p.low)} to {score.text(p.high)}",
             "yes" if id(p) in best else "no",
         ]
         for p in points
     ]
-    columns = ["scope", "trainable parameters", "loss (nats per token)" if is_loss else "accuracy", "95 % interval"]
+    columns = ["scope", "trainable parameters", score.heading, "95 % interval"]
     return Twin("score of each scope", [*columns, "on the Pareto front"], cells)
 
 

@@ -80,7 +80,7 @@ def _peft(scope: Scope) -> str:
         *_leak(scope),
         "from peft import LoraConfig, get_peft_model",
         "",
-        f"blocks = {pformat(scope.module_names()[: len(scope.blocks)], width=100, compact=True)}",
+        f"blocks = {pformat(scope.block_names(), width=100, compact=True)}",
         f"layers = {pformat(list(names.linears), width=100, compact=True)}",
         "config = LoraConfig(",
         '    task_type="CAUSAL_LM",',
@@ -155,14 +155,13 @@ def _leak(scope: Scope) -> list[str]:
 
 def _outside(scope: Scope) -> list[str]:
     """Names of trained modules that are not blocks."""
-    names = scope.parts.names
-    tail = names.tail if scope.tail and scope.parts.tail else ()
-    return [*tail, *([names.head] if scope.head else [])]
+    # A norm without weights has nothing to train.
+    return replace(scope, tail=scope.tail and scope.parts.tail > 0).module_names()[len(scope.blocks) :]
 
 
 def _modules(scope: Scope) -> list[str]:
     """Regular expressions of the trained modules' names."""
-    return [*_grouped(scope.module_names()[: len(scope.blocks)]), *_grouped(_outside(scope))]
+    return [*_grouped(scope.block_names()), *_grouped(_outside(scope))]
 
 
 def _grouped(names: Iterable[str]) -> list[str]:

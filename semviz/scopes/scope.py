@@ -180,8 +180,12 @@ class Scope:
     def module_names(self, names: Names | None = None) -> list[str]:
         """Dotted names of the modules that train: of the model that the scope was made for, or one with these names."""
         names = self.parts.names if names is None else names
-        blocks = [names.blocks[b - 1] for b in self.blocks]
-        return [*blocks, *(names.tail if self.tail else ()), *([names.head] if self.head else [])]
+        return [*self.block_names(names), *(names.tail if self.tail else ()), *([names.head] if self.head else [])]
+
+    def block_names(self, names: Names | None = None) -> list[str]:
+        """Those of `module_names` that are blocks, in the order of `blocks`."""
+        names = self.parts.names if names is None else names
+        return [names.blocks[b - 1] for b in self.blocks]
 
     def modules(self, model: LanguageModel) -> list[nn.Module]:
         """The modules of a model that train under this scope.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.experiments.runs import Runs
 from semviz.finetuning.recipe import Recipe, run_key
 
@@ -103,7 +104,7 @@ def comparable(runs: Iterable[Run]) -> list[Run]:
 
 
 def _worth(run: Run) -> float:
-    return run.validation if run.score == "accuracy" else -run.validation
+    return score_named(run.score).sign * run.validation
 
 
 def run_once(

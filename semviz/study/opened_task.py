@@ -13,6 +13,7 @@ from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
 from semviz.common.progress import Control
+from semviz.common.scores import score_named
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
 from semviz.lm.model import check_model
@@ -81,7 +82,7 @@ class OpenedTask:
     @property
     def untrained(self) -> float:
         """Score of the model as it is on test rows, accuracy or loss."""
-        return self.test.accuracy if self.task.score == "accuracy" else self.test.loss
+        return score_named(self.task.score).of(self.test)
 
 
 def open_task(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from explorer.apps import tags, words
-from semviz.common import formats
 from semviz.common.errors import SemvizError
+from semviz.common.scores import ACCURACY, LOSS
 from semviz.explorer import messages
 
 
@@ -122,8 +122,8 @@ def test_outcomes_of_every_job_are_told(app, stories):
     assert messages.status(app.study) == "Done."
     probes = app.study.probe().result()
     assert messages.status(app.study) == f"Done: {probes.message}"
-    assert formats.score(0.9716, "accuracy") == "97.2 % accuracy"
-    assert formats.score(1.2344, "loss") == "a loss of 1.234 nats"
+    assert ACCURACY.in_words(0.9716) == "97.2 % accuracy"
+    assert LOSS.in_words(1.2344) == "a loss of 1.234 nats"
     noted = replace(run, note="It was trained without the cache.")
     assert "without the cache" in messages._outcome(app.study, noted)
 

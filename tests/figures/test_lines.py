@@ -12,6 +12,7 @@ import synthetic
 
 from semviz.common import formats
 from semviz.common.errors import SemvizError
+from semviz.common.scores import ACCURACY, LOSS
 from semviz.figures import (
     CONFIG,
     dark,
@@ -208,10 +209,10 @@ def test_pareto_has_a_marker_with_interval_for_each_scope():
 
 def test_front_is_what_nothing_smaller_beats():
     points = points_of(synthetic.make_runs())
-    names = [p.name for p in front(points, is_loss=False)]
+    names = [p.name for p in front(points, ACCURACY)]
     assert names == ["last", "k=6", "k=5", "half = recommended", "k=3"]
     loss = points_of(synthetic.make_runs(score="loss"))
-    assert [p.name for p in front(loss, is_loss=True)] == names
+    assert [p.name for p in front(loss, LOSS)] == names
     line = synthetic.named(pareto(synthetic.make_runs()), "Pareto front")[0]
     assert line.line.shape == "hv"
     assert line.x[-1] == 1_710_000, "the best score holds to the right end"

@@ -51,6 +51,17 @@ def test_a_scope_counts_its_own_blocks_where_blocks_differ():
     assert {blocks: sv.Scope(blocks, 4, parts).trainable for blocks in wanted} == wanted
 
 
+def test_module_names_are_those_of_blocks_norm_and_head():
+    scope = sv.Scope((2, 4), 4, made_parts(4), head=True)
+    assert scope.block_names() == ["model.layers.1", "model.layers.3"]
+    assert scope.module_names() == ["model.layers.1", "model.layers.3", "model.norm", "lm_head"]
+    assert replace(scope, tail=False, head=False).module_names() == scope.block_names()
+    other = replace(scope.parts.names, blocks=("a", "b", "c", "d"), head="out")
+    assert (
+        scope.module_names(other) == [*scope.block_names(other), "model.norm", "out"] == ["b", "d", "model.norm", "out"]
+    )
+
+
 def test_the_table_of_a_scope_has_a_row_for_each_block():
     parts = made_parts(3, each=7)
     scope = sv.Scope((2,), 3, parts)

@@ -6,6 +6,7 @@ import ipywidgets as widgets
 
 from semviz.common import formats
 from semviz.common.errors import SemvizError
+from semviz.common.scores import score_named
 from semviz.experiments.runs import Runs
 from semviz.explorer import markup
 from semviz.explorer.bindings import Bindings
@@ -76,11 +77,11 @@ class RunsPanel:
             self._say()
 
     def _list(self) -> None:
-        is_loss = self.study.task.score == "loss"
+        heading = score_named(self.study.task.score).short_heading.capitalize()
         columns = [
             Column("scope", "Scope"),
             Column("method", "Method"),
-            Column("score", "Loss (nats)" if is_loss else "Accuracy", numeric=True, help="on test rows"),
+            Column("score", heading, numeric=True, help="on test rows"),
             Column("trainable", "Trained", numeric=True, help="parameters that trained"),
             Column("share", "Share", numeric=True, help="of the model's parameters"),
             Column("seconds", "Seconds", numeric=True, help="of training, the prefix included"),
@@ -129,7 +130,6 @@ class RunsPanel:
 
 
 def _row(run: Run) -> dict[str, object]:
-    is_loss = run.score == "loss"
     share = run.trainable / run.scope.total
     numbers = {
         "score": run.value, "trainable": run.trainable, "share": share, "seconds": run.seconds, "steps": run.steps,
@@ -140,7 +140,7 @@ def _row(run: Run) -> dict[str, object]:
         "_sort": numbers,
         "scope": run.scope.label + (" (diverged)" if run.diverged else ""),
         "method": {"full": "all weights", "lora": "LoRA", "ia3": "IA3", "lisa": "LISA"}[run.method],
-        "score": f"{run.value:.3f}" if is_loss else formats.percent(run.value, digits=1),
+        "score": score_named(run.score).number(run.value),
         "trainable": formats.si(run.trainable),
         "share": formats.percent(share),
         "seconds": formats.seconds(run.seconds),

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from semviz.common import formats
+from semviz.common.scores import Score, score_named
 from semviz.figures.drawing.protocols import RunsLike
 
 WEIGHTS = "full"
@@ -17,6 +18,11 @@ class Point:
     """One scope and method: what it trains and what it scores."""
 
     name: str
+    """The scope's names, and the method unless it is the first of these runs."""
+    short_name: str
+    """The scope's names without the method."""
+    names: tuple[str, ...]
+    """Each of the scope's names."""
     scope: str
     method: str
     trainable: float
@@ -44,6 +50,8 @@ class Axes:
         y: Score from, to.
         width: Nominal width of the plot area in pixels.
         height: Height of the plot area in pixels.
+        logarithmic: Whether the horizontal axis is.
+        score: What the vertical axis shows.
     """
 
     x: tuple[float, float]
@@ -51,7 +59,7 @@ class Axes:
     width: float
     height: float
     logarithmic: bool
-    is_loss: bool
+    score: Score
 
     def at_x(self, trainable: float) -> float:
         """Return where Plotly puts a number of parameters: its logarithm on a logarithmic axis."""
@@ -66,71 +74,56 @@ class Axes:
 
 def points_of(runs: RunsLike) -> list[Point]:
     """Read the points from the runs' table, from few to many parameters; unfinished rows are left out."""
-    score, low, high = ("loss", "loss_low", "loss_high") if runs.score == "loss" else ("accuracy", "low", "high")
+    value, low, high = score_named(runs.score).columns
     found = [
         Point(
-            name=str(row["name"]),
+            name=name.text,
+            short_name=name.without_method,
+            names=name.names,
             scope=str(row["scope"]),
             method=str(row["method"]),
             trainable=float(row["trainable"]),
             share=float(row["share"]),
-            score=float(row[score]),
+            score=float(row[value]),
             low=float(row.get(low, math.nan)),
             high=float(row.get(high, math.nan)),
             seconds=float(row.get("seconds", math.nan)),
             seeds=int(row.get("runs", 1)),
         )
-        for row in runs.table().to_dict("records")
+        for row, name in zip(runs.table().to_dict("records"), runs.scope_names(), strict=True)
     ]
     kept = [p for p in found if math.isfinite(p.score) and p.trainable > 0]
     methods = sorted({p.method for p in kept}, key=lambda method: (method != WEIGHTS, method))
-    kept = [replace(p, name=_full_name(p, methods), variant=methods.index(p.method)) for p in kept]
+    # The first method goes without saying.
+    kept = [replace(p, name=p.short_name) if p.method == methods[0] else p for p in kept]
+    kept = [replace(p, variant=methods.index(p.method)) for p in kept]
     return sorted(kept, key=lambda p: (p.trainable, p.name))
 
 
-def plain_name(name: str, method: str) -> str:
-    """Return a scope's names without the method that may follow them: ``half, lora`` → ``half``."""
-    return name.removesuffix(f", {method}")
-
-
-def _full_name(point: Point, methods: list[str]) -> str:
-    """Name scope and method; the first method goes without saying."""
-    name = plain_name(point.name, point.method)
-    return name if point.method == methods[0] else f"{name}, {point.method}"
-
-
-def front(points: list[Point], *, is_loss: bool) -> list[Point]:
+def front(points: list[Point], score: Score) -> list[Point]:
     """Return the points that no point with as few or fewer parameters equals or beats, from few to many parameters."""
-    sign = 1 if is_loss else -1
-    best, kept = math.inf, []
-    for point in sorted(points, key=lambda p: (p.trainable, sign * p.score)):
-        if sign * point.score < best:
-            best = sign * point.score
+    best, kept = -math.inf, []
+    for point in sorted(points, key=lambda p: (p.trainable, -score.sign * p.score)):
+        if score.sign * point.score > best:
+            best = score.sign * point.score
             kept.append(point)
     return kept
 
 
-def steps(points: list[Point], *, is_loss: bool) -> list[tuple[float, float]]:
+def steps(points: list[Point], score: Score) -> list[tuple[float, float]]:
     """Return the front as the corners of a step line; its last score holds to the largest scope."""
-    corners = [(p.trainable, p.score) for p in front(points, is_loss=is_loss)]
+    corners = [(p.trainable, p.score) for p in front(points, score)]
     end = max(p.trainable for p in points)
     return corners + ([(end, corners[-1][1])] if corners[-1][0] < end else [])
 
 
-def score_text(value: float, *, is_loss: bool) -> str:
-    """Write a score: a loss with three decimals, an accuracy as a percentage with one."""
-    if not math.isfinite(value):
-        return formats.MISSING
-    return f"{value:.3f}" if is_loss else formats.percent(value, digits=1)
-
-
-def is_far(points: list[Point], score: float) -> bool:
+def is_far(points: list[Point], value: float) -> bool:
     """Tell whether a score would squeeze all scopes into a small part of the axis."""
     ends = _ends(points)
-    return max(min(ends) - score, score - max(ends)) > 1.5 * (max(ends) - min(ends))
+    return max(min(ends) - value, value - max(ends)) > 1.5 * (max(ends) - min(ends))
 
 
-def axes_of(points: list[Point], *, extra: float | None, is_loss: bool, width: float, height: float) -> Axes:
+def axes_of(points: list[Point], score: Score, *, extra: float | None, width: float, height: float) -> Axes:
     """Choose ranges that hold all points with their intervals, and one more score if there is one."""
     few, many = min(p.trainable for p in points), max(p.trainable for p in points)
     logarithmic = many > 30 * few
@@ -141,8 +134,7 @@ def axes_of(points: list[Point], *, extra: float | None, is_loss: bool, width: f
         x = (0.0, many * 1.08)
     ends = _ends(points) + ([] if extra is None else [extra])
     pad = 0.08 * (max(ends) - min(ends)) or 0.05
-    low = min(ends) - pad
-    return Axes(x, (low if is_loss else max(low, 0.0), max(ends) + pad), width, height, logarithmic, is_loss)
+    return Axes(x, (max(min(ends) - pad, score.axis_floor), max(ends) + pad), width, height, logarithmic, score)
 
 
 def ticks_x(axes: Axes) -> dict[str, object]:
@@ -163,9 +155,7 @@ def ticks_y(axes: Axes) -> dict[str, object]:
     low, high = axes.y
     step = formats.nice_step(high - low, 6)
     values = [round(i * step, 9) for i in range(math.ceil(low / step - 1e-9), int(high / step + 1e-9) + 1)]
-    digits = 0 if all(abs(100 * v - round(100 * v)) < 1e-6 for v in values) else 1
-    text = [formats.number(v) if axes.is_loss else formats.percent(v, digits=digits) for v in values]
-    return {"tickmode": "array", "tickvals": values, "ticktext": text}
+    return {"tickmode": "array", "tickvals": values, "ticktext": axes.score.tick_texts(values)}
 
 
 def _ends(points: list[Point]) -> list[float]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, ValuesView
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -136,8 +136,19 @@ class GainLike(Protocol):
     def frame(self) -> pd.DataFrame: ...
 
 
+class ScopeNameLike(Protocol):
+    """What people call a scope and its method, as `semviz.experiments.scope_names.ScopeName` holds it."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def without_method(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
 class RunsLike(Protocol):
-    """Measured finetuning runs, as `semviz.experiments.sweep.Runs` holds them."""
+    """Measured finetuning runs, as `semviz.experiments.runs.Runs` holds them."""
 
     @property
     def task(self) -> str: ...
@@ -148,6 +159,10 @@ class RunsLike(Protocol):
     @property
     def zero_shot(self) -> float | None: ...
     def table(self) -> pd.DataFrame: ...
+    def scope_names(self) -> Sequence[ScopeNameLike]:
+        """One name for each row of the table."""
+        ...
+
     def answer(self) -> str: ...
 
 
