@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 from semviz.common import formats
+from semviz.common.training_methods import FULL
 from semviz.figures.drawing.protocols import RunsLike
 
-WEIGHTS = "full"
+WEIGHTS = FULL
 """The method that trains the weights themselves; it comes first."""
 
 
@@ -26,8 +27,6 @@ class Point:
     high: float
     seconds: float
     seeds: int
-    variant: int = 0
-    """Number of the method among the methods of these runs; 0 is the first."""
 
     @property
     def has_interval(self) -> bool:
@@ -84,7 +83,7 @@ def points_of(runs: RunsLike) -> list[Point]:
     ]
     kept = [p for p in found if math.isfinite(p.score) and p.trainable > 0]
     methods = sorted({p.method for p in kept}, key=lambda method: (method != WEIGHTS, method))
-    kept = [replace(p, name=_full_name(p, methods), variant=methods.index(p.method)) for p in kept]
+    kept = [replace(p, name=_full_name(p, methods)) for p in kept]
     return sorted(kept, key=lambda p: (p.trainable, p.name))
 
 
