@@ -82,7 +82,7 @@ class TrainingMethod:
             a step to the blocks that train from it on, counted from 0, or None where they stay. None trains all of
             them at every step.
         price: What it costs.
-        rate_factor: The first learning rate to try, in rates of training all weights.
+        rate_factor: Factor of the first learning rate to try, against training all weights.
         mark: How pictures mark it.
         refuses: What it cannot be combined with (of `SITUATIONS`), and the rest of the sentence that says so after
             `method="…"`: why, and what to pass.
@@ -113,8 +113,11 @@ class TrainingMethod:
         checks.positive("rate_factor", self.rate_factor)
         for situation in self.refuses:
             checks.one_of("a situation in refuses", situation, SITUATIONS)
-        if not self.own_weights and self.prepare is None:
-            raise SemvizError(f"{self.key!r} trains no weights of the scope; pass prepare=, which adds what trains.")
+        if not self.own_weights and (self.prepare is None or self.merged is None):
+            raise SemvizError(
+                f"{self.key!r} trains no weights of the scope; pass prepare=, which adds what trains, and merged=, which "
+                "merges it into them."
+            )
 
 
 METHODS: dict[str, TrainingMethod] = {}
@@ -137,6 +140,15 @@ def register(method: TrainingMethod) -> TrainingMethod:
     METHODS.clear()
     METHODS.update({other.key: other for other in ordered})
     return method
+
+
+def find_method(key: str) -> TrainingMethod:
+    """A method by its key.
+
+    Raises:
+        SemvizError: If there is none.
+    """
+    return METHODS[checks.one_of("method", key, METHODS)]
 
 
 def short_title_of(key: str) -> str:

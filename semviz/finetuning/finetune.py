@@ -123,7 +123,7 @@ def train_scope(
     search, tried = 0.0, {}
     best: _Trial | None = None
     while rate is not None:
-        trial = job.run(replace(recipe, lr=rate), rate)
+        trial = job.run(recipe, rate)
         search += trial.trained.seconds
         tried[rate] = trial.worth
         if best is None or (trial.worth, -trial.loss) > (best.worth, -best.loss):
@@ -247,7 +247,8 @@ class _Job:
     progress: bool
 
     def run(self, recipe: Recipe, rate: float) -> _Trial:
-        """Build the suffix, prove its cache, train it, score it on validation rows."""
+        """Build the suffix, prove its cache, train it at a rate, score it on validation rows."""
+        recipe = replace(recipe, lr=rate)
         bench, scope, control = self.bench, self.scope, self.control
         part = bench.part("train", scope.boundary if self.cache else 0)
         suffix = self._suffix(recipe, cached=part.cache is not None)

@@ -74,7 +74,8 @@ class Suffix(nn.Module):
         self._entry = take_out(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
         self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
-        # Names of the modules that may be changed: without weights of their own, the norm and the head are the user's.
+        # Of the modules that may be changed: without weights of their own, norm and head, which come last, stay as they
+        # are, and blocks get adapters.
         names = scope.module_names(model.parts.names)
         self._names = names if own_weights else names[: len(scope.blocks)]
         own = [self.network.get_submodule(name) for name in self._names] if own_weights else []

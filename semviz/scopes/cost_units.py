@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from semviz.scopes.methods import METHODS
+from semviz.scopes.methods import find_method
 
 if TYPE_CHECKING:
     from semviz.scopes.scope import Scope
@@ -49,7 +49,7 @@ def units(
     each = np.ones(scope.n_blocks) if blocks is None else np.asarray(blocks, dtype=float)
     k, trained = scope.boundary, np.asarray(scope.blocks) - 1
     above, own = float(each[k:].sum()), float(each[trained].sum())
-    gradients = METHODS[method].price.gradient_flops
+    gradients = find_method(method).price.gradient_flops
     forward = epochs * (above + head + (own if checkpointing else 0.0))
     backward = epochs * (above + own * gradients + head * (1 + gradients if scope.head else 1))
     return {

@@ -190,7 +190,7 @@ def test_a_schedule_takes_turns_among_what_a_method_trains(tiny, mood, norms, mo
 def test_recipes_and_settings_know_it_while_it_is_there(norms):
     assert Recipe("norms").method == Settings(1, method="norms").method == "norms"
     METHODS.pop("norms")
-    for refused in (lambda: Recipe("norms"), lambda: Settings(1, method="norms")):
+    for refused in (lambda: Recipe("norms"), lambda: Settings(1, method="norms"), lambda: first_guess(32, "norms")):
         with pytest.raises(SemvizError, match="method='norms' is unknown"):
             refused()
 
@@ -202,8 +202,9 @@ def test_a_key_is_taken_once_and_entries_are_checked(norms):
         TrainingMethod(key="a b", title="")
     with pytest.raises(SemvizError, match="a situation in refuses"):
         TrainingMethod(key="a", title="", refuses={"rain": "pass an umbrella."})
-    with pytest.raises(SemvizError, match="prepare="):
-        TrainingMethod(key="a", title="", own_weights=False)
+    for given in ({}, {"prepare": norm_weights}):
+        with pytest.raises(SemvizError, match="merged="):
+            TrainingMethod(key="a", title="", own_weights=False, **given)
     with pytest.raises(SemvizError, match="rate_factor"):
         TrainingMethod(key="a", title="", rate_factor=0)
 

@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 
 # Whoever takes the registry from here gets it filled.
 from semviz.common.training_methods import METHODS as METHODS
+from semviz.common.training_methods import find_method as find_method
 
 for _found in iter_modules(__path__):
     import_module(f"{__name__}.{_found.name}")
