@@ -29,6 +29,7 @@ from small import plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
 from semviz.experiments import run_store
+from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import EXPORTS
 from semviz.traces import parquet
 
@@ -103,7 +104,7 @@ def names(request):
 def test_the_code_of_a_page_runs(page, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("semviz.scopes.scope.EXPORTS", dict(EXPORTS))  # a page adds one
-    known, not_run = dict(sv.METRICS), 0
+    known, methods, not_run = dict(sv.METRICS), dict(METHODS), 0
     try:
         for block in python_blocks(page):
             rule, _, what = block.note.partition(": ")
@@ -123,6 +124,8 @@ def test_the_code_of_a_page_runs(page, names, tmp_path, monkeypatch):
     finally:
         sv.METRICS.clear()
         sv.METRICS.update(known)
+        METHODS.clear()
+        METHODS.update(methods)
         for made in names.values():
             if isinstance(made, sv.Explorer | sv.Study):
                 made.close()

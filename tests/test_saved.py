@@ -83,8 +83,9 @@ def test_runs_keep_their_keys(monkeypatch):
     store, searched = Store(folder / "store"), 0
     for run in map(store.find, store.keys()):
         arguments = {"weight_decay": 0.1} if run.score == "loss" else {}
-        recipe = Recipe(run.method, run.lr, run.epochs, run.batch_size, run.seed, arguments=arguments)
+        rate = "auto" if run.rates else run.lr
+        recipe = Recipe(run.method, rate, run.epochs, run.batch_size, run.seed, arguments=arguments)
         task = mood if run.score == "accuracy" else stories
         searched += bool(run.rates)
-        assert run_key(model, task, run.scope, recipe, "auto" if run.rates else run.lr) == run.key
+        assert run_key(model, task, run.scope, recipe) == run.key
     assert searched == 1

@@ -84,15 +84,15 @@ def message(job) -> str:
 
 def swept(store: Path, finetunes: list) -> list[dict]:
     """A sweep; every finetune that it starts is counted."""
-    real = sweep.finetune
-    sweep.finetune = lambda *a, **k: (finetunes.append(1), real(*a, **k))[1]
+    real = sweep.train_scope
+    sweep.train_scope = lambda *a, **k: (finetunes.append(1), real(*a, **k))[1]
     try:
         model = load()
         scopes = [sv.Scope.full(model), sv.Scope.last(model)]
         given = {"epochs": 1, "batch_size": BATCH, "keep_weights": True, "progress": False}
         runs = sv.sweep(model, labelled(), scopes, store=store, **given)
     finally:
-        sweep.finetune = real
+        sweep.train_scope = real
     return [kept(run) for run in runs]
 
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common.errors import SemvizError
 from semviz.experiments.probes import Probes, check_boundaries, fit_probes, probe_boundaries
-from semviz.experiments.sweep import sweep
+from semviz.experiments.sweep import sweep_scopes
+from semviz.finetuning.recipe import Recipe
 from semviz.lm.model import check_model
 from semviz.scopes.scope import Scope
+from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
+    from semviz.gains.gain import Gain
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
 
@@ -56,6 +59,34 @@ def probe(
     for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
         if name in options:
             raise SemvizError(f"{name}= is not for probes; pass {instead}.")
+    further = options.pop("arguments", None)
+    recipe = Recipe(
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        checkpointing=options.pop("checkpointing", False),
+        arguments={} if further is None else further,
+    )
+    return probe_recipe(
+        model, task, recipe, boundaries=boundaries, store=store, control=control, progress=progress, **options
+    )
+
+
+def probe_recipe(
+    model: LanguageModel,
+    task: Task,
+    recipe: Recipe,
+    *,
+    boundaries: Iterable[int] | None = None,
+    keep_weights: bool = False,
+    gain: Gain | None = None,
+    store: str | Path | None = None,
+    control: Control | None = None,
+    progress: bool = True,
+) -> Probes:
+    """Do what `probe` does, by a recipe that is checked."""
+    check_task(task)
     if check_model(model).n_blocks < 2:
         raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
     wanted = probe_boundaries(model.n_blocks) if boundaries is None else check_boundaries(boundaries, model.n_blocks)
@@ -63,17 +94,15 @@ def probe(
         raise SemvizError(
             f"boundaries={wanted}; pass 0 (full finetuning, to which benefits are related) and at least one more."
         )
-    runs = sweep(
+    runs = sweep_scopes(
         model,
         task,
         [Scope.above(model, k) for k in wanted],
-        seeds=(seed,),
-        lr=lr,
-        epochs=epochs,
-        batch_size=batch_size,
+        recipe,
+        keep_weights=keep_weights,
+        gain=gain,
         store=store,
         control=control,
         progress=progress,
-        **options,
     )
     return fit_probes(runs)

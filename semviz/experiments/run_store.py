@@ -16,7 +16,7 @@ from semviz.common import checks, json_shapes
 from semviz.common.errors import SemvizError
 from semviz.common.files import digest_of, digest_of_file, replace_file, replacing
 from semviz.finetuning.run import Run
-from semviz.scopes.cost_units import METHODS
+from semviz.scopes.methods import METHODS
 from semviz.version import __version__
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _RUN = {
         "tail": json_shapes.FLAG,
         "head": json_shapes.FLAG,
     },
-    "method": json_shapes.one_of(*METHODS),
+    "method": json_shapes.TEXT,  # of a method that is registered when it is read
     **dict.fromkeys(("seed", "steps", "trainable", "peak_bytes"), json_shapes.COUNT),
     "batch_size": json_shapes.NATURAL,
     **dict.fromkeys(("lr", "epochs"), json_shapes.POSITIVE),
@@ -121,6 +121,7 @@ class Store:
         try:
             json_shapes.check(content, {"run": _RUN if wrote > _OLDEST else _OLD_RUN})
             record = content["run"]
+            json_shapes.check(record["method"], json_shapes.one_of(*METHODS), "run.method")
             if wrote > _OLDEST or "digest" in content:
                 json_shapes.check(content, {"digest": json_shapes.TEXT, "weights": json_shapes.TEXT.or_none})
                 if content["digest"] != _digest(record):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,11 +14,11 @@ from semviz.common.scores import score_named
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
 from semviz.finetuning.encoded_task import EncodedTask
-from semviz.finetuning.finetune import finetune, zero_shot
+from semviz.finetuning.finetune import check_trainable, train_scope, zero_shot
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
 from semviz.lm.model import check_model
-from semviz.scopes.cost_units import METHODS
+from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import check_task
 
@@ -54,7 +54,7 @@ def sweep(
         model: A loaded model; nothing of it is changed.
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scopes: Scopes to compare; every boundary 0…L−1 by default.
-        methods: `"full"`, `"lora"`, `"ia3"`, `"lisa"`, as in `finetune`.
+        methods: Such as `("full", "lora")`, as in `finetune`.
         seeds: One run a seed.
         lr: A rate for all, or `"auto"`.
         epochs: Passes over the training rows.
@@ -77,7 +77,6 @@ def sweep(
     # Everything is checked before the first run, so that none fails at a later one.
     check_model(model)
     check_task(task)
-    check_control(control)
     given = Scope.suffixes(model) if scopes is None else checks.as_list("scopes", scopes, "a list of Scopes: [scope]")
     chosen = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(given)))
     ways = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
@@ -87,48 +86,67 @@ def sweep(
     for name, made in (("scopes", chosen), ("methods", ways), ("seeds", numbers)):
         if not made:
             raise SemvizError(f"{name} is empty; pass at least one.")
-    lr = checks.learning_rate(lr)
     further = {} if arguments is None else arguments
-    for method in ways:
-        recipe = Recipe(method, math.nan, epochs, batch_size, numbers[0], checkpointing, further)
-    for scope in chosen:
-        scope.modules(model)
+    recipe = Recipe(ways[0], lr, epochs, batch_size, numbers[0], checkpointing, further)
+    return sweep_scopes(
+        model,
+        task,
+        chosen,
+        recipe,
+        methods=ways,
+        seeds=numbers,
+        keep_weights=keep_weights,
+        gain=gain,
+        store=store,
+        control=control,
+        progress=progress,
+    )
+
+
+def sweep_scopes(
+    model: LanguageModel,
+    task: Task,
+    scopes: Sequence[Scope],
+    recipe: Recipe,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    keep_weights: bool = False,
+    gain: Gain | None = None,
+    store: str | Path | None = None,
+    control: Control | None = None,
+    progress: bool = True,
+) -> Runs:
+    """Do what `sweep` does, by a recipe that is checked; methods and seeds are the recipe's own by default."""
+    check_control(control)
+    recipes = [replace(recipe, method=method) for method in methods or (recipe.method,)]
+    for scope in scopes:
+        for way in recipes:
+            check_trainable(model, scope, way)
     if gain is not None:
         _check_gain(gain, model)
     kept = Store(store) if store is not None else None
     control = control or Control()
     bench = EncodedTask(model, task, control=control, progress=progress)
-    bench.announce(scope.boundary for scope in chosen)
+    bench.announce(scope.boundary for scope in scopes)
     runs: list[Run] = []
     # Boundary by boundary, so that each frozen block runs once.
-    plan = [(s, m) for s in sorted(chosen, key=lambda s: (s.boundary, s.blocks)) for m in ways]
-    with progress_bar(len(plan) * len(numbers), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
-        for scope, method in plan:
-            rate: float | Literal["auto"] = lr
-            for seed in numbers:
-                recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, further)
-                run = _find(kept, run_key(model, task, scope, recipe, rate))
+    plan = [(s, way) for s in sorted(scopes, key=lambda s: (s.boundary, s.blocks)) for way in recipes]
+    seeds = seeds or (recipe.seed,)
+    with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
+        for scope, way in plan:
+            recipe = way
+            for seed in seeds:
+                recipe = replace(recipe, seed=seed)
+                run = _find(kept, run_key(model, task, scope, recipe))
                 if run is None:
-                    run = finetune(
-                        model,
-                        task,
-                        scope,
-                        method=method,
-                        lr=rate,
-                        epochs=epochs,
-                        batch_size=batch_size,
-                        seed=seed,
-                        checkpointing=checkpointing,
-                        keep_weights=keep_weights,
-                        arguments=arguments,
-                        control=control,
-                        progress=progress,
-                        bench=bench,
+                    run = train_scope(
+                        bench, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
                     )
                     if kept and distributed.join()[0] == 0:
                         run = kept.add(run)
                 runs.append(run)
-                rate = run.lr
+                recipe = replace(recipe, lr=run.lr)  # looked for with the first seed only
                 bar.update()
     untrained, held_out = zero_shot(bench, "test"), zero_shot(bench, "validation")
     before = score_named(task.score).of(untrained)

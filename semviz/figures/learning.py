@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from semviz.common import formats
 from semviz.common.errors import SemvizError
+from semviz.common.training_methods import mark_of
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import rounded
 from semviz.figures.drawing.protocols import Floats, RunLike
@@ -46,6 +47,7 @@ class _Curve:
         steps: Optimizer steps, shape (n,).
         losses: Training loss there in nats, shape (n,); not finite where it diverged.
         rate: Learning rate.
+        symbol: Mark of its method.
     """
 
     label: str
@@ -54,6 +56,7 @@ class _Curve:
     rate: float
     colour: str
     dash: str
+    symbol: str
 
 
 def learning_curves(runs: Iterable[RunLike] | RunLike) -> go.Figure:
@@ -112,11 +115,11 @@ def _curves(runs: list[RunLike]) -> list[_Curve]:
     order = list(dict.fromkeys(kinds))
     found = []
     for i, (run, label) in enumerate(zip(runs, _labels_of(runs), strict=True)):
-        place = order.index(kinds[i])
+        place, mark = order.index(kinds[i]), mark_of(run.method)
         steps, losses = (run.curve[column].to_numpy(dtype=float) for column in ("step", "loss"))
         colour = style.GROUPS[place % len(style.GROUPS)][0]
         dash = _DASHES[(kinds[:i].count(kinds[i]) + place // len(style.GROUPS)) % len(_DASHES)]
-        found.append(_Curve(label, steps, losses, run.lr, colour, dash))
+        found.append(_Curve(label, steps, losses, run.lr, colour, dash, (mark.symbol or "circle") + mark.fill))
     return found
 
 
@@ -198,7 +201,7 @@ def _line(figure: go.Figure, curve: _Curve, *, with_markers: bool) -> None:
         y=rounded(curve.losses[kept]),
         mode="lines+markers" if with_markers or kept.size < 3 else "lines",
         line={"color": curve.colour, "width": 1.8, "dash": curve.dash},
-        marker={"size": 4, "color": curve.colour},
+        marker={"size": 4, "color": curve.colour, "symbol": curve.symbol},
         hovertemplate=f"<b>{_safe(curve.label)}</b><br>step %{{x}}: <b>%{{y:.3f}}</b> nats"
         f"<br>learning rate {formats.number(curve.rate)}<extra></extra>",
         showlegend=False,

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from semviz.common import formats, token_text
 from semviz.common.errors import SemvizError
 from semviz.common.scores import Score, score_named
+from semviz.common.training_methods import mark_of
 from semviz.figures.drawing import boundary_marks, labels, style
 from semviz.figures.drawing.pareto_points import (
     Axes,
@@ -140,6 +141,10 @@ def _look(point: Point) -> tuple[str, str, str, int]:
 
 def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
     _, symbol, colour, size = _look(point)
+    # Methods differ without colour too: their symbols are hollow, have a dot, or are others.
+    mark = mark_of(point.method)
+    symbol = (mark.symbol or symbol) + mark.fill
+    colour = style.role(mark.colour) if mark.colour else colour
     low, high = (point.low, point.high) if point.has_interval else (point.score, point.score)
     score, *ends = (axes.score.text(v) for v in (point.score, low, high))
     facts = [
@@ -149,8 +154,6 @@ def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
         f"{formats.si(point.trainable)} parameters ({formats.percent(point.share)})",
         formats.seconds(point.seconds),
     ]
-    # The second method's symbols are hollow, the third's have a dot, so that methods differ without colour too.
-    symbol += ("", "-open", "-open-dot")[min(point.variant, 2)]
     figure.add_scatter(
         x=[point.trainable],
         y=[round(point.score, 5)],
@@ -169,7 +172,7 @@ def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
             "symbol": symbol,
             "size": size,
             "color": colour,
-            "line": {"width": 1.5, "color": colour if point.variant else style.LIGHT.paper},
+            "line": {"width": 1.5, "color": colour if "open" in mark.fill else style.LIGHT.paper},
         },
         customdata=[facts],
         hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}<br>%{customdata[2]}<br>%{customdata[3]}<br>"

@@ -1,4 +1,4 @@
-"""What accompanies a training run: live progress, a stop within one step, guards, and LISA-like sampling of blocks."""
+"""What accompanies a training run: live progress, a stop within one step, guards, and blocks that take turns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from semviz.common.progress import Progress, progress_bar
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
+    from semviz.common.training_methods import Schedule
     from semviz.finetuning.suffix_model import Suffix
 
 _RECENT = 10  # logged losses whose mean tells a divergence from one bad batch
 _FACTOR = 2.0  # how much worse than guessing, and than the start, a diverged run is
-_LISA_BLOCKS = 2
-_LISA_PERIODS = 20
 
 
 class Watch(TrainerCallback):
@@ -115,23 +114,20 @@ class Watch(TrainerCallback):
             )
 
 
-class BlockSampling(TrainerCallback):
-    """LISA-like training: a few blocks of the scope at a time, drawn anew every twentieth of the steps.
+class BlockSchedule(TrainerCallback):
+    """Lets blocks of the scope take turns, for training methods that say which of them train at a step."""
 
-    After arXiv 2403.17919, our reading: two blocks train at a time; embeddings and head, which LISA always trains, stay
-    frozen here as in every other scope.
-    """
-
-    def __init__(self, suffix: Suffix, steps: int, *, seed: int) -> None:
-        self.blocks = list(suffix.trained)
-        self.size = min(_LISA_BLOCKS, len(self.blocks))
-        self.period = max(1, steps // _LISA_PERIODS)
-        self.draw = np.random.default_rng(seed)
+    def __init__(self, suffix: Suffix, schedule: Schedule) -> None:
+        self.blocks, self.schedule = list(suffix.trained), schedule
+        self.own = {id(p) for p in suffix.trainable_parameters}
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Draw the blocks of the next period."""
-        if state.global_step % self.period == 0:
-            chosen = set(self.draw.choice(len(self.blocks), self.size, replace=False).tolist())
-            for i, block in enumerate(self.blocks):
-                block.requires_grad_(i in chosen)
-                block.zero_grad(set_to_none=True)
+        """Change the blocks that train, where the step begins a new turn."""
+        chosen = self.schedule(state.global_step)
+        if chosen is None:
+            return
+        for i, block in enumerate(self.blocks):
+            for p in block.parameters():
+                if id(p) in self.own:
+                    p.requires_grad_(i in chosen)
+            block.zero_grad(set_to_none=True)

@@ -14,7 +14,6 @@ from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control
 from semviz.common.scores import Score, score_named
-from semviz.finetuning.adapters import add_adapters, merged_weights
 from semviz.finetuning.cache_check import why_not_cacheable
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import SplitScores, evaluate
@@ -27,7 +26,7 @@ from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.training import TrainingOutcome, fit
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.trainable import check_floats
-from semviz.scopes.cost_units import ADAPTED
+from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import Task, check_task
 from semviz.version import __version__
@@ -38,7 +37,7 @@ def finetune(
     task: Task,
     scope: Scope | None = None,
     *,
-    method: Literal["full", "lora", "ia3", "lisa"] = "full",
+    method: str = "full",
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
@@ -58,7 +57,8 @@ def finetune(
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scope: The blocks that train; all blocks by default.
         method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
-            need peft), `"lisa"` two of the blocks at a time, drawn anew every twentieth of the steps.
+            need peft), `"lisa"` two of the blocks at a time, drawn anew every twentieth of the steps. Others may be
+            registered: `semviz.common.training_methods`.
         lr: Learning rate, or `"auto"`: each scope gets its own, from a small grid, by the validation score.
         epochs: Passes over the training rows.
         batch_size: Rows a step, over all devices and accumulated batches. With several processes the last batch of an
@@ -88,28 +88,48 @@ def finetune(
     check_control(control)
     checks.flag("cache", cache)
     control = control or Control()
-    recipe = Recipe(method, math.nan, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
-    epochs, batch_size, seed = recipe.epochs, recipe.batch_size, recipe.seed
-    lr = checks.learning_rate(lr)
-    _check(model, scope, recipe)
-    checks.of_class("bench", bench, (EncodedTask, type(None)), "Workbench(model, task), or leave it out")
+    recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
+    check_trainable(model, scope, recipe)
+    checks.of_class("bench", bench, (EncodedTask, type(None)), "EncodedTask(model, task), or leave it out")
     if bench is None:
         bench = EncodedTask(model, task, cache=cache, control=control, progress=progress)
     elif bench.model is not model or bench.task is not task:
-        raise SemvizError("bench was made for another model or task; pass Workbench(model, task), or leave it out.")
+        raise SemvizError("bench was made for another model or task; pass EncodedTask(model, task), or leave it out.")
+    return train_scope(bench, scope, recipe, cache=cache, keep_weights=keep_weights, control=control, progress=progress)
+
+
+def train_scope(
+    bench: EncodedTask,
+    scope: Scope,
+    recipe: Recipe,
+    *,
+    cache: bool = True,
+    keep_weights: bool = True,
+    control: Control,
+    progress: bool,
+) -> Run:
+    """Do what `finetune` does, on a task that is tokenized and by a recipe that is checked.
+
+    Raises:
+        Cancelled: If asked to stop; the model is as before.
+        SemvizError: If the scope cannot train so, or the run would not fit into what a JupyterHub (Binder) lets this
+            session use.
+    """
+    model, task = bench.model, bench.task
+    check_trainable(model, scope, recipe)
     check_memory(bench, scope, recipe, cache=cache)
     job = _Job(bench, scope, control, cache, progress)
-    guess = first_guess(model.anatomy.width, method) if lr == "auto" else lr
+    guess = first_guess(model.anatomy.width, recipe.method) if recipe.lr == "auto" else recipe.lr
     rate: float | None = guess
     search, tried = 0.0, {}
     best: _Trial | None = None
     while rate is not None:
-        trial = job.run(replace(recipe, lr=rate))
+        trial = job.run(recipe, rate)
         search += trial.trained.seconds
         tried[rate] = trial.worth
         if best is None or (trial.worth, -trial.loss) > (best.worth, -best.loss):
             best = trial
-        rate = next_rate(guess, tried) if lr == "auto" else None
+        rate = next_rate(guess, tried) if recipe.lr == "auto" else None
     assert best is not None  # there is always one trial
     suffix, trained = best.suffix, best.trained
     tested = evaluate(suffix, bench, job.part("test", suffix), control=control)
@@ -119,21 +139,21 @@ def finetune(
     cached = job.part("train", suffix).cache
     before = cached.seconds if cached else 0.0
     return Run(
-        key=run_key(model, task, scope, recipe, lr),
+        key=run_key(model, task, scope, recipe),
         model=model.name,
         task=task.name,
         score=task.score,
         scope=scope,
-        method=method,
-        seed=seed,
+        method=recipe.method,
+        seed=recipe.seed,
         lr=best.rate,
-        rates={r: abs(worth) for r, worth in sorted(tried.items())} if lr == "auto" else {},
+        rates={r: abs(worth) for r, worth in sorted(tried.items())} if recipe.lr == "auto" else {},
         validation=abs(best.worth),
         validation_loss=best.loss,
         validation_rows=tuple(best.scores.rows.tolist()) if best.scores else (),
-        epochs=epochs,
+        epochs=recipe.epochs,
         steps=trained.steps,
-        batch_size=batch_size,
+        batch_size=recipe.batch_size,
         accuracy=tested.accuracy,
         loss=tested.loss,
         f1=tested.f1,
@@ -149,9 +169,28 @@ def finetune(
         curve=trained.curve,
         note=" ".join(note for note in notes if note),
         environment=environment(model),
-        weights=_weights(suffix, model, scope, method) if keep_weights else {},
+        weights=suffix.weights(METHODS[recipe.method]) if keep_weights else {},
         origin=(model, task),
     )
+
+
+def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
+    """Refuse what cannot train.
+
+    Raises:
+        SemvizError: If the method refuses to be combined with this, the scope is not of this model, or its weights
+            cannot have gradients.
+    """
+    method = METHODS[recipe.method]
+    now = {"processes": distributed.launched(), "head": scope.head, "checkpointing": recipe.checkpointing}
+    for situation, why in method.refuses.items():
+        if now[situation]:
+            raise SemvizError(f'method="{method.key}" {why}')
+    if any(p.is_meta for p in model.model.parameters()):
+        raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
+    modules = scope.modules(model)
+    if method.own_weights:
+        check_floats(modules)
 
 
 def environment(model: LanguageModel) -> dict[str, str]:
@@ -206,8 +245,9 @@ class _Job:
     cache: bool
     progress: bool
 
-    def run(self, recipe: Recipe) -> _Trial:
-        """Build the suffix, prove its cache, train it, score it on validation rows."""
+    def run(self, recipe: Recipe, rate: float) -> _Trial:
+        """Build the suffix, prove its cache, train it at a rate, score it on validation rows."""
+        recipe = replace(recipe, lr=rate)
         bench, scope, control = self.bench, self.scope, self.control
         part = bench.part("train", scope.boundary if self.cache else 0)
         suffix = self._suffix(recipe, cached=part.cache is not None)
@@ -216,33 +256,17 @@ class _Job:
             if why:
                 bench.refuse(why)
                 part, suffix = bench.part("train", scope.boundary), self._suffix(recipe, cached=False)
-        if recipe.method in ADAPTED:
-            add_adapters(suffix, recipe.method, seed=recipe.seed)
+        suffix.prepare(METHODS[recipe.method], seed=recipe.seed)
         label = f"Finetuning {scope.label}"
         trained = fit(suffix, bench, part, recipe, label=label, control=control, progress=self.progress)
         scores = None
         if not trained.stopped:
             scores = evaluate(suffix, bench, self.part("validation", suffix), control=control)
-        return _Trial(recipe.lr, suffix, trained, scores, score_named(bench.task.score))
+        return _Trial(rate, suffix, trained, scores, score_named(bench.task.score))
 
     def part(self, split: str, suffix: Suffix) -> SplitWithStates:
         """A split as this suffix reads it."""
         return self.bench.part(split, self.scope.boundary if suffix.cached else 0)
 
     def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
-        return Suffix(self.bench.model, self.scope, cached=cached, own_weights=recipe.method not in ADAPTED)
-
-
-def _weights(suffix: Suffix, model: LanguageModel, scope: Scope, method: str) -> dict[str, torch.Tensor]:
-    return merged_weights(suffix, model, scope) if method in ADAPTED else suffix.weights(model, scope)
-
-
-def _check(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
-    """Refuse what cannot train."""
-    if recipe.method == "lisa" and distributed.launched():
-        raise SemvizError('method="lisa" changes what trains on the way, which several processes cannot; pass "full".')
-    if any(p.is_meta for p in model.model.parameters()):
-        raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
-    modules = scope.modules(model)
-    if recipe.method not in ADAPTED:
-        check_floats(modules)
+        return Suffix(self.bench.model, self.scope, cached=cached, own_weights=METHODS[recipe.method].own_weights)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
+from semviz.scopes.methods import find_method
+
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
 FEWEST, _MOST = 3, 5
-# Adapters start where they change nothing and want larger rates, the fewer parameters they have.
-_FACTORS = {"lora": 3.0, "ia3": 10.0}
 
 
 def first_guess(width: int, method: str) -> float:
-    """A rate in the middle of the grid, from the model's width."""
-    return _RATE * _WIDTH / width * _FACTORS.get(method, 1.0)
+    """A rate in the middle of the grid, from the model's width and the method's own factor."""
+    return _RATE * _WIDTH / width * find_method(method).rate_factor
 
 
 def next_rate(guess: float, tried: dict[float, float]) -> float | None:

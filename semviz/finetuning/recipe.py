@@ -1,4 +1,4 @@
-"""`Recipe`: what a training run is beside its scope, and the key of a run: a hash of all that decides its result."""
+"""`Recipe`: how a scope is trained, and the key of a run: a hash of all that decides its result."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.scopes.cost_units import METHODS
+from semviz.scopes.methods import METHODS
 from semviz.version import __version__
 
 if TYPE_CHECKING:
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run is, beside its scope.
+    """How a scope is trained: what `finetune`, `sweep`, `probe` and `Study` are told, checked once and handed down.
 
     Attributes:
-        method: `"full"`, `"lora"`, `"ia3"` or `"lisa"`.
-        lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0.
+        method: Key of a training method, such as `"full"` or `"lora"`.
+        lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0; or `"auto"`: looked for.
         epochs: Passes over the training rows.
         batch_size: Rows a step, over all devices and accumulated batches.
-        seed: Seed of data order and dropout.
+        seed: Seed of data order, dropout, adapters and sampled blocks.
         checkpointing: Recompute the trained blocks' activations instead of keeping them.
         arguments: Further `TrainingArguments`.
     """
 
-    method: str
-    lr: float
-    epochs: float
-    batch_size: int
-    seed: int
+    method: str = "full"
+    lr: float | Literal["auto"] = "auto"
+    epochs: float = 3
+    batch_size: int = 32
+    seed: int = 0
     checkpointing: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check all but the rate, which may still be unknown; numpy's numbers become Python's, so that keys are equal.
+        """Check all values; numpy's numbers become Python's, so that keys are equal.
 
         Raises:
             SemvizError: If a value is of the wrong kind or out of range.
@@ -59,18 +59,19 @@ class Recipe:
             "epochs": checks.positive("epochs", self.epochs) if epochs is None or epochs < 1 else epochs,
             "batch_size": checks.whole_number("batch_size", self.batch_size, least=1),
             "seed": checks.whole_number("seed", self.seed, most=checks.MOST_SEED),
+            "lr": checks.learning_rate(self.lr),
             "arguments": dict(self.arguments),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
 
-def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, lr: float | str) -> str:
+def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe) -> str:
     """Sixteen hex digits of all that decides a run's result."""
     epochs = int(recipe.epochs) if float(recipe.epochs).is_integer() else recipe.epochs  # 3 and 3.0 are the same
     # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
     decides = [
-        *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, lr),
+        *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, recipe.lr),
         *(epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
     ]
     return hashlib.blake2b(json.dumps(decides, default=repr).encode(), digest_size=8).hexdigest()

@@ -35,7 +35,7 @@ class Run:
         task: Name of the task.
         score: `"accuracy"` (higher is better) or `"loss"` (nats a token, lower is better).
         scope: The blocks that trained.
-        method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"` or `"lisa"`.
+        method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, …
         seed: Seed of data order, dropout and adapters.
         lr: Learning rate.
         rates: Validation score of each learning rate that was tried; empty where one was given.

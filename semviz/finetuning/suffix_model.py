@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from semviz.common.errors import ScopeError
+from semviz.common.errors import ScopeError, SemvizError
 from semviz.lm.copies import HALF, private_copy
 from semviz.lm.observation import input_state
 from semviz.lm.truncation import take_out
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
+    from semviz.common.training_methods import TrainingMethod
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
 
@@ -73,10 +74,12 @@ class Suffix(nn.Module):
         self._entry = take_out(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
         self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
-        modules = (
-            [self.network.get_submodule(name) for name in scope.module_names(model.parts.names)] if own_weights else []
-        )
-        self.trainable_parameters = list({id(p): p for module in modules for p in module.parameters()}.values())
+        # Of the modules that may be changed: without weights of their own, norm and head, which come last, stay as they
+        # are, and blocks get adapters.
+        names = scope.module_names(model.parts.names)
+        self._names = names if own_weights else names[: len(scope.blocks)]
+        own = [self.network.get_submodule(name) for name in self._names] if own_weights else []
+        self.trainable_parameters = _distinct(p for module in own for p in module.parameters())
         # By name, since not every model can have its output embeddings set.
         parent, _, leaf = model.parts.names.head.rpartition(".")
         self.head = _Picked(self.network.get_submodule(model.parts.names.head))
@@ -101,6 +104,28 @@ class Suffix(nn.Module):
             self.network.eval()
             self.trained.train(mode)
         return self
+
+    def prepare(self, method: TrainingMethod, *, seed: int) -> None:
+        """Let a training method choose what trains.
+
+        Args:
+            method: The method; the suffix has weights of its own where these train.
+            seed: Seed of the first weights of what it adds.
+
+        Raises:
+            SemvizError: If it finds nothing to train, or cannot be used with this model.
+        """
+        if method.prepare is None:
+            return
+        chosen = _distinct(method.prepare(self.network, [self._module(name) for name in self._names], seed))
+        if not chosen:
+            raise SemvizError(
+                f'method="{method.key}" finds nothing to train in the blocks of this scope; pass method="full".'
+            )
+        self.requires_grad_(False)
+        for p in chosen:
+            p.requires_grad_(True)
+        self.trainable_parameters = chosen
 
     def checkpoint(self) -> None:
         """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
@@ -149,13 +174,18 @@ class Suffix(nn.Module):
         self.hits, self.seen = 0, 0
         return share
 
-    def weights(self, model: LanguageModel, scope: Scope) -> dict[str, Tensor]:
-        """The scope's tensors as they are now, by their name in the model, on the CPU."""
+    def weights(self, method: TrainingMethod) -> dict[str, Tensor]:
+        """The scope's tensors as they are now, by their name in the model, on the CPU; what was added is merged in."""
         found: dict[str, Tensor] = {}
-        for name in scope.module_names(model.parts.names):
-            module = self.head.head if name == model.parts.names.head else self.network.get_submodule(name)
+        for name in self._names:
+            module = self._module(name)
+            module = module if method.merged is None else method.merged(module)
             found |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
         return found
+
+    def _module(self, name: str) -> nn.Module:
+        module = self.network.get_submodule(name)
+        return module.head if isinstance(module, _Picked) else module
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         """Compute in the model's half precision; a whole one leaves it to Trainer's own setting."""
@@ -182,3 +212,8 @@ class Suffix(nn.Module):
                 "frozen prefix. Remove hooks that call requires_grad_() on the embeddings' output, such as those of "
                 "enable_input_require_grads(), from the model."
             )
+
+
+def _distinct(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Each parameter once: blocks may share them."""
+    return list({id(p): p for p in parameters}.values())

@@ -19,8 +19,9 @@ from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
-from semviz.finetuning.callbacks import BlockSampling, Watch
+from semviz.finetuning.callbacks import BlockSchedule, Watch
 from semviz.finetuning.recipe import Recipe
+from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
@@ -77,8 +78,10 @@ def fit(
     """
     device = bench.model.device
     steps = max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))  # as Trainer counts
+    assert recipe.lr != "auto"  # each rate that is tried has a recipe of its own
     watch = Watch(suffix, label, recipe.lr, device, control=control, progress=progress)
-    sampling = [BlockSampling(suffix, steps, seed=recipe.seed)] if recipe.method == "lisa" else []
+    schedule = METHODS[recipe.method].schedule
+    turns = [BlockSchedule(suffix, schedule(len(suffix.trained), steps, recipe.seed))] if schedule else []
     if recipe.checkpointing:
         suffix.checkpoint()
     with temporary_folder("training") as folder, preserved_random_state():
@@ -88,7 +91,7 @@ def fit(
             args=_arguments(recipe, steps, folder, device),
             train_dataset=part,
             data_collator=bench.collator(part),
-            callbacks=[watch, *sampling],
+            callbacks=[watch, *turns],
         )
         # They print and draw on their own; the watch above does it once.
         trainer.remove_callback(PrinterCallback)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from semviz.scopes.methods import find_method
+
 if TYPE_CHECKING:
     from semviz.scopes.scope import Scope
-
-ADAPTED = ("lora", "ia3")
-METHODS = ("full", *ADAPTED, "lisa")
 
 
 def units(
@@ -39,7 +38,7 @@ def units(
         scope: What trains.
         epochs: E, passes over the training rows.
         cached: Whether the frozen prefix runs once.
-        method: `"lora"` and `"ia3"` need no gradients of the blocks' own weights.
+        method: As in `finetune`; adapters need no gradients of the blocks' own weights.
         head: h, cost of the head's forward pass in units; V/(12 d) where every position has a target.
         blocks: Cost of each block's forward pass in units, shape (L,); all 1 by default.
         checkpointing: Whether the trained blocks run forward once more in the backward pass.
@@ -50,9 +49,9 @@ def units(
     each = np.ones(scope.n_blocks) if blocks is None else np.asarray(blocks, dtype=float)
     k, trained = scope.boundary, np.asarray(scope.blocks) - 1
     above, own = float(each[k:].sum()), float(each[trained].sum())
-    weights = 0.0 if method in ADAPTED else own
+    gradients = find_method(method).price.gradient_flops
     forward = epochs * (above + head + (own if checkpointing else 0.0))
-    backward = epochs * (above + weights + head * (2 if scope.head and method not in ADAPTED else 1))
+    backward = epochs * (above + own * gradients + head * (1 + gradients if scope.head else 1))
     return {
         "prefix": float(each[:k].sum()) * (1.0 if cached else epochs),
         "forward": forward,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from semviz.common import checks, formats
 from semviz.common.errors import SemvizError
-from semviz.scopes.cost_units import ADAPTED, METHODS, units
+from semviz.scopes.cost_units import units
+from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,16 +219,16 @@ class Costs:
         return pd.DataFrame(rows)
 
     def _memory(self, scope: Scope, method: str, *, cached: bool, checkpointing: bool) -> dict[str, int]:
-        trained = scope.trainable if method not in ADAPTED else 0
+        price, trained = METHODS[method].price, scope.trainable * _FLOAT
         own = np.asarray(scope.blocks) - 1
         kept = self.block_bytes[scope.boundary :].sum()
         if checkpointing:
             # A trained block keeps its input, and all else for as long as it is recomputed.
             kept += self.block_bytes[own].max() + self.state_bytes * len(own) - self.block_bytes[own].sum()
         return {
-            "weights": scope.parts.total * self.weight_bytes + trained * _FLOAT,
-            "gradients": trained * _FLOAT,
-            "optimizer": trained * _FLOAT * _MOMENTS,
+            "weights": scope.parts.total * self.weight_bytes + int(trained * price.copies),
+            "gradients": int(trained * price.gradients),
+            "optimizer": int(trained * _MOMENTS * price.moments),
             "activations": int(kept * self.longest_batch),
             "logits": self.batch_targets * self.vocabulary * _FLOAT * _LOGITS,
             "cache": self.tokens * self.state_bytes if cached else 0,

@@ -14,6 +14,7 @@ from semviz.finetuning.learning_rates import FEWEST
 
 if TYPE_CHECKING:
     from semviz.experiments.probes import Probes
+    from semviz.finetuning.recipe import Recipe
     from semviz.finetuning.run import Run
     from semviz.scopes.costs import Cost
     from semviz.scopes.scope import Scope
@@ -84,10 +85,8 @@ class Forecast:
 def forecast(
     opening: OpenedTask,
     scope: Scope,
+    recipe: Recipe,
     *,
-    method: str,
-    epochs: float,
-    search: bool,
     probes: Probes | None,
     runs: Sequence[Run] = (),
 ) -> Forecast:
@@ -96,13 +95,11 @@ def forecast(
     Args:
         opening: The task.
         scope: What would train: the blocks above a boundary.
-        method: As in `semviz.finetune`.
-        epochs: Passes over the training rows.
-        search: Whether a learning rate is looked for.
+        recipe: How it would be trained.
         probes: Measured probes, whose prediction counts more than the profile's.
         runs: Measured runs, which tell the time better than a forward pass does.
     """
-    cost = opening.costs.of(scope, method=method, epochs=epochs)
+    cost = opening.costs.of(scope, method=recipe.method, epochs=recipe.epochs)
     k = scope.boundary
     benefit = low = high = math.nan
     evidence = ""
@@ -117,5 +114,5 @@ def forecast(
     ]
     if measured:
         a_unit, clock = float(np.median(measured)), "runs"
-    seconds = a_unit * sum(cost.units.values())
-    return Forecast(scope, cost, benefit, low, high, evidence, seconds, clock, FEWEST if search else 1)
+    seconds, rates = a_unit * sum(cost.units.values()), FEWEST if recipe.lr == "auto" else 1
+    return Forecast(scope, cost, benefit, low, high, evidence, seconds, clock, rates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
     from semviz.study.opened_task import OpenedTask
-    from semviz.study.settings import Settings
-    from semviz.tasks.task import Task
 
 
 class History:
@@ -52,7 +49,7 @@ class History:
             except SemvizError as error:
                 self.problems.append(str(error))
                 continue
-            if run is not None and key == _key(run, model, opening.task):
+            if run is not None and key == run_key(model, opening.task, run.scope, recipe_of(run)):
                 self.runs.append(run)
         self.add()
 
@@ -107,39 +104,22 @@ def _worth(run: Run) -> float:
     return score_named(run.score).sign * run.validation
 
 
-def run_once(
-    bench: EncodedTask, scope: Scope, settings: Settings, epochs: float, *, store: Store, control: Control
-) -> Run:
+def run_once(bench: EncodedTask, scope: Scope, recipe: Recipe, *, store: Store, control: Control) -> Run:
     """Finetune a scope, or read the finished run from the store.
 
     Raises:
         Cancelled: If asked to stop; the store is then as before.
         SemvizError: As in `finetune`.
     """
-    # Here, since Trainer takes seconds to import, and pictures need it not.
-    from semviz.finetuning.finetune import finetune
-
-    model, task = bench.model, bench.task
-    recipe = Recipe(settings.method, math.nan, epochs, settings.batch_size, settings.seed)
-    run = store.find(run_key(model, task, scope, recipe, settings.lr))
+    run = store.find(run_key(bench.model, bench.task, scope, recipe))
     if run is not None:
         return run
-    run = finetune(
-        model,
-        task,
-        scope,
-        method=settings.method,
-        lr=settings.lr,
-        epochs=epochs,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        control=control,
-        progress=False,
-        bench=bench,
-    )
-    return store.add(run)
+    # Here, since Trainer takes seconds to import, and pictures need it not.
+    from semviz.finetuning.finetune import train_scope
+
+    return store.add(train_scope(bench, scope, recipe, control=control, progress=False))
 
 
-def _key(run: Run, model: LanguageModel, task: Task) -> str:
-    recipe = Recipe(run.method, run.lr, run.epochs, run.batch_size, run.seed)
-    return run_key(model, task, run.scope, recipe, "auto" if run.rates else run.lr)
+def recipe_of(run: Run) -> Recipe:
+    """How a run was trained, as far as it says: further `arguments` of Trainer are not stored."""
+    return Recipe(run.method, "auto" if run.rates else run.lr, run.epochs, run.batch_size, run.seed)

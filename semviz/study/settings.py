@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from semviz.common import checks
-from semviz.scopes.cost_units import METHODS
-
-Method = Literal["full", "lora", "ia3", "lisa"]
+from semviz.finetuning.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the next finetune is done.
+    """How the next finetune is done: a `Recipe` that says how long in steps, whatever the task.
 
     Attributes:
         steps: Optimizer steps.
@@ -26,7 +24,7 @@ class Settings:
 
     steps: int
     lr: float | Literal["auto"] = "auto"
-    method: Method = "full"
+    method: str = "full"
     seed: int = 0
     batch_size: int = 32
 
@@ -36,20 +34,26 @@ class Settings:
         Raises:
             SemvizError: If one is out of range.
         """
-        checks.one_of("method", self.method, METHODS)
-        made = {
-            "steps": checks.whole_number("steps", self.steps, least=1),
-            "batch_size": checks.whole_number("batch_size", self.batch_size, least=1),
-            "seed": checks.whole_number("seed", self.seed, most=checks.MOST_SEED),
-            "lr": checks.learning_rate(self.lr),
-        }
-        for name, value in made.items():  # numpy's numbers as Python's
-            object.__setattr__(self, name, value)
+        # Numpy's numbers as Python's.
+        object.__setattr__(self, "steps", checks.whole_number("steps", self.steps, least=1))
+        checked = Recipe(self.method, self.lr, batch_size=self.batch_size, seed=self.seed)
+        for name in ("lr", "batch_size", "seed"):
+            object.__setattr__(self, name, getattr(checked, name))
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe, *, rows: int) -> Settings:
+        """The settings that train so many rows as a recipe does."""
+        steps = math.ceil(recipe.epochs * math.ceil(rows / recipe.batch_size))
+        return cls(steps, recipe.lr, recipe.method, recipe.seed, recipe.batch_size)
 
     @classmethod
     def of_epochs(cls, epochs: float, *, rows: int, batch_size: int = 32) -> Settings:
         """The default settings with the steps of so many passes over the training rows."""
-        return cls(steps=math.ceil(epochs * math.ceil(rows / batch_size)), batch_size=batch_size)
+        return cls.of_recipe(Recipe(epochs=epochs, batch_size=batch_size), rows=rows)
+
+    def recipe(self, rows: int) -> Recipe:
+        """The recipe that makes exactly these steps with so many training rows."""
+        return Recipe(self.method, self.lr, self.epochs(rows), self.batch_size, self.seed)
 
     def epochs(self, rows: int) -> float:
         """Passes over the training rows that make exactly these steps."""

@@ -12,13 +12,14 @@ from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.live_curves import LiveCurves
 from semviz.common.progress import Control, Progress
+from semviz.common.training_methods import FULL
 from semviz.experiments.probes import Probes
-from semviz.experiments.probing import probe
+from semviz.experiments.probing import probe_recipe
 from semviz.experiments.run_store import Store
 from semviz.lm.model import check_model, load_model
 from semviz.scopes.scope import Scope
 from semviz.study.forecast import Forecast, forecast
-from semviz.study.history import History, run_once
+from semviz.study.history import History, recipe_of, run_once
 from semviz.study.job import Job
 from semviz.study.opened_task import OpenedTask, Vocabulary, open_task
 from semviz.study.settings import Settings
@@ -111,9 +112,7 @@ class Study(ViewState):
         return forecast(
             self.opening,
             self.scope,
-            method=self.settings.method,
-            epochs=self.epochs,
-            search=self.settings.lr == "auto",
+            self.recipe,
             probes=self.history.probes,
             runs=self.history.comparable,
         )
@@ -147,9 +146,7 @@ class Study(ViewState):
         run = self.history.find(key)
         if not run.scope.is_suffix:
             raise SemvizError(f"{run.scope.label} are not all blocks above a boundary; the slider cannot show them.")
-        made = Settings.of_epochs(run.epochs, rows=self.rows, batch_size=run.batch_size)
-        lr: float | Literal["auto"] = "auto" if run.rates else run.lr
-        self.settings = replace(made, lr=lr, method=run.method, seed=run.seed)  # type: ignore[arg-type]
+        self.settings = Settings.of_recipe(recipe_of(run), rows=self.rows)
         self.chosen = run
         self.freeze(run.scope.boundary)
         self._tell("settings")
@@ -163,11 +160,11 @@ class Study(ViewState):
             SemvizError: If a job is running.
         """
         # Read here, so that moving the slider meanwhile changes nothing.
-        opening, scope, settings, epochs = self.opening, self.scope, self.settings, self.epochs
+        opening, scope, recipe = self.opening, self.scope, self.recipe
 
         def do(control: Control) -> Run:
             opening.score(control)
-            return run_once(opening.bench, scope, settings, epochs, store=self.store, control=control)
+            return run_once(opening.bench, scope, recipe, store=self.store, control=control)
 
         return self._start(f"Finetuning {scope.label}", do, self.history.add, "runs")
 
@@ -177,17 +174,14 @@ class Study(ViewState):
         Raises:
             SemvizError: If a job is running.
         """
-        opening, settings, epochs = self.opening, self.settings, self.epochs
+        opening, recipe = self.opening, replace(self.recipe, method=FULL)
 
         def do(control: Control) -> Probes:
             opening.score(control)
-            return probe(
+            return probe_recipe(
                 self.model,
                 opening.task,
-                lr=settings.lr,
-                epochs=epochs,
-                batch_size=settings.batch_size,
-                seed=settings.seed,
+                recipe,
                 keep_weights=True,
                 store=self.store.folder,
                 control=control,

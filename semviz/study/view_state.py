@@ -14,6 +14,7 @@ from semviz.study.opened_sample import open_sample, open_text
 from semviz.study.settings import Settings
 
 if TYPE_CHECKING:
+    from semviz.finetuning.recipe import Recipe
     from semviz.gains.gain import Gain
     from semviz.lm.model import LanguageModel
     from semviz.study.opened_sample import Sample
@@ -95,6 +96,11 @@ class ViewState:
     def scope(self) -> Scope:
         """What the next finetune trains: the blocks above the boundary."""
         return Scope.above(self.model, self.boundary)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the next finetune is done, by the settings and the task's training rows."""
+        return self.settings.recipe(self.rows)
 
     @property
     def epochs(self) -> float:

@@ -13,6 +13,7 @@ import semviz as sv
 from semviz.common.errors import Cancelled, ScopeError, SemvizError
 from semviz.experiments.probes import fit_probes, probe_boundaries
 from semviz.experiments.suffix_law import fit_suffix_law, law_curves
+from semviz.finetuning.finetune import train_scope
 from semviz.gains.recommendation import choose_boundary
 from semviz.gains.scaling_law import EPSILON
 from semviz.scopes.scope import Scope
@@ -536,13 +537,13 @@ def test_probes_end_to_end(tiny, mood, tmp_path, monkeypatch):
     assert probes.seconds == sum(run.seconds + run.search_seconds for run in probes.runs) > 0
 
     # What a later sweep over all boundaries still trains is what was not probed.
-    real, trained = sv.finetune, []
+    real, trained = train_scope, []
 
     def watched(*args, **options):
-        trained.append(args[2].boundary)
+        trained.append(args[1].boundary)
         return real(*args, **options)
 
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", watched)
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", watched)
     whole = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
     assert trained == [1]
     assert [whole.runs[k].key for k in (0, 2, 3)] == [run.key for run in probes.runs]
@@ -562,7 +563,7 @@ def test_probes_with_rates_of_their_own_leave_nothing_to_a_later_sweep(tiny, moo
     options = {**QUICK, "epochs": 1, "lr": "auto", "store": tmp_path}
     probes = sv.probe(tiny, mood, boundaries=(0, 3), **options)
     assert all(len(run.rates) >= 3 for run in probes.runs)
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *_a, **_k: pytest.fail("trained again"))
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", lambda *_a, **_k: pytest.fail("trained again"))
     sv.sweep(tiny, mood, [Scope.last(tiny), Scope.full(tiny)], **options)
 
 
@@ -577,7 +578,9 @@ def test_probes_of_next_tokens_are_shares_of_nats(tiny):
 
 def test_boundaries_in_any_order_and_twice(tiny, mood, monkeypatch):
     asked = []
-    monkeypatch.setattr("semviz.experiments.probing.sweep", lambda _m, _t, scopes, **_: asked.extend(scopes) or 1 / 0)
+    monkeypatch.setattr(
+        "semviz.experiments.probing.sweep_scopes", lambda _m, _t, scopes, *_a, **_k: asked.extend(scopes) or 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         sv.probe(tiny, mood, boundaries=[3, 0, 3, 1], **QUICK)
     assert [scope.boundary for scope in asked] == [0, 1, 3]
@@ -607,6 +610,6 @@ def test_several_seeds_are_refused_in_words(tiny, mood):
 
 
 def test_adapters_are_refused_before_anything_trains(tiny, mood, monkeypatch):
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *_a, **_k: pytest.fail("trained"))
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", lambda *_a, **_k: pytest.fail("trained"))
     with pytest.raises(SemvizError, match="methods"):
         sv.probe(tiny, mood, methods=("lora",), **QUICK)

@@ -227,7 +227,7 @@ def test_options_of_a_trace_are_passed_on(tiny, mood):
 
 
 def test_a_profile_trains_nothing(tiny, mood, monkeypatch):
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *_a, **_k: pytest.fail("trained"))
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", lambda *_a, **_k: pytest.fail("trained"))
     sv.recommend(tiny, mood, evidence="profile", progress=False)
 
 
@@ -236,7 +236,7 @@ def test_probes_of_a_model_recommend(tiny, mood, tmp_path, monkeypatch):
     found = sv.recommend(tiny, mood, **options)
     assert found.evidence == "probes"
     # All that follows reads the store.
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *_a, **_k: pytest.fail("trained again"))
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", lambda *_a, **_k: pytest.fail("trained again"))
     probes = sv.probe(tiny, mood, **options)
     assert found.frame().equals(probes.recommendation.frame())
     assert sv.recommend(tiny, mood, epsilon=0.9999, **options).boundary == 3

@@ -9,6 +9,7 @@ import pytest
 import semviz as sv
 from semviz.common.errors import SemvizError
 from semviz.experiments.runs import Runs
+from semviz.finetuning.finetune import train_scope
 from semviz.finetuning.run import Run
 
 QUICK = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "progress": False}
@@ -61,14 +62,14 @@ def test_scopes_of_one_sweep_differ_in_nothing_but_the_scope(swept):
 def test_a_second_sweep_reads_the_store_and_trains_nothing(tiny, mood, tmp_path, monkeypatch):
     first = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
     assert len(list(tmp_path.glob("*.json"))) == 4
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *_a, **_k: pytest.fail("trained again"))
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", lambda *_a, **_k: pytest.fail("trained again"))
     again = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
     assert first.table().equals(again.table())
     assert not list(tmp_path.glob(".*"))
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(tiny, mood, tmp_path, monkeypatch):
-    real, done = sv.finetune, []
+    real, done = train_scope, []
 
     def stops(*args, **options):
         if len(done) == 2:
@@ -76,11 +77,11 @@ def test_a_stopped_sweep_goes_on_where_it_was(tiny, mood, tmp_path, monkeypatch)
         done.append(1)
         return real(*args, **options)
 
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", stops)
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", stops)
     with pytest.raises(KeyboardInterrupt):
         sv.sweep(tiny, mood, store=tmp_path, **QUICK)
     assert len(list(tmp_path.glob("*.json"))) == 2
-    monkeypatch.setattr("semviz.experiments.sweep.finetune", lambda *a, **k: done.append(1) or real(*a, **k))
+    monkeypatch.setattr("semviz.experiments.sweep.train_scope", lambda *a, **k: done.append(1) or real(*a, **k))
     resumed = sv.sweep(tiny, mood, store=tmp_path, **QUICK)
     assert len(done) == 4
     undisturbed = sv.sweep(tiny, mood, **QUICK)

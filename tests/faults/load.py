@@ -154,7 +154,7 @@ def filled(folder: Path, model: sv.LanguageModel, task: sv.Task, runs: int) -> l
     for scope in sv.Scope.suffixes(model):
         run = sv.finetune(model, task, scope, **options, progress=False)
         for seed in seeds:
-            key = run_key(model, task, scope, Recipe("full", 0.0, 1, 16, seed), 1e-3)
+            key = run_key(model, task, scope, Recipe("full", 1e-3, 1, 16, seed))
             kept.add(replace(run, key=key, seed=seed))
     return seeds
 

@@ -10,7 +10,7 @@ from small import word_tokenizer
 
 import semviz as sv
 from semviz.common.errors import SemvizError
-from semviz.finetuning.callbacks import BlockSampling
+from semviz.finetuning.callbacks import BlockSchedule
 
 QUICK = {"epochs": 3, "batch_size": 8, "lr": 3e-3, "progress": False}
 
@@ -38,11 +38,11 @@ def test_merged_adapters_are_the_finetuned_model(tiny, mood, method, cache):
 
 
 def test_adapters_do_not_copy_the_model(tiny, mood):
-    from semviz.finetuning.adapters import add_adapters
     from semviz.finetuning.suffix_model import Suffix
+    from semviz.scopes.methods import METHODS
 
     suffix = Suffix(tiny, sv.Scope.half(tiny), cached=False, own_weights=False)
-    add_adapters(suffix, "lora", seed=0)
+    suffix.prepare(METHODS["lora"], seed=0)
     own = {p.data_ptr() for p in tiny.model.parameters()}
     base = [p for name, p in suffix.network.named_parameters() if "lora" not in name]
     assert all(p.data_ptr() in own for p in base)
@@ -71,13 +71,13 @@ def test_half_precision_adapters_train_in_float32(mood):
 
 def test_lisa_trains_two_blocks_at_a_time_and_all_in_the_end(tiny, mood, monkeypatch):
     seen = []
-    real = BlockSampling.on_step_begin
+    real = BlockSchedule.on_step_begin
 
     def spy(self, *args, **options):
         real(self, *args, **options)
         seen.append(tuple(i for i, b in enumerate(self.blocks) if next(b.parameters()).requires_grad))
 
-    monkeypatch.setattr(BlockSampling, "on_step_begin", spy)
+    monkeypatch.setattr(BlockSchedule, "on_step_begin", spy)
     run = sv.finetune(tiny, mood, method="lisa", **{**QUICK, "epochs": 6})
     assert {len(blocks) for blocks in seen} == {2}
     assert {i for blocks in seen for i in blocks} == {0, 1, 2, 3}
@@ -88,7 +88,7 @@ def test_lisa_trains_two_blocks_at_a_time_and_all_in_the_end(tiny, mood, monkeyp
 
 
 def test_a_block_that_lisa_leaves_out_does_not_move(tiny, mood, monkeypatch):
-    monkeypatch.setattr("semviz.finetuning.callbacks._LISA_PERIODS", 1)
+    monkeypatch.setattr("semviz.scopes.methods.lisa._PERIODS", 1)
     run = sv.finetune(tiny, mood, method="lisa", **QUICK)
     before = tiny.model.state_dict()
     moved = {name.split(".")[2] for name, value in run.weights.items() if not torch.equal(value, before[name])}

@@ -18,12 +18,12 @@ from transformers import MixtralConfig, MixtralForCausalLM
 import semviz as sv
 from semviz.common.errors import ScopeError, SemvizError, TaskError
 from semviz.experiments.runs import Runs
-from semviz.finetuning.adapters import add_adapters
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
 from semviz.scopes.cost_units import units
 from semviz.scopes.costs import Costs, estimate_costs
 from semviz.scopes.flop_counting import count_flops
+from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope
 from semviz.tasks.tokenizing import encode
 
@@ -344,7 +344,7 @@ def step(model, task, scope, *, cached, lora=False, checkpointing=False):
     part = bench.part("train", scope.boundary)
     suffix = Suffix(model, scope, cached=part.cache is not None, own_weights=not lora)
     if lora:
-        add_adapters(suffix, "lora", seed=0)
+        suffix.prepare(METHODS["lora"], seed=0)
     if checkpointing:
         suffix.checkpoint()
     batch = bench.collator(part)(list(range(8)))

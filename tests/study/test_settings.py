@@ -6,7 +6,7 @@ import pytest
 
 import semviz as sv
 from semviz.common.errors import SemvizError
-from semviz.scopes.cost_units import METHODS
+from semviz.scopes.methods import METHODS
 from semviz.study.settings import Settings
 
 

@@ -17,10 +17,9 @@ from semviz.figures.drawing.updates import moved_pareto
 from semviz.figures.live import extended, live_curves
 from semviz.figures.pareto import pareto
 from semviz.finetuning.run import Run
+from semviz.scopes.methods import METHODS
 from semviz.study.study import Study
 from semviz.study.view_state import Change
-
-_METHODS = [("all weights", "full"), ("LoRA", "lora"), ("IA3", "ia3"), ("LISA-like", "lisa")]
 
 
 class FinetunePanel:
@@ -47,8 +46,9 @@ class FinetunePanel:
             layout={"width": "190px"}, style={"description_width": "initial"},
         )  # fmt: skip
         self.method = widgets.Dropdown(
-            options=_METHODS, description="Method", layout={"width": "170px"}, style={"description_width": "initial"}
-        )
+            options=[(method.title, method.key) for method in METHODS.values()], description="Method",
+            layout={"width": "170px"}, style={"description_width": "initial"},
+        )  # fmt: skip
         self.run = widgets.Button(description="Finetune", button_style="primary", layout={"width": "110px"})
         self.probe = widgets.Button(
             description="Probe", tooltip="Three short runs that predict every boundary", layout={"width": "90px"}

@@ -7,6 +7,7 @@ import ipywidgets as widgets
 from semviz.common import formats
 from semviz.common.errors import SemvizError
 from semviz.common.scores import score_named
+from semviz.common.training_methods import short_title_of
 from semviz.experiments.runs import Runs
 from semviz.explorer import markup
 from semviz.explorer.bindings import Bindings
@@ -139,7 +140,7 @@ def _row(run: Run) -> dict[str, object]:
         "_id": run.key,
         "_sort": numbers,
         "scope": run.scope.label + (" (diverged)" if run.diverged else ""),
-        "method": {"full": "all weights", "lora": "LoRA", "ia3": "IA3", "lisa": "LISA"}[run.method],
+        "method": short_title_of(run.method),
         "score": score_named(run.score).number(run.value),
         "trainable": formats.si(run.trainable),
         "share": formats.percent(share),

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from semviz.common import formats
 from semviz.common.scores import Score, score_named
+from semviz.common.training_methods import FULL
 from semviz.figures.drawing.protocols import RunsLike
 
-WEIGHTS = "full"
+WEIGHTS = FULL
 """The method that trains the weights themselves; it comes first."""
 
 
@@ -32,8 +33,6 @@ class Point:
     high: float
     seconds: float
     seeds: int
-    variant: int = 0
-    """Number of the method among the methods of these runs; 0 is the first."""
 
     @property
     def has_interval(self) -> bool:
@@ -96,7 +95,6 @@ def points_of(runs: RunsLike) -> list[Point]:
     methods = sorted({p.method for p in kept}, key=lambda method: (method != WEIGHTS, method))
     # The first method goes without saying.
     kept = [replace(p, name=p.short_name) if p.method == methods[0] else p for p in kept]
-    kept = [replace(p, variant=methods.index(p.method)) for p in kept]
     return sorted(kept, key=lambda p: (p.trainable, p.name))
 
 

@@ -17,6 +17,7 @@ from semviz.figures.drawing.themes import GROUPS as GROUPS
 from semviz.figures.drawing.themes import LIGHT as LIGHT
 from semviz.figures.drawing.themes import MAGNITUDE as MAGNITUDE
 from semviz.figures.drawing.themes import dark as dark
+from semviz.figures.drawing.themes import role as role
 from semviz.figures.drawing.themes import swaps as swaps
 
 FONT = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

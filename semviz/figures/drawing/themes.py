@@ -15,6 +15,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from semviz.common import checks
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -158,6 +160,15 @@ GROUPS = tuple(
     )
 )
 """Colour, marker and dash of groups."""
+
+
+def role(name: str) -> str:
+    """Return the light theme's colour of a role by its name.
+
+    Raises:
+        SemvizError: There is no such role.
+    """
+    return str(asdict(LIGHT)[checks.one_of("colour", name, asdict(LIGHT))])
 
 
 def swaps() -> dict[str, str]:

@@ -1,0 +1,46 @@
+"""(IA)³: learned factors on what peft scales in models it knows, and on all linear layers elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from semviz.common.training_methods import Mark, TrainingMethod, register
+from semviz.scopes.methods import peft_adapters
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_KEY = "ia3"
+
+
+def _config(network: nn.Module, linears: Mapping[str, nn.Module]) -> Any:
+    from peft import IA3Config
+    from peft.utils import constants
+
+    config: Any = network.config
+    known = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(config.model_type)
+    inner = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(config.model_type, ())
+    chosen = [name for name in linears if _ends(name, known)] if known else list(linears)
+    feedforward = [name for name in chosen if _ends(name, inner)]
+    turned = peft_adapters.any_turned(linears)
+    return IA3Config(target_modules=chosen, feedforward_modules=feedforward, fan_in_fan_out=turned)
+
+
+def _ends(name: str, endings: Iterable[str]) -> bool:
+    return any(name.endswith(f".{ending}") for ending in endings)
+
+
+register(
+    TrainingMethod(
+        key=_KEY,
+        title="IA3",
+        own_weights=False,
+        prepare=peft_adapters.adding(_KEY, _config),
+        merged=peft_adapters.merged,
+        price=peft_adapters.PRICE,
+        rate_factor=10.0,
+        mark=Mark(fill="-open-dot"),
+        place=2,
+    )
+)

@@ -1,0 +1,78 @@
+"""What methods share that put peft's adapters on the linear layers of blocks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from semviz.common.errors import SemvizError
+from semviz.common.interrupts import interrupts_held
+from semviz.common.training_methods import MethodPrice
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PRICE = MethodPrice(gradient_flops=0.0, copies=0.0, gradients=0.0, moments=0.0)
+"""The blocks' own weights need neither gradients nor a copy."""
+
+
+def adding(
+    key: str, config: Callable[[nn.Module, Mapping[str, nn.Module]], Any]
+) -> Callable[[nn.Module, Sequence[nn.Module], int], Iterable[nn.Parameter]]:
+    """Make the `prepare` of a method: it puts adapters on the linear layers of blocks and freezes all other weights.
+
+    Args:
+        key: The method's key, for messages.
+        config: Called with the network and its linear layers by name: returns peft's configuration.
+    """
+
+    def add(network: nn.Module, blocks: Sequence[nn.Module], seed: int) -> list[nn.Parameter]:
+        try:
+            from peft import inject_adapter_in_model
+        except ImportError as error:
+            raise SemvizError(f'method={key!r} needs peft; run: pip install "semviz[peft]".') from error
+        import torch
+
+        names = {id(module): name for name, module in network.named_modules()}
+        linears = {names[id(m)]: m for block in blocks for m in block.modules() if isinstance(m, _linear_classes())}
+        if not linears:
+            raise SemvizError(f'The blocks have no linear layer for method={key!r}; pass method="full".')
+        network.requires_grad_(False)
+        with interrupts_held(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            inject_adapter_in_model(config(network, linears), network)
+        added = [p for block in blocks for p in block.parameters() if p.requires_grad]
+        for p in added:
+            p.data = p.data.float()
+        return added
+
+    return add
+
+
+def any_turned(linears: Mapping[str, nn.Module]) -> bool:
+    """Whether one of these layers keeps its weight as (in, out), as GPT-2's do."""
+    _, conv1d = _linear_classes()
+    return any(isinstance(module, conv1d) for module in linears.values())
+
+
+def merged(block: nn.Module) -> nn.Module:
+    """A copy of a block with its adapters merged into its weights, which keep their names."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from torch import nn
+
+    # A copy, since merging would write into weights that are the user's own.
+    whole = nn.ModuleList([copy.deepcopy(block)])
+    for name, layer in list(whole.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            parent, _, leaf = name.rpartition(".")
+            setattr(whole.get_submodule(parent), leaf, layer.get_base_layer())
+    return whole[0]
+
+
+def _linear_classes() -> tuple[type[nn.Module], type[nn.Module]]:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return nn.Linear, Conv1D
