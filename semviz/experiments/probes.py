@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semviz.common import checks, formats
-from semviz.common.bootstrap import RESAMPLES, interval
+from semviz.common.bootstrap import interval, means_over_rows
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law
 from semviz.gains.recommendation import Recommendation, check_terms, choose_boundary, reason
@@ -223,12 +223,9 @@ def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
             "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
             "sweep."
         )
-    rows = np.asarray([np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks])
-    start = np.asarray(runs.untrained_rows)
-    rng = np.random.default_rng(seed)
-    draws = np.stack([np.arange(len(start)), *rng.integers(len(start), size=(RESAMPLES, len(start)))])
-    # (B + 1, probes); the first row is the sample itself.
-    gained = np.stack([row[draws].mean(1) for row in rows], axis=1) - start[draws].mean(1)[:, None]
+    rows = [np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks]
+    drawn = means_over_rows(np.asarray([runs.untrained_rows, *rows]), seed=seed)
+    gained = drawn[:, 1:] - drawn[:, :1]
     benefits = _shares(gained, is_loss=runs.score == "loss")
     n = len(suffixes)
     real = np.asarray(np.isfinite(benefits).all(axis=1))
