@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,6 +122,11 @@ class Runs:
             of full finetuning's improvement: predicted by the profile where its law applies, and measured). For
             language modelling tasks also loss, loss_low and loss_high, in nats; low and high are then NaN.
         """
+        return self._table.copy()
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        """What `table` returns, with one bootstrap however many texts and pictures are made of it."""
         table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
         table = table.astype({"first": "Int64", "last": "Int64"})
         full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
@@ -224,11 +230,11 @@ class Runs:
                 boundaries |= {f"{name}: {rule}" if several else rule: k for rule, k in choice.candidates.items()}
             else:
                 k = getattr(choice, "boundary", choice)
-                if isinstance(k, bool) or not hasattr(k, "__index__"):
+                if not checks.is_whole(k):
                     raise SemvizError(
                         f"{name}={checks.short_repr(choice)} is no boundary; pass a whole number, a Gain or Probes."
                     )
-                boundaries[name] = int(k)
+                boundaries[name] = int(k)  # type: ignore[arg-type]
         return regrets(self, boundaries)
 
     def probes(self, boundaries: Iterable[int] | None = None) -> Probes:
@@ -280,7 +286,7 @@ class Runs:
         The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
         finetuning does not help there, the best one; the scores are those of test rows, which chose nothing.
         """
-        table = self.table()
+        table = self._table
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
         better = (table["validation"] - start) * (1 if self.score == "accuracy" else -1)
         better = better.round(12)  # means of equal scores differ in their last digits
