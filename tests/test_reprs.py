@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
+
+import pytest
 
 import semviz as sv
+from semviz.common.bootstrap import bootstrap_means, seeds_and_rows
+from semviz.report.text_twins import profile_twin
 
 QUICK = {"epochs": 1, "batch_size": 8, "lr": 1e-3, "progress": False}
 
@@ -34,3 +39,40 @@ def test_tables(tiny, mood):
     assert set(frame["label"]) == {"yes", "no"}
     run = sv.finetune(tiny, mood, **QUICK)
     assert run.frame()["loss"].notna().all()
+
+
+def test_no_interval_is_drawn_for_a_text_that_shows_none(tiny, mood, monkeypatch):
+    trace = sv.trace(tiny, mood, progress=False)
+    groups = trace.by("label")
+    shown = groups.frame().pivot(index="space", columns="group", values="mean")[list(groups)].round(2)
+    fresh = replace(trace)
+    groups = fresh.by("label")
+    monkeypatch.setattr("semviz.traces.deviations.bootstrap_means", lambda *_, **__: pytest.fail("bootstrapped"))
+    for thing in (fresh, groups, *groups.values()):
+        repr(thing)
+        assert "<table" in thing._repr_html_()
+    assert shown.to_html(escape=True, border=0) in groups._repr_html_()
+
+
+def test_intervals_are_drawn_once_for_all_texts_and_pictures(tiny, mood, monkeypatch):
+    calls = []
+
+    def counted(name, function):
+        monkeypatch.setattr(name, lambda *given, **options: calls.append(name) or function(*given, **options))
+
+    counted("semviz.traces.deviations.bootstrap_means", bootstrap_means)
+    counted("semviz.experiments.runs.seeds_and_rows", seeds_and_rows)
+    trace = sv.trace(tiny, mood, metrics=("lens", "rank"), progress=False)
+    for _ in range(2):
+        trace.profile()
+        profile_twin(trace)
+    assert len(calls) == 2  # one a metric
+    given = trace.profile_frame("lens", seed=1)
+    given["mean"] = 0.0  # changes what was given, not what is kept
+    assert trace.profile_frame("lens", seed=1)["mean"].gt(0).all()
+    assert len(calls) == 3
+    runs = sv.sweep(tiny, mood, [sv.Scope.full(tiny), sv.Scope.last(tiny)], **QUICK)
+    calls.clear()
+    for show in (runs.answer, runs.pareto, runs._repr_html_, runs.table):
+        show()
+    assert len(calls) == 2  # one a scope

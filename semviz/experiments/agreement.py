@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from semviz.common import formats
-from semviz.common.bootstrap import RESAMPLES, interval
+from semviz.common.bootstrap import interval, means_over_seeds_and_rows
 from semviz.common.errors import SemvizError
 from semviz.common.scores import score_named
 from semviz.gains.scaling_law import BENEFIT
@@ -86,11 +86,10 @@ def agree(
     if 0 not in groups or len(groups) < 2:
         raise SemvizError("Agreement needs full finetuning and at least one other suffix; pass them to sweep.")
     ks = sorted(groups)
-    rng = np.random.default_rng(seed)
     scores = [np.asarray([run.rows for run in groups[k]]) for k in ks]
     if len({rows.shape[1] for rows in scores}) > 1:
         raise SemvizError("The runs were scored on different test rows; run them in one sweep.")
-    drawn = _draws(scores, rng)
+    drawn = means_over_seeds_and_rows(scores, seed=seed)
     gained = score_named(runs.score).sign * (drawn - runs.zero_shot)
     if gained[0, 0] <= 0:
         raise SemvizError("Full finetuning did not improve the model, so there is no benefit to share out.")
@@ -114,19 +113,6 @@ def agree(
         rank = {"source": source, "rho": rho[0], "low": float(below[0]), "high": float(above[0])}
         ranks.append({**rank, "unit": units.get(source, BENEFIT)})
     return Agreement(runs.task, runs.model, pd.DataFrame(rows), pd.DataFrame(ranks))
-
-
-def _draws(scores: list[Array], rng: np.random.Generator) -> Array:
-    """Mean score of each boundary over seeds and rows, and resamples of it over both, shape (B + 1, boundaries).
-
-    All boundaries share the rows of a resample, since a row that is hard is hard for all of them.
-    """
-    n = scores[0].shape[1]
-    means = [[rows.mean() for rows in scores]]
-    for _ in range(RESAMPLES):
-        chosen = rng.integers(n, size=n)
-        means.append([rows[rng.integers(len(rows), size=len(rows))].mean(0)[chosen].mean() for rows in scores])
-    return np.asarray(means)
 
 
 def _spearman(predicted: Array, benefits: Array) -> Array:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semviz.common import checks, formats
-from semviz.common.bootstrap import RESAMPLES, interval
+from semviz.common.bootstrap import interval, means_over_rows
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.common.scores import score_named
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law
@@ -224,13 +224,9 @@ def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
             "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
             "sweep."
         )
-    rows = np.asarray([np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks])
-    start = np.asarray(runs.untrained_rows)
-    rng = np.random.default_rng(seed)
-    draws = np.stack([np.arange(len(start)), *rng.integers(len(start), size=(RESAMPLES, len(start)))])
-    # (B + 1, probes); the first row is the sample itself.
-    gained = np.stack([row[draws].mean(1) for row in rows], axis=1) - start[draws].mean(1)[:, None]
-    benefits = _shares(score_named(runs.score).sign * gained)
+    rows = [np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks]
+    drawn = means_over_rows(np.asarray([runs.untrained_rows, *rows]), seed=seed)
+    benefits = _shares(score_named(runs.score).sign * (drawn[:, 1:] - drawn[:, :1]))
     n = len(suffixes)
     real = np.asarray(np.isfinite(benefits).all(axis=1))
     curves = np.full((len(benefits), n + 1), np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,6 +122,11 @@ class Runs:
             of full finetuning's improvement: predicted by the profile where its law applies, and measured). For
             language modelling tasks also loss, loss_low and loss_high, in nats; low and high are then NaN.
         """
+        return self._table.copy()
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        """What `table` returns, with one bootstrap however many texts and pictures are made of it."""
         table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
         table = table.astype({"first": "Int64", "last": "Int64"})
         full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
@@ -223,11 +229,11 @@ class Runs:
                 boundaries |= {f"{name}: {rule}" if several else rule: k for rule, k in choice.candidates.items()}
             else:
                 k = getattr(choice, "boundary", choice)
-                if isinstance(k, bool) or not hasattr(k, "__index__"):
+                if not checks.is_whole(k):
                     raise SemvizError(
                         f"{name}={checks.short_repr(choice)} is no boundary; pass a whole number, a Gain or Probes."
                     )
-                boundaries[name] = int(k)
+                boundaries[name] = int(k)  # type: ignore[arg-type]
         return regrets(self, boundaries)
 
     def probes(self, boundaries: Iterable[int] | None = None) -> Probes:
@@ -283,7 +289,7 @@ class Runs:
 
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
         return answer(
-            self.table(),
+            self._table,
             task=self.task,
             score=score_named(self.score),
             zero_shot=self.zero_shot,

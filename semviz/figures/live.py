@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz.common import formats
+from semviz.common import checks, formats
 from semviz.common.live_curves import LiveCurve
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import rounded
-from semviz.figures.drawing.inputs import check_count
 from semviz.figures.drawing.updates import Overlay
 
 MAX_POINTS = 120
@@ -45,7 +44,7 @@ def live_curves(trials: Sequence[LiveCurve], *, steps: int) -> go.Figure:
     Raises:
         SemvizError: ``steps`` is no count.
     """
-    steps = check_count("steps", steps)
+    steps = checks.whole_number("steps", steps, least=1)
     figure = go.Figure()
     for number, trial in enumerate(trials):
         _lines(figure, trial, is_newest=number == len(trials) - 1)

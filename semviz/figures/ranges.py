@@ -10,12 +10,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
-from semviz.common.checks import short_repr
+from semviz.common.checks import short_repr, whole_number
 from semviz.common.errors import SemvizError
 from semviz.common.scores import Score, score_named
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import ticks
-from semviz.figures.drawing.inputs import check_count
 from semviz.figures.drawing.pareto_points import WEIGHTS
 from semviz.figures.drawing.protocols import RunsLike
 
@@ -67,7 +66,7 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
     """
     found, doubles = _ranges(runs, method)
     highest = max(r.last for r in found)
-    blocks = highest if n_blocks is None else check_count("n_blocks", n_blocks)
+    blocks = highest if n_blocks is None else whole_number("n_blocks", n_blocks, least=1)
     if highest > blocks:
         raise SemvizError(f"n_blocks={blocks}, but block {highest} was trained. Pass the number of the model's blocks.")
     score = score_named(runs.score)

@@ -8,10 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 import regex
 
-from semviz.common import token_text
+from semviz.common import checks, token_text
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
-from semviz.figures.drawing.inputs import check_boundary, check_count, difference_of, models_of
+from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw_samples(
     """Draw `sample_heatmap` for a place that may be smaller than a picture of its own."""
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
-    limit = check_count("limit", limit)
+    limit = checks.whole_number("limit", limit, least=1)
     table, values = per_sample(trace, metric)
     order = _check_order(order, trace, table)
     columns = _sorted(table, values, order)

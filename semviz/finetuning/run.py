@@ -137,12 +137,10 @@ class Run:
             model, task = model or self.origin[0], task or self.origin[1]
         if model is None or task is None:
             raise SemvizError("The run was read from a file; pass the model and the task that it was made with.")
-        from semviz.lm.model import check_model
-
-        check_model(model)
+        finetuned = load_run(model, self)
         if "calibration" not in options:
             options["calibration"] = default_calibration(model)
-        return trace(load_run(model, self), task, **options)
+        return trace(finetuned, task, **options)
 
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table

@@ -243,8 +243,10 @@ def _singular_values(matrix: Tensor) -> NDArray[np.float64]:
 
 def _drawn(encoded: Encoded, rows: int, seed: int) -> Encoded:
     """Some of the samples that have something to learn, in the order of their length."""
-    if isinstance(rows, bool) or not hasattr(rows, "__index__") or rows < 1:
-        raise SemvizError(f"rows={rows!r}; pass how many training rows to read, a whole number of at least 1.")
+    if not checks.is_whole(rows) or rows < 1:
+        raise SemvizError(
+            f"rows={checks.short_repr(rows)}; pass how many training rows to read, a whole number of at least 1."
+        )
     usable = np.asarray([row for row, counted in enumerate(encoded.counted) if counted.any()])
     drawn = np.random.default_rng(checks.whole_number("seed", seed)).choice(
         usable, min(int(rows), len(usable)), replace=False

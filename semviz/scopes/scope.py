@@ -48,13 +48,13 @@ class Scope:
         """
         if not self.blocks:
             raise ScopeError("The scope has no block, so nothing would train; pass at least one block.")
-        outside = [
-            b for b in self.blocks if isinstance(b, bool) or not (isinstance(b, int) and 1 <= b <= self.n_blocks)
-        ]
+        outside = [b for b in self.blocks if not (checks.is_whole(b) and 1 <= b <= self.n_blocks)]
         if outside:
             raise ScopeError(f"Blocks {outside} do not exist; pass whole numbers from 1 to {self.n_blocks}.")
         if any(a >= b for a, b in pairwise(self.blocks)):
             raise ScopeError(f"blocks={self.blocks} are not ascending and distinct; pass each block once, in order.")
+        # numpy's numbers cannot be written into a run's file.
+        object.__setattr__(self, "blocks", tuple(map(int, self.blocks)))
 
     @classmethod
     def of(
@@ -72,7 +72,14 @@ class Scope:
         Raises:
             ScopeError: If a block does not exist, or the head is tied and may not be untied.
         """
-        parts = _checked(model).parts
+        return cls._of(_checked(model), blocks, tail=tail, head=head, untie=untie)
+
+    @classmethod
+    def _of(
+        cls, model: LanguageModel, blocks: Iterable[int], *, tail: bool = True, head: bool = False, untie: bool = False
+    ) -> Scope:
+        """As `of`, of a model that was checked."""
+        parts = model.parts
         if head and parts.tied_head and not untie:
             raise ScopeError(
                 "The head is tied to the embeddings, so training it would change what enters block 1. Pass head=False, "
@@ -103,8 +110,7 @@ class Scope:
         """
         most = _checked(model).n_blocks - 1
         boundary = checks.whole_number("boundary", boundary, most=most, error=ScopeError)
-        blocks = range(boundary + 1, model.n_blocks + 1)
-        return cls.of(model, blocks, tail=tail, head=head, untie=untie)
+        return cls._of(model, _above(model, boundary), tail=tail, head=head, untie=untie)
 
     @classmethod
     def full(cls, model: LanguageModel) -> Scope:
@@ -114,23 +120,23 @@ class Scope:
     @classmethod
     def half(cls, model: LanguageModel) -> Scope:
         """The upper half of the blocks: `freeze the bottom half` is the baseline to beat."""
-        return cls.above(model, _checked(model).n_blocks // 2)
+        return cls._of(model, _above(model, _checked(model).n_blocks // 2))
 
     @classmethod
     def last(cls, model: LanguageModel) -> Scope:
         """The last block only."""
-        return cls.above(model, _checked(model).n_blocks - 1)
+        return cls._of(model, [_checked(model).n_blocks])
 
     @classmethod
     def suffixes(cls, model: LanguageModel) -> list[Scope]:
         """The scope above every boundary 0…L−1."""
-        return [cls.above(model, k) for k in range(_checked(model).n_blocks)]
+        return [cls._of(model, _above(model, k)) for k in range(_checked(model).n_blocks)]
 
     @classmethod
     def ranges(cls, model: LanguageModel) -> list[Scope]:
         """Every contiguous range of blocks, L(L+1)/2 of them, for a start × end heatmap."""
         blocks = range(1, _checked(model).n_blocks + 1)
-        return [cls.of(model, range(a, b + 1)) for a in blocks for b in blocks if a <= b]
+        return [cls._of(model, range(a, b + 1)) for a in blocks for b in blocks if a <= b]
 
     @property
     def boundary(self) -> int:
@@ -276,6 +282,10 @@ def check_scope(name: str, scope: Any) -> Scope:
             f"{checks.named_repr(name, scope)} is no scope; pass Scope.above(model, k), gain.scope() or the like."
         )
     return scope
+
+
+def _above(model: LanguageModel, boundary: int) -> range:
+    return range(boundary + 1, model.n_blocks + 1)
 
 
 def _checked(model: LanguageModel) -> LanguageModel:

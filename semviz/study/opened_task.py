@@ -16,10 +16,8 @@ from semviz.common.progress import Control
 from semviz.common.scores import score_named
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
-from semviz.lm.model import check_model
 from semviz.scopes.costs import Costs, price_scopes
 from semviz.scopes.scope import Scope
-from semviz.tasks.task import check_task
 from semviz.traces.tracing import trace as trace_task
 
 if TYPE_CHECKING:
@@ -97,8 +95,8 @@ def open_task(
     """Trace a task, estimate its gain, and price its scopes.
 
     Args:
-        model: A loaded model.
-        task: A task.
+        model: A loaded model, checked.
+        task: A task, checked.
         trace: A trace of this task over the whole vocabulary, if there is one; it is then not traced again.
         samples: Trace so many samples, drawn at random with a fixed seed; all by default.
         control: To watch, and to cancel.
@@ -108,8 +106,6 @@ def open_task(
         Cancelled: If asked to stop.
         SemvizError: If the trace is of another model or task, or as in `semviz.trace`, `Trace.gain` and `finetune`.
     """
-    check_model(model)
-    check_task(task)
     control = control or Control()
     if trace is None:
         trace = trace_task(model, task, samples=samples, control=control, progress=progress)

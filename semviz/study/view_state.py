@@ -162,20 +162,13 @@ class ViewState:
         """
         rows = self.sample.trace.positions
         known = rows.loc[rows["sample"] == self.sample.number, "position"].tolist()
-        try:
-            cell = (
-                checks.whole_number("position", position),
-                checks.whole_number("space", space, most=self.model.n_blocks),
-            )
-        except SemvizError:
-            cell = (-1, -1)
-        if cell[0] not in known:
+        is_there = checks.is_whole(position) and position in known
+        if not (is_there and checks.is_whole(space) and 0 <= space <= self.model.n_blocks):
             raise SemvizError(
                 f"position={checks.short_repr(position)}, space={checks.short_repr(space)}; pass one of "
-                f"{checks.short_repr(known)} "
-                f"and a space from 0 to {self.model.n_blocks}."
+                f"{checks.short_repr(known)} and a space from 0 to {self.model.n_blocks}."
             )
-        self.cell = cell
+        self.cell = int(position), int(space)
         self._tell("cell")
 
     def _open(self, number: int) -> Sample:

@@ -102,15 +102,23 @@ class Deviations:
         Returns:
             Columns space, mean, low, high; one row a space.
         """
-        seed = checks.whole_number("seed", seed)
-        means = self.sample_means(metric).to_numpy(dtype=np.float32)
-        low, high = interval(bootstrap_means(means, seed=seed))
-        return pd.DataFrame({"space": range(means.shape[1]), "mean": means.mean(0), "low": low, "high": high})
+        key, seed = self.check(metric), checks.whole_number("seed", seed)
+        if (key, seed) not in self._profiles:
+            means = self.sample_means(key).to_numpy(dtype=np.float32)
+            low, high = interval(bootstrap_means(means, seed=seed))
+            columns = {"space": range(means.shape[1]), "mean": means.mean(0), "low": low, "high": high}
+            self._profiles[key, seed] = pd.DataFrame(columns)
+        return self._profiles[key, seed].copy()
+
+    @cached_property
+    def _profiles(self) -> dict[tuple[str, int], pd.DataFrame]:
+        """Profiles by metric and seed, for a picture, its text twin and the next look at both."""
+        return {}
 
     def law(self, metric: str | None = None) -> Law | None:
         """The scaling law fitted to a profile (SALF-style, our reading); None for a metric that is not loss-like."""
         key = self.check(metric)
-        return fit_law(self._means(key).astype(np.float64)) if self.facts[key].loss_like else None
+        return fit_law(self.mean_profile(key).astype(np.float64)) if self.facts[key].loss_like else None
 
     def take(self, kept: NDArray[np.bool_]) -> Self:
         """The part with these rows of `positions`, shape (positions,)."""
@@ -130,9 +138,9 @@ class Deviations:
             },
         )
 
-    def _means(self, key: str) -> NDArray[np.float32]:
-        """Mean of each space over the samples, shape (L+1,)."""
-        return np.asarray(self.sample_means(key).to_numpy(dtype=np.float32).mean(0))
+    def mean_profile(self, metric: str | None = None) -> NDArray[np.float32]:
+        """The profile without its interval, which takes longer: mean of each space over the samples, shape (L+1,)."""
+        return np.asarray(self.sample_means(metric).to_numpy(dtype=np.float32).mean(0))
 
     def frame(self) -> pd.DataFrame:
         """Everything as one long table: the columns of `positions`, then space and one column a metric."""
@@ -145,7 +153,7 @@ class Deviations:
 
     def summary(self) -> pd.DataFrame:
         """Mean by space, one column a metric."""
-        columns = {self.facts[key].title: self._means(key).astype(float).round(2) for key in self.values}
+        columns = {self.facts[key].title: self.mean_profile(key).astype(float).round(2) for key in self.values}
         return pd.DataFrame(columns).rename_axis("space")
 
     def token_heatmap(

@@ -66,8 +66,9 @@ class Groups(Mapping[str, D]):
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table
 
-        table = self.frame().pivot(index="space", columns="group", values="mean")
-        return line_and_table(repr(self), table[list(self.traces)].round(2))
+        # Without the intervals of `frame`, which the table would not show.
+        table = pd.DataFrame({name: trace.mean_profile().round(2) for name, trace in self.traces.items()})
+        return line_and_table(repr(self), table.rename_axis(index="space", columns="group"))
 
 
 def group(trace: D, column: str) -> Groups[D]:

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semviz.common.arc import PathKind
 from semviz.common.errors import SemvizError
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 from semviz.traces.metrics import METRICS, View
-from semviz.traces.virtual_path import Arc, Path, plane
+from semviz.traces.virtual_path import Arc, plane
 from semviz.traces.vocabulary_scores import best_of, rows_at_once
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Plan:
     keys: tuple[str, ...]
     label_words: NDArray[np.int64]
     labels_only: bool
-    path: Path
+    path: PathKind
     centre: bool
 
     @property

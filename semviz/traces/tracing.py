@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from semviz.common import checks, formats, memory
+from semviz.common.arc import PathKind
 from semviz.common.distributed import gather, share
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import without_function
@@ -23,7 +24,6 @@ from semviz.lm.model import check_model
 from semviz.tasks.streaming import by_length, stream
 from semviz.tasks.task import Task, check_task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
-from semviz.traces import virtual_path
 from semviz.traces.calibration import Calibration, check_calibration, default_calibration
 from semviz.traces.metrics import METRICS, resolve_metrics
 from semviz.traces.reduction import Plan, PositionTable, Reducer, position_table
@@ -45,7 +45,7 @@ def trace(
     split: str = "train",
     samples: int | None = None,
     vocab: Literal["full", "labels"] = "full",
-    path: virtual_path.Path = "slerp",
+    path: PathKind = "slerp",
     centre: bool = False,
     detail: int = 16,
     calibration: Calibration | None = None,
@@ -144,7 +144,7 @@ def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) 
     check_task(task)
     if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
         raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
-    checks.one_of("path", path, ("slerp", "lerp"))
+    checks.one_of("path", path, get_args(PathKind))
     return None if samples is None else checks.whole_number("samples", samples, least=1), checks.whole_number(
         "detail", detail
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Path = Literal["slerp", "lerp"]
-_FLAT = 1e-6  # sine of the angle between two directions below which they span no single arc
+from semviz.common.arc import PathKind, arc_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +24,7 @@ class Arc:
 
     origin: Tensor
     goal: Tensor
-    path: Path = "slerp"
+    path: PathKind = "slerp"
 
     @cached_property
     def start(self) -> Tensor:
@@ -45,22 +43,10 @@ class Arc:
         apart, together = self.start - self.end, self.start + self.end
         return 2 * torch.atan2(apart.norm(dim=-1, keepdim=True), together.norm(dim=-1, keepdim=True))
 
-    def weights(self, t: float) -> tuple[Tensor, Tensor]:
-        """How much of start and of end a share t of the way is made of, each of shape (n, 1)."""
-        linear = torch.full_like(self.angle, 1 - t), torch.full_like(self.angle, t)
-        if self.path == "lerp":
-            return linear
-        sine = torch.sin(self.angle)
-        # Opposite directions have no single arc; they get the straight line.
-        flat = sine.abs() < _FLAT
-        safe = torch.where(flat, torch.ones_like(sine), sine)
-        first, second = torch.sin((1 - t) * self.angle) / safe, torch.sin(t * self.angle) / safe
-        return torch.where(flat, linear[0], first), torch.where(flat, linear[1], second)
-
     def at(self, t: float) -> Tensor:
         """The virtual transition's state at share t of the way (ℓ/L for space ℓ): unit vectors, shape (n, d)."""
-        first, second = self.weights(t)
-        return torch.nn.functional.normalize(first * self.start + second * self.end, dim=-1)
+        start, end = arc_weights(self.angle, t, self.path, xp=torch)
+        return torch.nn.functional.normalize(start * self.start + end * self.end, dim=-1)
 
 
 def plane(path: Tensor, goal: Tensor) -> Tensor:

@@ -565,9 +565,9 @@ def test_a_bench_without_cache_runs_nothing(tiny, stories):
 
 
 def test_a_bench_of_another_model_or_task_is_refused(tiny, mood, stories, bench):
-    with pytest.raises(SemvizError, match="pass Workbench"):
+    with pytest.raises(SemvizError, match="pass EncodedTask"):
         sv.finetune(tiny, mood, bench=bench, **QUICK)
-    with pytest.raises(SemvizError, match="pass Workbench"):
+    with pytest.raises(SemvizError, match="pass EncodedTask"):
         sv.finetune(loaded(tiny_llama()), stories, bench=bench, **QUICK)
 
 

@@ -158,3 +158,18 @@ def test_applying_a_scope_puts_everything_back(crash, tied):
     assert [m.training for m in network.modules()] == modes
     assert network.model.norm.weight.grad is kept
     assert (network.lm_head.weight is network.get_input_embeddings().weight) == tied
+
+
+def test_numpys_blocks_make_the_scope_of_pythons(tiny):
+    made = sv.Scope(tuple(np.arange(3, 5)), tiny.n_blocks, tiny.parts)
+    assert made == sv.Scope.of(tiny, [3, 4])
+    assert all(type(block) is int for block in made.blocks)
+
+
+def test_a_scope_checks_its_model_once(tiny, monkeypatch):
+    checked = []
+    monkeypatch.setattr("semviz.lm.model.check_model", lambda model: checked.append(model) or model)
+    makers = (sv.Scope.full, sv.Scope.half, sv.Scope.last, sv.Scope.suffixes, sv.Scope.ranges)
+    for number, make in enumerate((*makers, lambda model: sv.Scope.of(model, [2])), start=1):
+        make(tiny)
+        assert len(checked) == number

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
-
 from semviz.common import token_text
+from semviz.common.checks import is_whole, named_repr
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing.protocols import DeviationsLike, DifferenceLike
@@ -40,21 +39,9 @@ def check_boundary(n_blocks: int, boundary: int | None) -> int | None:
     """
     if boundary is None:
         return None
-    # bool is an int in Python, and True is a mistake here, not "1".
-    if isinstance(boundary, bool) or not isinstance(boundary, int | np.integer) or not 0 <= boundary <= n_blocks:
+    if not (is_whole(boundary) and 0 <= boundary <= n_blocks):
         raise SemvizError(
-            f"boundary={boundary!r} is not a number of frozen blocks. Pass an int from 0 (train all) to {n_blocks} "
-            "(train none)."
+            f"{named_repr('boundary', boundary)} is not a number of frozen blocks; pass a whole number from 0 (train "
+            f"all) to {n_blocks} (train none)."
         )
     return int(boundary)
-
-
-def check_count(name: str, value: int) -> int:
-    """Return a count of at least 1, checked.
-
-    Raises:
-        SemvizError: It is not a positive int.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise SemvizError(f"{name}={value!r} is not a count. Pass an int of at least 1.")
-    return int(value)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
+from semviz.common.arc import PathKind, arc_weights
 from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing.inputs import difference_of
 from semviz.figures.drawing.protocols import Floats, TraceLike
 
-_FLAT = 1e-6  # sine of the angle between two directions below which they span no single arc
+_SHORT = 1e-6  # length below which a point has no direction
 _PAD = 0.07
 
 
@@ -84,7 +86,7 @@ def route_of(trace: TraceLike, sample: int | None, position: int | None) -> Rout
             )
         chosen = aimed[aimed["position"] == position].iloc[0]
     factual = np.asarray(trace.paths[chosen.name], dtype=float)
-    kind, spaces = str(trace.meta["path"]), len(factual)
+    kind, spaces = cast("PathKind", trace.meta["path"]), len(factual)
     return Route(
         row=int(chosen.name),
         sample=int(sample),
@@ -102,7 +104,7 @@ def samples_with_routes(trace: TraceLike) -> list[int]:
     return [int(s) for s in trace.positions["sample"].iloc[: len(trace.paths)][_has_way(trace)].unique()]
 
 
-def virtual(start: Floats, way: Floats, kind: str) -> Floats:
+def virtual(start: Floats, way: Floats, kind: PathKind) -> Floats:
     """Return the virtual transition in the plane.
 
     Its states are mixtures of the start and the target's basis, so their projections are the same mixtures of the
@@ -117,14 +119,10 @@ def virtual(start: Floats, way: Floats, kind: str) -> Floats:
         Shape (n, 2).
     """
     cosine = float(np.clip(start[0], -1, 1))
-    angle = np.arccos(cosine)
-    if kind == "lerp" or np.sin(angle) < _FLAT:
-        first, second = 1 - way, way
-    else:
-        first, second = np.sin((1 - way) * angle) / np.sin(angle), np.sin(way * angle) / np.sin(angle)
+    first, second = arc_weights(np.arccos(cosine), way, kind, xp=np)
     length = np.sqrt(np.maximum(first**2 + second**2 + 2 * first * second * cosine, 0))
     mixed = first[:, None] * np.asarray(start, dtype=float) + second[:, None] * np.array([1.0, 0.0])
-    return np.where(length[:, None] > _FLAT, mixed / np.maximum(length, _FLAT)[:, None], 0.0)
+    return np.where(length[:, None] > _SHORT, mixed / np.maximum(length, _SHORT)[:, None], 0.0)
 
 
 def window(route: Route) -> tuple[list[float], list[float]]:
