@@ -1,4 +1,4 @@
-"""The pictures of a study: one file a picture, each a function from results to a plain Plotly figure.
+"""The pictures of a study: one file per picture, each a function from results to a plain Plotly figure.
 
 Every function here takes what `semviz.trace`, `Trace.gain`, `Trace.by`, `semviz.sweep` and `semviz.probe` return and
 gives back a `plotly.graph_objects.Figure` of a fixed height, in the light theme. `dark` gives the same figure in the

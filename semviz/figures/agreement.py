@@ -25,9 +25,9 @@ _PANEL = 200
 _BETWEEN = 104
 _GAP = 0.075
 _UNIT_WIDTH = 12
-"""Letters of a unit that fit beside the word before it, below a panel on a narrow page."""
+"""Number of letters of a unit that fit beside the word before it, below a panel on a narrow page."""
 _INSIDE = 12
-"""Boundaries in a panel up to which every marker carries its number."""
+"""Largest number of boundaries in a panel at which every marker carries its number."""
 
 
 def agreement(agreement: AgreementLike) -> go.Figure:
@@ -47,30 +47,30 @@ def agreement(agreement: AgreementLike) -> go.Figure:
     frame, ranks = agreement.frame(), agreement.spearman()
     sources = list(dict.fromkeys(frame["source"]))
     if not sources:
-        raise SemvizError("This agreement holds no source of evidence. Pass one with at least one prediction.")
+        raise SemvizError("This agreement has no source of evidence. Pass one with at least one prediction.")
     columns = min(len(sources), _COLUMNS)
     rows = -(-len(sources) // columns)
     body = rows * _PANEL + (rows - 1) * _BETWEEN
     units = {row["source"]: str(row["unit"]) for row in ranks.to_dict("records")}
-    known = {source: _finite(frame[frame["source"] == source]) for source in sources}
-    y_span = _reach([frame[c].to_numpy(dtype=float) for c in ("measured", "low", "high")])
-    shares = [known[s]["predicted"].to_numpy(dtype=float) for s in sources if units.get(s) == SHARE]
-    share_span = _reach([*shares, np.array(y_span)])
+    complete = {source: _complete_rows(frame[frame["source"] == source]) for source in sources}
+    y_span = _padded_range([frame[c].to_numpy(dtype=float) for c in ("measured", "low", "high")])
+    shares = [complete[s]["predicted"].to_numpy(dtype=float) for s in sources if units.get(s) == SHARE]
+    share_span = _padded_range([*shares, np.array(y_span)])
     figure = go.Figure()
     for number, source in enumerate(sources):
         row, column = divmod(number, columns)
         is_share = units.get(source) == SHARE
-        span = share_span if is_share else _reach([known[source]["predicted"].to_numpy(dtype=float)])
-        domain = _domain(column, columns, row, body)
+        span = share_span if is_share else _padded_range([complete[source]["predicted"].to_numpy(dtype=float)])
+        domain = _panel_domain(column, columns, row, body)
         if is_share:
-            _diagonal(figure, span, y_span, number)
-        _points(figure, known[source], number=number, source=source, unit=units.get(source, ""))
-        _axes(figure, number, domain, span, y_span, unit=units.get(source, ""), is_first=column == 0)
-        _heading(figure, source, ranks, domain, is_empty=not len(known[source]), number=number)
+            _add_diagonal(figure, span, y_span, number)
+        _add_points(figure, complete[source], number=number, source=source, unit=units.get(source, ""))
+        _set_axes(figure, number, domain, span, y_span, unit=units.get(source, ""), is_first=column == 0)
+        _add_heading(figure, source, ranks, domain, is_empty=not len(complete[source]), number=number)
     return style.finish(
         figure,
         title="Predicted against measured benefit" + (", source by source" if len(sources) > 1 else ""),
-        notes=_notes(agreement, len(frame) - sum(map(len, known.values())), any(u == SHARE for u in units.values())),
+        notes=_notes(agreement, len(frame) - sum(map(len, complete.values())), any(u == SHARE for u in units.values())),
         body=body,
         left=72,
         right=24,
@@ -79,23 +79,23 @@ def agreement(agreement: AgreementLike) -> go.Figure:
     )
 
 
-def _finite(frame: pd.DataFrame) -> pd.DataFrame:
+def _complete_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that have both numbers."""
     return frame[np.isfinite(frame[["predicted", "measured"]].to_numpy(dtype=float)).all(axis=1)]
 
 
-def _reach(values: list[Floats]) -> list[float]:
+def _padded_range(values: list[Floats]) -> list[float]:
     """Return a range that holds all finite values, with a margin for the markers."""
-    found = np.concatenate(values)
-    found = found[np.isfinite(found)]
-    if not found.size:
+    finite = np.concatenate(values)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
         return [0.0, 1.0]
-    low, high = float(found.min()), float(found.max())
+    low, high = float(finite.min()), float(finite.max())
     pad = 0.1 * (high - low) or 0.1 * abs(high) or 0.5
     return [low - pad, high + pad]
 
 
-def _diagonal(figure: go.Figure, x: list[float], y: list[float], number: int) -> None:
+def _add_diagonal(figure: go.Figure, x: list[float], y: list[float], number: int) -> None:
     """Draw the line of exact agreement through a panel."""
     low, high = max(x[0], y[0]), min(x[1], y[1])
     if low < high:
@@ -112,13 +112,13 @@ def _diagonal(figure: go.Figure, x: list[float], y: list[float], number: int) ->
         )
 
 
-def _points(figure: go.Figure, frame: pd.DataFrame, *, number: int, source: str, unit: str) -> None:
-    """Add a marker for each boundary; its number is inside where there are few, else beside some."""
+def _add_points(figure: go.Figure, frame: pd.DataFrame, *, number: int, source: str, unit: str) -> None:
+    """Add a marker for each boundary; its number stands inside where there are few boundaries, else beside some."""
     boundaries = [int(k) for k in frame["boundary"]]
     predicted, measured, low, high = (frame[c].to_numpy(dtype=float) for c in ("predicted", "measured", "low", "high"))
     is_few = len(boundaries) <= _INSIDE
-    named = set(boundaries) if is_few else set(ticks(max(boundaries), room=3))
-    said = formats.percent if unit == SHARE else formats.number
+    numbered = set(boundaries) if is_few else set(ticks(max(boundaries), room=3))
+    format_value = formats.percent if unit == SHARE else formats.number
     ends = [" to ".join(formats.percent(float(v)) for v in pair) for pair in zip(low, high, strict=True)]
     figure.add_scatter(
         x=rounded(predicted),
@@ -134,11 +134,11 @@ def _points(figure: go.Figure, frame: pd.DataFrame, *, number: int, source: str,
             "visible": bool(np.isfinite(low).any() and np.isfinite(high).any()),
         },
         customdata=[
-            [k, said(float(p)), formats.percent(float(m)), end]
+            [k, format_value(float(p)), formats.percent(float(m)), end]
             for k, p, m, end in zip(boundaries, predicted, measured, ends, strict=True)
         ],
         mode="markers+text",
-        text=[str(k) if k in named else "" for k in boundaries],
+        text=[str(k) if k in numbered else "" for k in boundaries],
         textposition="middle center" if is_few else "middle right",
         textfont={"size": style.SIZE - 3, "color": style.LIGHT.paper if is_few else style.LIGHT.muted},
         marker={
@@ -157,7 +157,7 @@ def _points(figure: go.Figure, frame: pd.DataFrame, *, number: int, source: str,
     )
 
 
-def _axes(
+def _set_axes(
     figure: go.Figure,
     number: int,
     domain: tuple[list[float], list[float]],
@@ -175,10 +175,10 @@ def _axes(
             axis("xaxis", number): {
                 "domain": across, "anchor": axis("y", number), "range": x, "showline": True, "showgrid": False,
                 "title": {"text": title, "standoff": 6, "font": {"size": style.SIZE - 1}}, "tickangle": 0,
-                **(_ticks(x, room=4) if unit == SHARE else {"nticks": 4}),
+                **(_percent_ticks(x, room=4) if unit == SHARE else {"nticks": 4}),
             },
             axis("yaxis", number): {
-                "domain": down, "anchor": axis("x", number), "range": y, "ticks": "", **_ticks(y, room=5),
+                "domain": down, "anchor": axis("x", number), "range": y, "ticks": "", **_percent_ticks(y, room=5),
                 "showticklabels": is_first, "title": {"text": "measured benefit (%)" if is_first else ""},
                 **({"matches": "y"} if number else {}),
             },
@@ -186,13 +186,13 @@ def _axes(
     )  # fmt: skip
 
 
-def _ticks(span: list[float], *, room: int) -> dict[str, object]:
+def _percent_ticks(span: list[float], *, room: int) -> dict[str, object]:
     """Return ticks at round shares; the axis title has their unit, since panels are narrow."""
-    made = share_ticks(span, room=room)
-    return {**made, "ticktext": [text.removesuffix(" %") for text in made["ticktext"]]}
+    layout = share_ticks(span, room=room)
+    return {**layout, "ticktext": [text.removesuffix(" %") for text in layout["ticktext"]]}
 
 
-def _heading(
+def _add_heading(
     figure: go.Figure,
     source: str,
     ranks: pd.DataFrame,
@@ -205,7 +205,7 @@ def _heading(
     across, down = domain
     lines: tuple[tuple[str, int, dict[str, object]], ...] = (
         (f"<b>{style.literal(style.name(source, width=24))}</b>", 24, {}),
-        (_rank(source, ranks), 8, {"size": style.SIZE - 2, "color": style.LIGHT.muted}),
+        (_rank_text(source, ranks), 8, {"size": style.SIZE - 2, "color": style.LIGHT.muted}),
     )
     for text, shift, font in lines:
         figure.add_annotation(
@@ -232,33 +232,33 @@ def _heading(
         )
 
 
-def _rank(source: str, ranks: pd.DataFrame) -> str:
+def _rank_text(source: str, ranks: pd.DataFrame) -> str:
     """Write Spearman's ρ with its interval."""
     rows = ranks[ranks["source"] == source].to_dict("records")
     rho, low, high = (float(rows[0][c]) if rows else math.nan for c in ("rho", "low", "high"))
     if not math.isfinite(rho):
         return "ρ undefined"
-    ends = f" ({_signed(low)}, {_signed(high)})" if math.isfinite(low) and math.isfinite(high) else ""
-    return f"ρ = {_signed(rho)}{ends}"
+    ends = f" ({_signed_text(low)}, {_signed_text(high)})" if math.isfinite(low) and math.isfinite(high) else ""
+    return f"ρ = {_signed_text(rho)}{ends}"
 
 
-def _signed(value: float) -> str:
+def _signed_text(value: float) -> str:
     return f"{value + 0:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
-def _notes(agreement: AgreementLike, gone: int, has_share: bool) -> list[str]:
+def _notes(agreement: AgreementLike, n_missing: int, has_share: bool) -> list[str]:
     return [
         f"{style.name(agreement.model)} on {style.name(agreement.task)}. Benefit: share of full finetuning’s "
         "improvement.",
         "Numbers: boundaries. Whiskers: 95 % intervals of what was measured.",
-        "ρ: Spearman’s rank correlation (95 % interval); 1 = ranked rightly.",
+        "ρ: Spearman’s rank correlation (95 % interval); 1 = the same order.",
         "Dashed: predicted = measured." if has_share else "",
-        f"{gone} points without a prediction or a measurement are not drawn." if gone > 1 else "",
-        "1 point without a prediction or a measurement is not drawn." if gone == 1 else "",
+        f"{n_missing} points without a prediction or a measurement are not drawn." if n_missing > 1 else "",
+        "1 point without a prediction or a measurement is not drawn." if n_missing == 1 else "",
     ]
 
 
-def _domain(column: int, columns: int, row: int, body: int) -> tuple[list[float], list[float]]:
+def _panel_domain(column: int, columns: int, row: int, body: int) -> tuple[list[float], list[float]]:
     """Return a panel's place in the plot area, as shares of its width and height."""
     width = (1 - _GAP * (columns - 1)) / columns
     left = column * (width + _GAP)

@@ -21,7 +21,7 @@ from semviz.figures.drawing.protocols import ProbesLike, RunsLike
 
 _BODY = 380
 _FLOOR, _CEILING = -1.0, 2.0
-"""Shares beyond these say only that full finetuning improved next to nothing; they would flatten all others."""
+"""Shares beyond these only say that full finetuning improved almost nothing; they would flatten all others."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
     Args:
         probes: What `semviz.probe` returned.
         runs: Runs of the same model on the same task; the measured benefit of every suffix is drawn beside the
-            prediction. Only runs that train the weights themselves (method ``"full"``) are.
+            prediction. Only runs that train the weights themselves (method ``"full"``) are drawn.
         boundary: Number of frozen blocks to mark with a line; None marks the recommended one.
 
     Returns:
@@ -53,18 +53,18 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
         SemvizError: The runs are of another model or task, or the boundary does not exist.
     """
     boundary = check_boundary(probes.n_blocks, boundary)
-    measured = [] if runs is None else _measured(probes, runs)
+    measured = [] if runs is None else _measured_suffixes(probes, runs)
     figure = go.Figure()
-    _prediction(figure, probes)
-    _probes(figure, probes)
-    _runs(figure, measured)
-    span, off = _span(probes, measured)
-    _enough(figure, probes)
+    _add_prediction(figure, probes)
+    _add_probes(figure, probes)
+    _add_runs(figure, measured)
+    span, off_axis = _vertical_range(probes, measured)
+    _add_accepted_level(figure, probes)
     if math.isfinite(probes.benefit[probes.boundary]):
-        _recommended(figure, probes)
+        _add_recommended(figure, probes)
         boundary = probes.boundary if boundary is None else boundary
     if boundary is not None:
-        boundary_marks.through_space(figure, boundary)
+        boundary_marks.add_line_through_space(figure, boundary)
     shown = ticks(probes.n_blocks)
     figure.update_layout(
         xaxis={
@@ -88,7 +88,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
             + (" (of measured runs: of the score alone)." if any(math.isfinite(m.low) for m in measured) else "."),
             "Probes are measured on validation rows, runs on test rows." if measured else "",
             style.name(probes.message, width=400),
-            f"Off the axis: {off}; the tables have them." if off else "",
+            f"Off the axis: {off_axis}; the tables have them." if off_axis else "",
         ],
         body=_BODY,
         left=76,
@@ -98,7 +98,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
     )
 
 
-def _measured(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
+def _measured_suffixes(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
     """Read the suffixes that were run, with the intervals of their scores on the benefit's scale."""
     require_attributes("runs", runs, ("table", "model", "task"), "what sv.sweep() returns, or None")
     for what, ours, theirs in (("model", probes.model, runs.model), ("task", probes.task, runs.task)):
@@ -112,22 +112,23 @@ def _measured(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
     full = table[table["boundary"] == 0]
     before = math.nan if runs.zero_shot is None else float(runs.zero_shot)
     gap = float(full[value].iloc[0]) - before if len(full) else math.nan
-    found = []
+    suffixes = []
     for row in table.sort_values("boundary").to_dict("records"):
         ends = sorted((float(row[end]) - before) / gap if gap else math.nan for end in (low, high))
-        made = _Measured(
-            boundary=int(row["boundary"]),
-            name=str(row["name"]),
-            benefit=float(row["benefit"]),
-            low=ends[0],
-            high=ends[1],
-            seeds=int(row["runs"]),
+        suffixes.append(
+            _Measured(
+                boundary=int(row["boundary"]),
+                name=str(row["name"]),
+                benefit=float(row["benefit"]),
+                low=ends[0],
+                high=ends[1],
+                seeds=int(row["runs"]),
+            )
         )
-        found.append(made)
-    return [m for m in found if math.isfinite(m.benefit)]
+    return [m for m in suffixes if math.isfinite(m.benefit)]
 
 
-def _prediction(figure: go.Figure, probes: ProbesLike) -> None:
+def _add_prediction(figure: go.Figure, probes: ProbesLike) -> None:
     boundaries = [float(k) for k in range(probes.n_blocks + 1)]
     area = band(boundaries, probes.low, probes.high, name="95 % band", colour=style.LIGHT.predicted)
     figure.add_trace(area.update(opacity=0.16))
@@ -135,7 +136,7 @@ def _prediction(figure: go.Figure, probes: ProbesLike) -> None:
         x=list(range(probes.n_blocks + 1)),
         y=rounded(probes.benefit),
         customdata=[
-            [formats.percent(float(v)), *_ends(float(a), float(b))]
+            [formats.percent(float(v)), _interval_text(float(a), float(b))]
             for v, a, b in zip(probes.benefit, probes.low, probes.high, strict=True)
         ],
         mode="lines+markers" if probes.n_blocks <= 26 else "lines",
@@ -146,7 +147,7 @@ def _prediction(figure: go.Figure, probes: ProbesLike) -> None:
     )
 
 
-def _probes(figure: go.Figure, probes: ProbesLike) -> None:
+def _add_probes(figure: go.Figure, probes: ProbesLike) -> None:
     frame = probes.points
     value, low, high = (frame[c].to_numpy(dtype=float) for c in ("benefit", "low", "high"))
     figure.add_scatter(
@@ -154,7 +155,8 @@ def _probes(figure: go.Figure, probes: ProbesLike) -> None:
         y=rounded(value),
         error_y=whiskers(value, low, high, colour=style.LIGHT.law),
         customdata=[
-            [formats.percent(float(v)), *_ends(float(a), float(b))] for v, a, b in zip(value, low, high, strict=True)
+            [formats.percent(float(v)), _interval_text(float(a), float(b))]
+            for v, a, b in zip(value, low, high, strict=True)
         ],
         mode="markers",
         marker={
@@ -166,7 +168,7 @@ def _probes(figure: go.Figure, probes: ProbesLike) -> None:
     )  # fmt: skip
 
 
-def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
+def _add_runs(figure: go.Figure, measured: list[_Measured]) -> None:
     if not measured:
         return
     value, low, high = (np.array([getattr(m, name) for m in measured]) for name in ("benefit", "low", "high"))
@@ -177,7 +179,7 @@ def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
         customdata=[
             [
                 formats.percent(m.benefit),
-                *_ends(m.low, m.high),
+                _interval_text(m.low, m.high),
                 token_text.html_label(style.name(m.name)),
                 f"{m.seeds} runs" if m.seeds > 1 else "1 run",
             ]
@@ -191,17 +193,17 @@ def _runs(figure: go.Figure, measured: list[_Measured]) -> None:
     )
 
 
-def _ends(low: float, high: float) -> list[str]:
-    """Write an interval of shares, as one text."""
+def _interval_text(low: float, high: float) -> str:
+    """Write an interval of shares as percentages."""
     if not (math.isfinite(low) and math.isfinite(high)):
-        return ["no interval"]
-    return [f"{formats.percent(low)} to {formats.percent(high)}"]
+        return "no interval"
+    return f"{formats.percent(low)} to {formats.percent(high)}"
 
 
-def _span(probes: ProbesLike, measured: list[_Measured]) -> tuple[list[float], str]:
+def _vertical_range(probes: ProbesLike, measured: list[_Measured]) -> tuple[list[float], str]:
     """Choose the vertical range, and say what lies off it.
 
-    The values decide; intervals are shown whole where they reach at most half as far again.
+    The values decide; an interval is shown whole where it extends the range by at most half.
     """
     points = probes.points
     values = np.concatenate(
@@ -232,8 +234,8 @@ def share_ticks(span: list[float], *, room: int = 7) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": values, "ticktext": [formats.percent(v) for v in values]}
 
 
-def _enough(figure: go.Figure, probes: ProbesLike) -> None:
-    """Draw the least benefit that is accepted, 1 − ε."""
+def _add_accepted_level(figure: go.Figure, probes: ProbesLike) -> None:
+    """Draw the smallest accepted benefit, 1 − ε."""
     level = 1 - probes.epsilon
     figure.add_shape(
         type="line", xref="paper", x0=0, x1=1, y0=level, y1=level,
@@ -252,9 +254,9 @@ def _enough(figure: go.Figure, probes: ProbesLike) -> None:
     )
 
 
-def _recommended(figure: go.Figure, probes: ProbesLike) -> None:
-    """Draw the recommended boundary, with its words on the side where the curve is higher."""
-    boundary_marks.recommended(figure, probes.boundary)
+def _add_recommended(figure: go.Figure, probes: ProbesLike) -> None:
+    """Draw the recommended boundary, with its label on the side where the curve is higher."""
+    boundary_marks.add_recommended_line(figure, probes.boundary)
     on_left = probes.boundary > probes.n_blocks / 2
     figure.add_annotation(
         text=f"<b>★ recommended: {probes.boundary}</b>",

@@ -16,7 +16,7 @@ from semviz.figures.drawing.curves import rounded, whiskers
 from semviz.figures.drawing.protocols import ComparisonLike
 
 MAX_ROWS = 40
-"""Rows that are drawn at most; the table has them all."""
+"""Largest number of rows drawn; the table has them all."""
 _ROW = 32
 _LETTER = 6.9
 """Width of a letter of a row's name in pixels."""
@@ -26,7 +26,7 @@ _VERDICTS = {
     "worse": ("triangle-down", style.LIGHT.group2),
     "undecided": ("circle-open", style.LIGHT.other),
 }
-"""Marker and colour of a verdict; blue, amber and grey differ for all eyes, and in brightness."""
+"""Marker and colour of a verdict; colour-blind readers can tell blue, amber and grey apart, by brightness too."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
         comparison: Paired differences from one reference scope.
 
     Returns:
-        A plain Plotly figure, one row a scope in the order of the table. Differences of accuracy are in points (of
+        A plain Plotly figure, one row per scope in the order of the table. Differences of accuracy are in points (of
         100), where right of the zero line is better; those of loss in nats, where left is better.
 
     Raises:
         SemvizError: There is no difference to draw.
     """
     score = score_named(comparison.score)
-    rows = _rows(comparison, score)
+    rows = _read_rows(comparison, score)
     if not rows:
-        raise SemvizError("This comparison holds no scope beside its reference. Compare at least two scopes.")
+        raise SemvizError("This comparison has no scope besides its reference. Compare at least two scopes.")
     drawn = rows[:MAX_ROWS]
     body = max(_ROW * len(drawn), 2 * _ROW)
     figure = go.Figure()
@@ -68,16 +68,16 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
         name="reference",
     )  # fmt: skip
     for verdict in _VERDICTS:
-        _markers(figure, drawn, verdict, score)
+        _add_markers(figure, drawn, verdict, score)
     for place, row in enumerate(drawn):
-        _words(figure, place, row, score)
-    _sides(figure, score)
+        _add_verdict(figure, place, row, score)
+    _add_directions(figure, score)
     names = [style.name(row.name, width=_NAME_WIDTH) for row in drawn]
     reference = style.name(comparison.reference, width=_NAME_WIDTH)
     figure.update_layout(
         xaxis={
             "title": {"text": f"difference of {score.name} ({score.difference_unit})"},
-            "range": _span(drawn), "nticks": 7, "showline": True,
+            "range": _horizontal_range(drawn), "nticks": 7, "showline": True,
         },
         yaxis={
             "range": [len(drawn) - 0.5, -0.5], "tickmode": "array", "tickvals": list(range(len(drawn))),
@@ -101,9 +101,9 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
     )
 
 
-def _rows(comparison: ComparisonLike, score: Score) -> list[_Row]:
+def _read_rows(comparison: ComparisonLike, score: Score) -> list[_Row]:
     """Read the table; accuracies become points."""
-    found = [
+    rows = [
         _Row(
             name=str(row["name"]),
             scope=str(row["scope"]),
@@ -116,13 +116,13 @@ def _rows(comparison: ComparisonLike, score: Score) -> list[_Row]:
         )
         for row in comparison.frame().to_dict("records")
     ]
-    unknown = next((row.verdict for row in found if row.verdict not in _VERDICTS), None)
+    unknown = next((row.verdict for row in rows if row.verdict not in _VERDICTS), None)
     if unknown is not None:
         raise SemvizError(f"{unknown!r} is not a verdict. Pass one of {', '.join(map(repr, _VERDICTS))}.")
-    return found
+    return rows
 
 
-def _markers(figure: go.Figure, rows: list[_Row], verdict: str, score: Score) -> None:
+def _add_markers(figure: go.Figure, rows: list[_Row], verdict: str, score: Score) -> None:
     """Add the differences of one verdict."""
     places = [i for i, row in enumerate(rows) if row.verdict == verdict and math.isfinite(row.difference)]
     if not places:
@@ -135,7 +135,7 @@ def _markers(figure: go.Figure, rows: list[_Row], verdict: str, score: Score) ->
         error_x=whiskers(value, low, high, colour=colour, thickness=1.8),
         mode="markers",
         marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2 if "open" in symbol else 0}},
-        customdata=[_hover(rows[i], score) for i in places],
+        customdata=[_hover_texts(rows[i], score) for i in places],
         hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}, %{customdata[2]}<br><b>%{customdata[3]}</b>, "
         f"{verdict}<br>95 %: %{{customdata[4]}}<br>%{{customdata[5]}}<extra></extra>",
         showlegend=False,
@@ -143,24 +143,24 @@ def _markers(figure: go.Figure, rows: list[_Row], verdict: str, score: Score) ->
     )
 
 
-def _hover(row: _Row, score: Score) -> list[str]:
-    known = math.isfinite(row.low) and math.isfinite(row.high)
+def _hover_texts(row: _Row, score: Score) -> list[str]:
+    has_interval = math.isfinite(row.low) and math.isfinite(row.high)
     ends = f"{score.difference_text(row.low)} to {score.difference_text(row.high)} {score.difference_unit}"
     return [
         token_text.html_label(style.name(row.name)),
         token_text.html_label(style.name(row.scope)),
         token_text.html_label(style.name(row.method)),
         f"{score.difference_text(row.difference)} {score.difference_unit}",
-        ends if known else "no interval",
+        ends if has_interval else "no interval",
         f"{row.seeds} seeds" if row.seeds != 1 else "1 seed",
     ]
 
 
-def _words(figure: go.Figure, place: int, row: _Row, score: Score) -> None:
+def _add_verdict(figure: go.Figure, place: int, row: _Row, score: Score) -> None:
     """Write a row's difference and verdict at its right end."""
-    known = math.isfinite(row.difference)
-    is_muted = row.verdict == "undecided" or not known
-    text = f"{score.difference_text(row.difference)} <b>{row.verdict}</b>" if known else "no value"
+    has_value = math.isfinite(row.difference)
+    is_muted = row.verdict == "undecided" or not has_value
+    text = f"{score.difference_text(row.difference)} <b>{row.verdict}</b>" if has_value else "no value"
     figure.add_annotation(
         text=text,
         xref="paper",
@@ -173,7 +173,7 @@ def _words(figure: go.Figure, place: int, row: _Row, score: Score) -> None:
     )
 
 
-def _sides(figure: go.Figure, score: Score) -> None:
+def _add_directions(figure: go.Figure, score: Score) -> None:
     """Say above the zero line which side is better."""
     sides = score.worst_first("worse", "better")
     words = (f"← {sides[0]}", "right", -7), (f"{sides[1]} →", "left", 7)
@@ -192,7 +192,7 @@ def _sides(figure: go.Figure, score: Score) -> None:
         )
 
 
-def _span(rows: list[_Row]) -> list[float]:
+def _horizontal_range(rows: list[_Row]) -> list[float]:
     """Return a range that holds zero and all intervals, with room for the words on either side of zero."""
     ends = [v for row in rows for v in (row.difference, row.low, row.high) if math.isfinite(v)]
     low, high = min([0.0, *ends]), max([0.0, *ends])

@@ -12,14 +12,14 @@ import plotly.graph_objects as go
 from semviz.common import formats
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.curves import band, off_axis, reach, rounded, ticks, whiskers
+from semviz.figures.drawing.curves import band, off_axis, rounded, ticks, whiskers, y_range
 from semviz.figures.drawing.inputs import check_boundary, with_unit
 from semviz.figures.drawing.protocols import GainLike
 
 _BODY = 470
 _NEGATIVE = "negative gain"
 DEEP = 24
-"""Blocks up to which whiskers have caps."""
+"""Largest number of blocks at which whiskers have caps."""
 _HATCH = {"size": 7, "solidity": 0.7}
 _UPPER, _LOWER = [0.48, 1.0], [0.0, 0.33]
 
@@ -42,13 +42,13 @@ def gain(gain: GainLike, *, boundary: int | None = None) -> go.Figure:
     assert boundary is not None
     facts = gain.facts
     figure = go.Figure()
-    _boundary(figure, gain, boundary)
-    _deviations(figure, gain, facts)
-    _bars(figure, gain, boundary)
-    _axes(figure, gain, facts)
+    _add_boundary(figure, gain, boundary)
+    _add_deviations(figure, gain, facts)
+    _add_bars(figure, gain, boundary)
+    _set_axes(figure, gain, facts)
     return style.finish(
         figure,
-        title=f"{style.sentence(facts.title)} of each space, gain of each layer",
+        title=f"{style.capitalized(facts.title)} of each space, gain of each layer",
         notes=_notes(gain),
         body=_BODY,
         left=84,
@@ -58,7 +58,7 @@ def gain(gain: GainLike, *, boundary: int | None = None) -> go.Figure:
     )
 
 
-def _deviations(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
+def _add_deviations(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
     """Add the upper row: measured deviation, the law's line, the prediction."""
     spaces = [float(k) for k in range(gain.n_blocks + 1)]
     unit = style.literal(facts.unit)
@@ -95,15 +95,15 @@ def _deviations(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
         )
 
 
-def bars_of(gain: GainLike, boundary: int, *, sideways: bool = False) -> list[go.Bar]:
-    """Return one bar a layer, grey where it is frozen; negative gains are hatched and in another colour.
+def gain_bars(gain: GainLike, boundary: int, *, sideways: bool = False) -> list[go.Bar]:
+    """Return one bar per layer, grey where it is frozen; negative gains are hatched and in another colour.
 
     Args:
         gain: The gains.
         boundary: Number of frozen blocks.
         sideways: False puts the bar of layer l upright between the spaces l - 1 and l; True lays it in row l.
     """
-    found = []
+    bars = []
     caps = 3 if gain.n_blocks <= DEEP else 0
     parts = (("gain", gain.gains >= 0, style.LIGHT.line, ""), (_NEGATIVE, gain.gains < 0, style.LIGHT.negative, "/"))
     along, up = ("y", "x") if sideways else ("x", "y")
@@ -128,19 +128,19 @@ def bars_of(gain: GainLike, boundary: int, *, sideways: bool = False) -> list[go
         bar[along] = [float(i) + (1 if sideways else 0.5) for i in layers]
         bar[up] = rounded(values)
         bar[f"error_{up}"] = {**whiskers(values, low, high, colour=style.LIGHT.law, thickness=1.2), "width": caps}
-        found += [bar] if layers.size else []
-    return found
+        bars += [bar] if layers.size else []
+    return bars
 
 
-def scale_of(gain: GainLike) -> str:
+def gain_axis_title(gain: GainLike) -> str:
     """Return the title of an axis of gains, escaped."""
     unit = gain.facts.unit if abs(gain.beta + 1) < 1e-9 else f"law scale, β = {formats.number(gain.beta, digits=2)}"
     return style.literal(f"gain ({unit})")
 
 
-def _bars(figure: go.Figure, gain: GainLike, boundary: int) -> None:
+def _add_bars(figure: go.Figure, gain: GainLike, boundary: int) -> None:
     """Add the lower row."""
-    for bar in bars_of(gain, boundary):
+    for bar in gain_bars(gain, boundary):
         figure.add_trace(bar.update(xaxis="x2", yaxis="y2"))
         if bar.name == _NEGATIVE:
             # A legend shows the colour of a trace's first bar, which may be frozen.
@@ -167,20 +167,20 @@ def _bars(figure: go.Figure, gain: GainLike, boundary: int) -> None:
         )
 
 
-def _boundary(figure: go.Figure, gain: GainLike, boundary: int) -> None:
+def _add_boundary(figure: go.Figure, gain: GainLike, boundary: int) -> None:
     """Grey the frozen side and draw the boundary, and the recommended one, across both rows."""
     for number in (0, 1):
-        boundary_marks.veil(figure, boundary, number)
-        boundary_marks.recommended(figure, gain.boundary, number)
-        boundary_marks.through_space(figure, boundary, number)
-    boundary_marks.star(figure, gain.boundary)
-    boundary_marks.sides(figure, boundary, gain.n_blocks, height=_LOWER[1])
+        boundary_marks.shade_frozen_side(figure, boundary, number)
+        boundary_marks.add_recommended_line(figure, gain.boundary, number)
+        boundary_marks.add_line_through_space(figure, boundary, number)
+    boundary_marks.add_recommended_star(figure, gain.boundary)
+    boundary_marks.label_sides(figure, boundary, gain.n_blocks, height=_LOWER[1])
 
 
-def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
+def _set_axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
     """Lay out two rows: spaces on the upper x axis, layers between them on the lower one."""
     shown = ticks(gain.n_blocks, room=24)
-    limits, hidden = _span(gain)
+    limits, hidden = _upper_range(gain)
     if hidden is not None:
         figure.add_annotation(off_axis(hidden, limits, row=""))
     blocks = [k for k in shown if k > 0]
@@ -200,7 +200,7 @@ def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
             "range": limits,
         },
         yaxis2={
-            "domain": _LOWER, "anchor": "x2", "title": {"text": scale_of(gain)}, "ticks": "",
+            "domain": _LOWER, "anchor": "x2", "title": {"text": gain_axis_title(gain)}, "ticks": "",
             "nticks": 5, "zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2,
         },
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.035, "yanchor": "bottom", "xref": "paper"},
@@ -209,9 +209,9 @@ def _axes(figure: go.Figure, gain: GainLike, facts: MetricFacts) -> None:
     )  # fmt: skip
 
 
-def _span(gain: GainLike) -> tuple[list[float], float | None]:
+def _upper_range(gain: GainLike) -> tuple[list[float], float | None]:
     """Choose the upper row's range from what was measured: a prediction far above must not flatten the profile."""
-    span, hidden = reach([gain.deviation, gain.deviation_low, gain.deviation_high])
+    span, hidden = y_range([gain.deviation, gain.deviation_low, gain.deviation_high])
     room = span[1] - span[0]
     others = np.concatenate([gain.fitted[1:], gain.predicted[1:]])
     others = others[np.isfinite(others)]
@@ -226,13 +226,13 @@ def _notes(gain: GainLike) -> list[str]:
     k, last = gain.boundary, gain.n_blocks
     share = formats.percent(float(gain.chosen_share[k]))
     rule = f"★ Recommended: boundary {k} (rule “{style.name(gain.rule)}”)"
-    notes = [f"{rule}: {which(k, last)}; {share} of the resamples choose it."]
+    notes = [f"{rule}: {frozen_and_trained(k, last)}; {share} of the resamples choose it."]
     if np.isfinite(gain.fitted).any():
         law = f"Law: β = {formats.number(gain.beta, digits=2)}, R² = {formats.number(gain.r2, digits=2)}."
     else:
         why = "the profile is flat" if gain.flat else f"ν = {formats.number(gain.nonmonotone, digits=2)}"
         law = f"The law does not apply here ({why})."
-    span, hidden = _span(gain)
+    span, hidden = _upper_range(gain)
     if hidden is not None:
         notes.append("An arrow gives the value of space 0, which lies off the axis.")
     if ((gain.predicted > span[1]) | (gain.predicted < span[0]))[1 if hidden is not None else 0 :].any():
@@ -242,12 +242,12 @@ def _notes(gain: GainLike) -> list[str]:
     return [*notes, law]
 
 
-def which(boundary: int, n_blocks: int) -> str:
+def frozen_and_trained(boundary: int, n_blocks: int) -> str:
     """Say which blocks a boundary freezes and which it trains."""
-    frozen, trained = _are(1, boundary), _are(boundary + 1, n_blocks)
+    frozen, trained = _blocks_with_verb(1, boundary), _blocks_with_verb(boundary + 1, n_blocks)
     return ", ".join([f"{frozen} frozen"] * (boundary > 0) + [f"{trained} trained"] * (boundary < n_blocks))
 
 
-def _are(first: int, last: int) -> str:
-    """Name a range of blocks with its verb."""
+def _blocks_with_verb(first: int, last: int) -> str:
+    """Name a range of blocks, followed by its verb."""
     return f"block {first} is" if first == last else f"blocks {first}–{last} are"

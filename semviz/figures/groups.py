@@ -1,4 +1,4 @@
-"""Group profile: the mean deviation of each space, one line a group of samples."""
+"""Group profile: the mean deviation of each space, one line per group of samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from semviz.common import formats
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.curves import band, off_axis, reach, rounded, ticks
+from semviz.figures.drawing.curves import band, off_axis, rounded, ticks, y_range
 from semviz.figures.drawing.inputs import check_boundary, with_unit
 from semviz.figures.drawing.protocols import Floats, GroupsLike
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_GROUPS = len(style.GROUPS)
-"""Lines that eyes tell apart; of more groups the largest are drawn."""
+"""Number of lines that a reader can tell apart; of more groups, the largest are drawn."""
 _BODY = 400
 _NAME_WIDTH = 20
 _LETTER = 6.9
@@ -46,17 +46,17 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
     facts = first.facts[metric]
     drawn, others = list(groups)[:MAX_GROUPS], list(groups)[MAX_GROUPS:]
     profiles = {name: groups[name].profile_frame(metric) for name in drawn}
-    span, hidden = reach([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
+    span, hidden = y_range([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
     figure = go.Figure()
     for name, look in zip(drawn, style.GROUPS, strict=False):
-        _bands(figure, name, profiles[name], look[0])
+        _add_band(figure, name, profiles[name], look[0])
     for name, look in zip(drawn, style.GROUPS, strict=False):
-        _line(figure, name, profiles[name], look, samples=groups[name].meta["samples"], unit=facts.unit)
+        _add_line(figure, name, profiles[name], look, samples=groups[name].meta["samples"], unit=facts.unit)
     labels = [f"{style.name(name, width=_NAME_WIDTH)} ({groups[name].meta['samples']:,})" for name in drawn]
     ends = np.array([profiles[name]["mean"].iloc[-1] for name in drawn], dtype=float)
-    _labels(figure, labels, ends, span, blocks)
+    _add_labels(figure, labels, ends, span, blocks)
     if boundary is not None:
-        boundary_marks.through_space(figure, boundary)
+        boundary_marks.add_line_through_space(figure, boundary)
     shown = ticks(blocks, room=20)
     figure.update_layout(
         xaxis={
@@ -67,10 +67,10 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
         meta={boundary_marks.BLOCKS: blocks},
     )  # fmt: skip
     if hidden is not None:
-        figure.add_annotation(_off_axis(profiles, span))
+        figure.add_annotation(_off_axis_annotation(profiles, span))
     return style.finish(
         figure,
-        title=f"{style.sentence(facts.title)} of each space, by {style.name(groups.column)}",
+        title=f"{style.capitalized(facts.title)} of each space, by {style.name(groups.column)}",
         notes=_notes(others, boundary, is_cut=hidden is not None),
         body=_BODY,
         left=64,
@@ -80,13 +80,15 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
     )
 
 
-def _bands(figure: go.Figure, name: str, frame: pd.DataFrame, colour: str) -> None:
+def _add_band(figure: go.Figure, name: str, frame: pd.DataFrame, colour: str) -> None:
     spaces = [float(k) for k in frame["space"]]
-    area = band(spaces, frame["low"].to_numpy(), frame["high"].to_numpy(), name=f"{_safe(name)} band", colour=colour)
+    area = band(
+        spaces, frame["low"].to_numpy(), frame["high"].to_numpy(), name=f"{_escaped_name(name)} band", colour=colour
+    )
     figure.add_trace(area.update(opacity=0.13))
 
 
-def _line(
+def _add_line(
     figure: go.Figure, name: str, frame: pd.DataFrame, look: tuple[str, str, str], *, samples: int, unit: str
 ) -> None:
     colour, symbol, dash = look
@@ -98,15 +100,15 @@ def _line(
         mode="lines+markers",
         line={"color": colour, "width": 2, "dash": dash},
         marker={"symbol": symbol, "size": 8 if len(frame) <= 26 else 5, "color": colour},
-        hovertemplate=f"<b>{_safe(name)}</b> ({samples:,} samples), space %{{x}}<br><b>%{{y:.3f}}</b> "
+        hovertemplate=f"<b>{_escaped_name(name)}</b> ({samples:,} samples), space %{{x}}<br><b>%{{y:.3f}}</b> "
         f"{style.literal(unit)}<br>95 %: %{{customdata[0]:.3f}} to %{{customdata[1]:.3f}}<extra></extra>",
         showlegend=False,
-        name=_safe(name),
+        name=_escaped_name(name),
     )
 
 
-def _labels(figure: go.Figure, labels: list[str], ends: Floats, span: list[float], blocks: int) -> None:
-    """Name each line at its right end, pushed apart where they end close together, with a thread to its line."""
+def _add_labels(figure: go.Figure, labels: list[str], ends: Floats, span: list[float], blocks: int) -> None:
+    """Label each line at its right end; labels that would overlap are moved apart and joined to their lines."""
     pixel = _BODY / (span[1] - span[0])
     spread = spread_out(np.nan_to_num(ends, nan=span[0]) * pixel, _LINE, low=span[0] * pixel, high=span[1] * pixel)
     for text, end, place, look in zip(labels, ends, spread, style.GROUPS, strict=False):
@@ -133,22 +135,22 @@ def spread_out(places: Floats, least: float, *, low: float, high: float) -> Floa
     Args:
         places: Wanted places, in any order.
         least: Distance to keep.
-        low: End of the line; given up where there is no room.
-        high: Other end.
+        low: Lower end of the line; ignored where there is not enough room.
+        high: Upper end.
 
     Returns:
         The places, in the order of the input.
     """
     order = np.argsort(places, kind="stable")
     groups: list[list[float]] = []  # mean of the wanted places of a run of touching labels, and their number
-    for wanted in places[order]:
-        groups.append([float(wanted), 1])
+    for place in places[order]:
+        groups.append([float(place), 1])
         while len(groups) > 1 and groups[-1][0] - groups[-2][0] < least * (groups[-1][1] + groups[-2][1]) / 2:
             (a, n), (b, m) = groups[-2:]
             groups[-2:] = [[(a * n + b * m) / (n + m), n + m]]
-    found = [centre + least * (i - (count - 1) / 2) for centre, count in groups for i in range(int(count))]
-    moved = np.array(found)
-    for i in range(len(moved)):  # from below: no label under the lower end
+    spread = [centre + least * (i - (count - 1) / 2) for centre, count in groups for i in range(int(count))]
+    moved = np.array(spread)
+    for i in range(len(moved)):  # upwards: no label below the lower end
         moved[i] = max(moved[i], low + least / 2 if i == 0 else moved[i - 1] + least)
     for i in reversed(range(len(moved))):
         moved[i] = min(moved[i], high - least / 2 if i == len(moved) - 1 else moved[i + 1] - least)
@@ -157,14 +159,14 @@ def spread_out(places: Floats, least: float, *, low: float, high: float) -> Floa
     return result
 
 
-def _off_axis(profiles: dict[str, pd.DataFrame], span: list[float]) -> dict[str, object]:
+def _off_axis_annotation(profiles: dict[str, pd.DataFrame], span: list[float]) -> dict[str, object]:
     """Say where the groups' space 0 lies: from the smallest to the largest of their means."""
     means = [float(frame["mean"].iloc[0]) for frame in profiles.values()]
     low, high = min(means), max(means)
-    made = off_axis(low, span, row="")
+    annotation = off_axis(low, span, row="")
     if formats.number(low) != formats.number(high):
-        made["text"] = f"{made['text']} to {formats.number(high)}"
-    return {**made, "xanchor": "left", "xshift": -4}
+        annotation["text"] = f"{annotation['text']} to {formats.number(high)}"
+    return {**annotation, "xanchor": "left", "xshift": -4}
 
 
 def _notes(others: list[str], boundary: int | None, *, is_cut: bool) -> list[str]:
@@ -179,5 +181,5 @@ def _notes(others: list[str], boundary: int | None, *, is_cut: bool) -> list[str
     ]
 
 
-def _safe(name: str) -> str:
+def _escaped_name(name: str) -> str:
     return style.literal(style.name(name, width=_NAME_WIDTH))

@@ -16,9 +16,9 @@ from semviz.figures.drawing.pareto_points import (
     Axes,
     Point,
     axes_of,
+    front_corners,
     is_far,
     points_of,
-    steps,
     ticks_x,
     ticks_y,
 )
@@ -43,28 +43,29 @@ def pareto(runs: RunsLike, *, trainable: float | None = None) -> go.Figure:
 
     Args:
         runs: What `semviz.sweep` returned.
-        trainable: Number of trainable parameters to mark with a dotted line: those of a scope one thinks about.
+        trainable: Number of trainable parameters to mark with a dotted line, such as that of a scope under
+            consideration.
 
     Returns:
         A plain Plotly figure: one marker per scope and method with its 95 % interval, the Pareto front as a step line,
         the score before finetuning as a dashed line. Where that score is far from all others, the axis is broken.
 
     Raises:
-        SemvizError: There is no run to draw, or ``trainable`` is no number of parameters.
+        SemvizError: There is no run to draw, or ``trainable`` is not a number of parameters.
     """
     points = points_of(runs)
     if not points:
-        raise SemvizError("These runs hold no finished run. Pass the result of sv.sweep(...) with at least one run.")
+        raise SemvizError("There is no finished run to draw. Pass the result of sv.sweep(...) with at least one run.")
     score = score_named(runs.score)
     before = runs.zero_shot if runs.zero_shot is not None and math.isfinite(runs.zero_shot) else None
     broken = before is not None and is_far(points, before)
     shared = None if broken else before
     figure, axes = chart(points, score, shared, width=_WIDTH, height=_MAIN * _BODY if broken else _BODY)
     if before is not None and broken:
-        _break(figure, before, axes)
-        _before(figure, before, axes, row="y2")
+        _break_axis(figure, before, axes)
+        _add_zero_shot_line(figure, before, axes, row="y2")
     if trainable is not None:
-        boundary_marks.this_scope(figure, trainable, logarithmic=axes.logarithmic)
+        boundary_marks.add_scope_line(figure, trainable, logarithmic=axes.logarithmic)
     seeds = max(p.seeds for p in points)
     return style.finish(
         figure,
@@ -93,17 +94,17 @@ def chart(
     """
     axes = axes_of(points, score, extra=before, width=width, height=height)
     figure = go.Figure()
-    _front(figure, points, axes)
+    _add_front(figure, points, axes)
     for point in points:
-        _marker(figure, point, axes)
-    _names(figure, points, axes, before)
-    _axes(figure, axes)
+        _add_marker(figure, point, axes)
+    _add_names(figure, points, axes, before)
+    _set_axes(figure, axes)
     if before is not None:
-        _before(figure, before, axes, row="y")
+        _add_zero_shot_line(figure, before, axes, row="y")
     return figure, axes
 
 
-def _axes(figure: go.Figure, axes: Axes) -> None:
+def _set_axes(figure: go.Figure, axes: Axes) -> None:
     figure.update_layout(
         xaxis={
             "title": {"text": "trainable parameters" + (" (logarithmic)" if axes.logarithmic else "")},
@@ -121,8 +122,8 @@ def _axes(figure: go.Figure, axes: Axes) -> None:
     )
 
 
-def _front(figure: go.Figure, points: list[Point], axes: Axes) -> None:
-    corners = steps(points, axes.score)
+def _add_front(figure: go.Figure, points: list[Point], axes: Axes) -> None:
+    corners = front_corners(points, axes.score)
     figure.add_scatter(
         x=[x for x, _ in corners],
         y=[round(y, 5) for _, y in corners],
@@ -139,7 +140,7 @@ def _look(point: Point) -> tuple[str, str, str, int]:
     return next((look for look in _LOOKS if look[0] in point.names), _OTHER)
 
 
-def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
+def _add_marker(figure: go.Figure, point: Point, axes: Axes) -> None:
     _, symbol, colour, size = _look(point)
     # Methods differ without colour too: their symbols are hollow, have a dot, or are others.
     mark = mark_of(point.method)
@@ -182,8 +183,8 @@ def _marker(figure: go.Figure, point: Point, axes: Axes) -> None:
     )
 
 
-def _break(figure: go.Figure, before: float, axes: Axes) -> None:
-    """Give the score before finetuning a strip of its own, below or above the scopes."""
+def _break_axis(figure: go.Figure, before: float, axes: Axes) -> None:
+    """Give the score before finetuning its own strip, below or above the scopes."""
     below = before < axes.y[0]
     strip, main = ([0, _STRIP], [1 - _MAIN, 1]) if below else ([1 - _STRIP, 1], [0, _MAIN])
     figure.update_layout(
@@ -214,7 +215,7 @@ def _break(figure: go.Figure, before: float, axes: Axes) -> None:
     )
 
 
-def _before(figure: go.Figure, before: float, axes: Axes, *, row: str) -> None:
+def _add_zero_shot_line(figure: go.Figure, before: float, axes: Axes, *, row: str) -> None:
     """Draw the score before finetuning as a dashed line."""
     figure.add_shape(
         type="line",
@@ -240,7 +241,7 @@ def _before(figure: go.Figure, before: float, axes: Axes, *, row: str) -> None:
     )
 
 
-def _names(figure: go.Figure, points: list[Point], axes: Axes, before: float | None) -> None:
+def _add_names(figure: go.Figure, points: list[Point], axes: Axes, before: float | None) -> None:
     """Write each scope's name next to its point."""
     texts = [style.name(p.name, width=32) for p in points]
     where = [axes.pixel(p.trainable, p.score) for p in points]
@@ -259,13 +260,13 @@ def _names(figure: go.Figure, points: list[Point], axes: Axes, before: float | N
 
 
 def _obstacles(points: list[Point], axes: Axes, before: float | None) -> list[labels.Box]:
-    """List what the names must not cover: whiskers, the front, the score before finetuning with its words."""
+    """List what the names must not cover: whiskers, the front, the score before finetuning with its label."""
     boxes = []
     for point in points:
         if point.has_interval:
             (x, low), (_, high) = axes.pixel(point.trainable, point.low), axes.pixel(point.trainable, point.high)
             boxes.append(labels.Box(x - 5, low, x + 5, high))
-    corners = [axes.pixel(x, y) for x, y in steps(points, axes.score)]
+    corners = [axes.pixel(x, y) for x, y in front_corners(points, axes.score)]
     for (x0, y0), (x1, y1) in pairwise(corners):
         boxes += [labels.Box(x0, y0 - 3, x1, y0 + 3), labels.Box(x1 - 3, min(y0, y1), x1 + 3, max(y0, y1))]
     if before is not None:

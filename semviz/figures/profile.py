@@ -12,7 +12,7 @@ from semviz.common.checks import as_list
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.curves import axis, band, off_axis, reach, rounded, ticks
+from semviz.figures.drawing.curves import axis, band, off_axis, rounded, ticks, y_range
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
 from semviz.figures.drawing.protocols import DeviationsLike, LawLike
 
@@ -41,8 +41,8 @@ def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boun
     """
     if isinstance(metrics, str):
         raise SemvizError(f"metrics={metrics!r} is one text. Pass a list, such as metrics=[{metrics!r}].")
-    given = trace.metrics if metrics is None else as_list("metrics", metrics, "a list of traced metrics")
-    keys = list(dict.fromkeys(trace.check(key) for key in given))
+    requested = trace.metrics if metrics is None else as_list("metrics", metrics, "a list of traced metrics")
+    keys = list(dict.fromkeys(trace.check(key) for key in requested))
     if not keys:
         raise SemvizError("metrics is empty. Pass at least one traced metric, or None for all.")
     boundary = check_boundary(trace.n_blocks, boundary)
@@ -53,11 +53,11 @@ def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boun
     lawful = any(trace.facts[key].loss_like for key in keys)
     for number, key in enumerate(keys):
         row, column = divmod(number, columns)
-        _panel(figure, trace, key, number=number, domain=_domain(column, columns, row, body), lawful=lawful)
+        _add_panel(figure, trace, key, number=number, domain=_panel_domain(column, columns, row, body), lawful=lawful)
         is_lowest = number + columns >= len(keys)
         figure.update_layout({axis("xaxis", number): {"title": {"text": "space"}} if is_lowest else {}})
         if boundary is not None:
-            boundary_marks.through_space(figure, boundary, number)
+            boundary_marks.add_line_through_space(figure, boundary, number)
     figure.update_layout(meta={boundary_marks.BLOCKS: trace.n_blocks})
     return style.finish(
         figure,
@@ -101,12 +101,12 @@ def _notes(
         f"{shapes} {cut}".strip(),
         law,
         virtual if "virtual" in keys and difference is None else "",
-        "An arrow gives the value of space 0 where it lies off the axis." if _arrows(headings) else "",
+        "An arrow gives the value of space 0 where it lies off the axis." if _has_arrow(headings) else "",
         "" if difference is None else difference.note,
     ]
 
 
-def _panel(
+def _add_panel(
     figure: go.Figure,
     trace: DeviationsLike,
     key: str,
@@ -124,7 +124,7 @@ def _panel(
     curves = [mean, low, high] + ([law.line] if law is not None and law.applies else [])
     if facts.is_change:
         curves.append(np.zeros_like(mean))
-    span, hidden = reach(curves)
+    span, hidden = y_range(curves)
     anchors = {"xaxis": axis("x", number), "yaxis": axis("y", number)}
     unit, sign = style.literal(facts.unit), "+" if facts.is_change else ""
     figure.add_trace(band(spaces, low, high, name=f"{key} band").update(anchors))
@@ -142,7 +142,7 @@ def _panel(
         **anchors,
     )
     if law is not None and law.applies:
-        _law(figure, facts, law, number=number)
+        _add_law(figure, facts, law, number=number)
     shown = ticks(trace.n_blocks, room=9)
     across, down = domain
     figure.update_layout(
@@ -171,7 +171,7 @@ def _panel(
     )
     if hidden is not None:
         figure.add_annotation(off_axis(hidden, span, row=str(number + 1) if number else ""))
-    below = "" if law is None else _said(law) if law.applies else f"{_NO_LAW}: {_why(law)}"
+    below = "" if law is None else _law_text(law) if law.applies else f"{_NO_LAW}: {_no_law_reason(law)}"
     for text, shift, font in (
         (f"<b>{style.literal(facts.title)}</b>", 24 if lawful else 8, {}),
         (below, 8, {"size": style.SIZE - 2, "color": style.LIGHT.muted}),
@@ -190,14 +190,15 @@ def _panel(
         )
 
 
-def _law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int) -> None:
+def _add_law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int) -> None:
     """Add the law's line to a panel."""
     figure.add_scatter(
         x=list(range(len(law.line))),
         y=rounded(law.line),
         mode="lines",
         line={"color": style.LIGHT.law, "width": 1.6, "dash": "dash"},
-        hovertemplate=f"the law at space %{{x}}: %{{y:.3f}} {style.literal(facts.unit)}<br>{_said(law)}<extra></extra>",
+        hovertemplate=f"the law at space %{{x}}: %{{y:.3f}} {style.literal(facts.unit)}"
+        f"<br>{_law_text(law)}<extra></extra>",
         showlegend=False,
         name=f"law of {facts.key}",
         xaxis=axis("x", number),
@@ -205,19 +206,19 @@ def _law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int) ->
     )
 
 
-def _said(law: LawLike) -> str:
+def _law_text(law: LawLike) -> str:
     return f"law: β = {formats.number(law.beta, digits=2)}, R² = {formats.number(law.r2, digits=2)}"
 
 
-def _why(law: LawLike) -> str:
+def _no_law_reason(law: LawLike) -> str:
     return "flat" if law.flat else f"ν = {formats.number(law.nonmonotone, digits=2)}"
 
 
-def _arrows(texts: list[str]) -> bool:
+def _has_arrow(texts: list[str]) -> bool:
     return any(text[:1] in ("↑", "↓") for text in texts)
 
 
-def _domain(column: int, columns: int, row: int, body: int) -> tuple[list[float], list[float]]:
+def _panel_domain(column: int, columns: int, row: int, body: int) -> tuple[list[float], list[float]]:
     """Return a panel's place in the plot area, as shares of its width and height."""
     gap = 0.095 if columns > 1 else 0.0
     width = (1 - gap * (columns - 1)) / columns

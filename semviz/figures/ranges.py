@@ -28,9 +28,9 @@ _EDGE = 0.008
 _BRIGHT = 0.45
 """Share of the colour scale above which black letters read better than white ones."""
 _ON_BRIGHT, _ON_DARK = "rgba(0,0,0,0.9)", "rgba(255,255,255,0.95)"
-"""Letters on cells; the cells' colours are the same in the dark theme, so no role of a theme."""
+"""Letters on cells; the cells' colours are the same in the dark theme, so these are not roles of a theme."""
 _MARKED = 600
-"""Cells without a run that get a cross; of more, only the grey is drawn."""
+"""Largest number of cells without a run at which they get a cross; of more, only the grey is drawn."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,20 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
     Raises:
         SemvizError: No contiguous range was run with this method, or a run trains blocks above ``n_blocks``.
     """
-    found, doubles = _ranges(runs, method)
-    highest = max(r.last for r in found)
+    ranges, n_duplicates = _read_ranges(runs, method)
+    highest = max(r.last for r in ranges)
     blocks = highest if n_blocks is None else whole_number("n_blocks", n_blocks, least=1)
     if highest > blocks:
         raise SemvizError(f"n_blocks={blocks}, but block {highest} was trained. Pass the number of the model's blocks.")
     score = score_named(runs.score)
-    best = min(found, key=lambda r: (-score.sign * r.score, r.trainable))
+    best = min(ranges, key=lambda r: (-score.sign * r.score, r.trainable))
     body = min(max(_ROW * blocks, _LEAST), _MOST)
     gap = 1.5 if body / blocks >= 12 else 0
     figure = go.Figure()
-    _cells(figure, found, blocks, score, body=body, gap=gap)
-    _scores(figure, found, blocks, best, score)
-    gone = _missing(figure, found, blocks, body=body, gap=gap)
-    _frame(figure, best)
+    _add_cells(figure, ranges, blocks, score, body=body, gap=gap)
+    _add_scores(figure, ranges, blocks, best, score)
+    n_missing = _add_missing(figure, ranges, blocks, body=body, gap=gap)
+    _frame_best(figure, best)
     numbers = [k + 1 for k in ticks(blocks - 1)] if blocks > 1 else [1]
     edge = _EDGE * blocks
     both: dict[str, Any] = {
@@ -95,10 +95,10 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
         notes=[
             f"{style.name(runs.model)} on {style.name(runs.task)}. A cell trains the blocks from its row’s to its "
             "column’s number. Diagonal: single blocks; right edge: all blocks above a boundary.",
-            _said(best, runs, score),
-            _overlap(best, found, score),
-            f"Grey cells with a cross were not run ({gone} of {blocks * (blocks + 1) // 2})." if gone else "",
-            f"Not shown: scopes of the same blocks with another norm or head ({doubles})." if doubles else "",
+            _best_note(best, runs, score),
+            _overlap_note(best, ranges, score),
+            f"Grey cells with a cross were not run ({n_missing} of {blocks * (blocks + 1) // 2})." if n_missing else "",
+            f"Not shown: scopes of the same blocks with another norm or head ({n_duplicates})." if n_duplicates else "",
         ],
         body=body,
         left=62,
@@ -108,21 +108,21 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
     )
 
 
-def _ranges(runs: RunsLike, method: str) -> tuple[list[_Range], int]:
-    """Read the ranges from the runs' table, one for each pair of blocks, and count those that are left out for it."""
+def _read_ranges(runs: RunsLike, method: str) -> tuple[list[_Range], int]:
+    """Read the ranges from the runs' table, one for each pair of blocks, and count the rows left out as duplicates."""
     table = runs.table()
     of_method = table[table["method"] == (method if isinstance(method, str) else "")]
     if len(table) and not len(of_method):
-        known = ", ".join(repr(str(m)) for m in table["method"].unique())
+        methods = ", ".join(repr(str(m)) for m in table["method"].unique())
         raise SemvizError(
-            f"No run has the method {short_repr(method)}. Pass one of those that were run as method: {known}."
+            f"No run has the method {short_repr(method)}. Pass the method of these runs, one of: {methods}."
         )
     value, low, high = score_named(runs.score).columns
-    found: dict[tuple[int, int], _Range] = {}
+    ranges: dict[tuple[int, int], _Range] = {}
     rows = of_method[of_method["first"].notna() & of_method["last"].notna()]
     rows = rows[np.isfinite(rows[value].to_numpy(dtype=float))] if len(rows) else rows
     for row in rows.to_dict("records"):
-        made = _Range(
+        block_range = _Range(
             first=int(row["first"]),
             last=int(row["last"]),
             scope=str(row["scope"]),
@@ -134,24 +134,24 @@ def _ranges(runs: RunsLike, method: str) -> tuple[list[_Range], int]:
             seconds=float(row["seconds"]),
             seeds=int(row["runs"]),
         )
-        found.setdefault((made.first, made.last), made)
-    if not found:
+        ranges.setdefault((block_range.first, block_range.last), block_range)
+    if not ranges:
         raise SemvizError(
             f"No contiguous range of blocks was run with the method {method!r}. Pass the runs of "
             "sv.sweep(model, task, sv.Scope.ranges(model)), or draw any scopes with runs.pareto()."
         )
-    return list(found.values()), len(rows) - len(found)
+    return list(ranges.values()), len(rows) - len(ranges)
 
 
-def _cells(figure: go.Figure, found: list[_Range], blocks: int, score: Score, *, body: int, gap: float) -> None:
+def _add_cells(figure: go.Figure, ranges: list[_Range], blocks: int, score: Score, *, body: int, gap: float) -> None:
     """Draw the ranges that were run."""
     z: list[list[float | None]] = [[None] * blocks for _ in range(blocks)]
     hover: list[list[list[str] | None]] = [[None] * blocks for _ in range(blocks)]
-    for r in found:
+    for r in ranges:
         row, column = r.first - 1, r.last - 1
         z[row][column] = float(f"{r.score:.5g}")
-        hover[row][column] = _hover(r, score)
-    low, high = _ends(found)
+        hover[row][column] = _hover_texts(r, score)
+    low, high = _score_range(ranges)
     figure.add_heatmap(
         z=z,
         customdata=hover,
@@ -162,34 +162,34 @@ def _cells(figure: go.Figure, found: list[_Range], blocks: int, score: Score, *,
         zmax=high,
         colorscale=style.MAGNITUDE,
         reversescale=not score.higher_is_better,
-        colorbar=_bar(low, high, score, body=body),
+        colorbar=_colour_bar(low, high, score, body=body),
         name="score",
-        **_grid(blocks, gap),
+        **_cell_grid(blocks, gap),
     )
 
 
-def _grid(blocks: int, gap: float) -> dict[str, Any]:
+def _cell_grid(blocks: int, gap: float) -> dict[str, Any]:
     """Place the cells: blocks count from 1 on both axes."""
     numbers = list(range(1, blocks + 1))
     return {"x": numbers, "y": numbers, "xgap": gap, "ygap": gap, "hoverongaps": False}
 
 
-def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, score: Score) -> None:
+def _add_scores(figure: go.Figure, ranges: list[_Range], blocks: int, best: _Range, score: Score) -> None:
     """Write the scores into the cells, where they fit."""
-    low, high = _ends(found)
+    low, high = _score_range(ranges)
     digits = score.digits if score.is_share else 2 if high - low >= 0.05 else 3
     # The colour bar says that accuracies are percentages; cells are too narrow for the sign.
-    texts = [f"{score.scale * r.score:.{digits}f}" for r in found]
+    texts = [f"{score.scale * r.score:.{digits}f}" for r in ranges]
     letters = max(len(text) for text in texts)
     size = next((size for size in _SIZES if 0.6 * size * letters + 3 <= _NARROW / blocks), None)
     if size is None:
         return
-    places = [(r.score - low) / (high - low) for r in found]
+    places = [(r.score - low) / (high - low) for r in ranges]
     figure.add_scatter(
-        x=[r.last for r in found],
-        y=[r.first for r in found],
+        x=[r.last for r in ranges],
+        y=[r.first for r in ranges],
         mode="text",
-        text=[f"<b>{text}</b>" if r is best else text for r, text in zip(found, texts, strict=True)],
+        text=[f"<b>{text}</b>" if r is best else text for r, text in zip(ranges, texts, strict=True)],
         textfont={
             "size": size,
             "color": [_ON_BRIGHT if (p if score.higher_is_better else 1 - p) > _BRIGHT else _ON_DARK for p in places],
@@ -200,7 +200,7 @@ def _scores(figure: go.Figure, found: list[_Range], blocks: int, best: _Range, s
     )
 
 
-def _hover(r: _Range, score: Score) -> list[str]:
+def _hover_texts(r: _Range, score: Score) -> list[str]:
     ends = [score.text(v) for v in (r.low, r.high)]
     return [
         token_text.html_label(style.name(r.scope)),
@@ -213,13 +213,13 @@ def _hover(r: _Range, score: Score) -> list[str]:
     ]
 
 
-def _ends(found: list[_Range]) -> tuple[float, float]:
+def _score_range(ranges: list[_Range]) -> tuple[float, float]:
     """Return the scores at the two ends of the colours."""
-    low, high = min(r.score for r in found), max(r.score for r in found)
+    low, high = min(r.score for r in ranges), max(r.score for r in ranges)
     return (low, high) if high - low >= 1e-6 else (low - 0.005, high + 0.005)
 
 
-def _bar(low: float, high: float, score: Score, *, body: int) -> dict[str, object]:
+def _colour_bar(low: float, high: float, score: Score, *, body: int) -> dict[str, object]:
     """Describe the colour bar."""
     step = formats.nice_step(high - low, 6)
     values = [round(i * step, 9) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
@@ -235,15 +235,15 @@ def _bar(low: float, high: float, score: Score, *, body: int) -> dict[str, objec
     }  # fmt: skip
 
 
-def _missing(figure: go.Figure, found: list[_Range], blocks: int, *, body: int, gap: float) -> int:
-    """Draw the ranges that were not run as cells of their own, and return their number."""
-    there = {(r.first, r.last) for r in found}
-    gone = [(a, b) for a in range(1, blocks + 1) for b in range(a, blocks + 1) if (a, b) not in there]
-    if not gone:
+def _add_missing(figure: go.Figure, ranges: list[_Range], blocks: int, *, body: int, gap: float) -> int:
+    """Draw the ranges that were not run as separate cells, and return their number."""
+    measured = {(r.first, r.last) for r in ranges}
+    missing = [(a, b) for a in range(1, blocks + 1) for b in range(a, blocks + 1) if (a, b) not in measured]
+    if not missing:
         return 0
     z: list[list[int | None]] = [[None] * blocks for _ in range(blocks)]
     hover = [[""] * blocks for _ in range(blocks)]
-    for a, b in gone:
+    for a, b in missing:
         z[a - 1][b - 1] = 1
         hover[a - 1][b - 1] = f"block {a}" if a == b else f"blocks {a}–{b}"
     grey = style.LIGHT.missing
@@ -254,12 +254,12 @@ def _missing(figure: go.Figure, found: list[_Range], blocks: int, *, body: int, 
         colorscale=[[0, grey], [1, grey]],
         showscale=False,
         name="not run",
-        **_grid(blocks, gap),
+        **_cell_grid(blocks, gap),
     )
-    if len(gone) <= _MARKED:
+    if len(missing) <= _MARKED:
         figure.add_scatter(
-            x=[b for _, b in gone],
-            y=[a for a, _ in gone],
+            x=[b for _, b in missing],
+            y=[a for a, _ in missing],
             mode="markers",
             marker={
                 "symbol": "x-thin", "size": float(np.clip(0.2 * body / blocks, 2.5, 7)), "color": style.LIGHT.other,
@@ -269,10 +269,10 @@ def _missing(figure: go.Figure, found: list[_Range], blocks: int, *, body: int, 
             showlegend=False,
             name="not run marks",
         )  # fmt: skip
-    return len(gone)
+    return len(missing)
 
 
-def _frame(figure: go.Figure, best: _Range) -> None:
+def _frame_best(figure: go.Figure, best: _Range) -> None:
     """Frame the best cell: dark on a light halo, so that it shows on every colour."""
     for width, colour in ((6, style.LIGHT.halo), (2.5, style.LIGHT.ink)):
         figure.add_shape(
@@ -281,7 +281,7 @@ def _frame(figure: go.Figure, best: _Range) -> None:
         )  # fmt: skip
 
 
-def _said(best: _Range, runs: RunsLike, score: Score) -> str:
+def _best_note(best: _Range, runs: RunsLike, score: Score) -> str:
     """Name the best range, and where the model started."""
     text = f"Framed: the best, {style.name(best.scope)}, {score.with_unit(best.score)}."
     before = runs.zero_shot
@@ -290,9 +290,9 @@ def _said(best: _Range, runs: RunsLike, score: Score) -> str:
     return f"{text} Before finetuning: {score.with_unit(before)}."
 
 
-def _overlap(best: _Range, found: list[_Range], score: Score) -> str:
-    """Say how many ranges are not clearly worse than the best: the best of many scores is a lucky one too."""
-    others = [r for r in found if r is not best and math.isfinite(r.low) and math.isfinite(r.high)]
+def _overlap_note(best: _Range, ranges: list[_Range], score: Score) -> str:
+    """Say how many ranges are not clearly worse than the best: the best of many scores is partly luck."""
+    others = [r for r in ranges if r is not best and math.isfinite(r.low) and math.isfinite(r.high)]
     if not others or not (math.isfinite(best.low) and math.isfinite(best.high)):
         return ""
     worst_of_best, _ = score.worst_first(best.low, best.high)

@@ -23,7 +23,7 @@ _SORTED = {"deviation": ", sorted by deviation", "cluster": ", similar ones side
 _CHOICES = "'label', 'correct', 'deviation', 'cluster' or 'index'"
 _WRONG, _RIGHT = "wrong", "right"
 _ROOMY = 500
-"""Pixels of width from which groups are parted widely."""
+"""Width in pixels from which groups are separated by wide gaps."""
 
 
 def sample_heatmap(
@@ -53,7 +53,7 @@ def sample_heatmap(
         A plain Plotly figure: row 0 (bottom) is the input of block 1, row k the output of block k.
 
     Raises:
-        SemvizError: The metric, order, boundary or limit makes no sense for this trace.
+        SemvizError: The metric, order, boundary or limit is not valid for this trace.
     """
     return draw_samples(trace, metric=metric, order=order, boundary=boundary, limit=limit)
 
@@ -67,25 +67,25 @@ def draw_samples(
     limit: int,
     place: heatmap_cells.Place = heatmap_cells.ALONE,
 ) -> go.Figure:
-    """Draw `sample_heatmap` for a place that may be smaller than a picture of its own."""
+    """Draw `sample_heatmap` for a place that may be smaller than a separate picture."""
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
     limit = checks.whole_number("limit", limit, least=1)
-    table, values = per_sample(trace, metric)
+    table, values = sample_means(trace, metric)
     order = _check_order(order, trace, table)
-    columns = _sorted(table, values, order)
+    columns = _column_order(table, values, order)
     total = len(columns)
     columns, hidden = _thin(columns, limit, trace.n_blocks + 1, order)
     if order == "cluster":  # after thinning, so that the cost is bounded
-        columns = columns[similar(values[columns, 1:])]
+        columns = columns[similarity_order(values[columns, 1:])]
     table, values = table.iloc[columns], values[columns]
     missing = "this sample has no position with a target"
-    cells = heatmap_cells.Cells(values.T, _heads(table), _lines(trace, metric, table, columns), missing)
+    cells = heatmap_cells.Cells(values.T, _hover_heads(table), _hover_lines(trace, metric, table, columns), missing)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     if order in ("label", "correct"):
-        bottom, crowded = _group_axis(figure, _groups(table, order), order, place)
+        bottom, crowded = _set_group_axis(figure, _group_names(table, order), order, place)
     else:
-        bottom, crowded = _plain_axis(figure, table, order), ""
+        bottom, crowded = _set_plain_axis(figure, table, order), ""
     several = "A sample is the mean of its positions." if (table["count"] > 1).any() else ""
     samples = [int(sample) for sample in table["sample"]]
     figure.update_layout(meta={"samples": samples, boundary_marks.BLOCKS: trace.n_blocks})
@@ -103,7 +103,7 @@ def draw_samples(
     }[order]
     return style.finish(
         figure,
-        title=f"{style.sentence(facts.title)} of {total:,} samples, {versus}",
+        title=f"{style.capitalized(facts.title)} of {total:,} samples, {versus}",
         notes=[" ".join(part for part in (sorting, several, crowded) if part), hidden, *notes, note],
         body=body,
         left=84,
@@ -113,28 +113,28 @@ def draw_samples(
     )
 
 
-def per_sample(trace: DeviationsLike, metric: str) -> tuple[pd.DataFrame, Floats]:
+def sample_means(trace: DeviationsLike, metric: str) -> tuple[pd.DataFrame, Floats]:
     """Average the counted positions of each sample.
 
     Returns:
         One row per sample (the columns of its first counted position, plus ``row``, its number in the trace's arrays,
-        and ``count``), and the means, (samples, spaces), NaN where nothing counts.
+        and ``count``), and the means, (samples, spaces), NaN where there is no finite value.
     """
     positions = trace.positions
     rows = np.flatnonzero(trace.counted)
     if not rows.size:
         raise SemvizError("This trace has no answer or next positions. Pass a task with targets to sv.trace(...).")
-    kept = positions.iloc[rows].assign(row=rows)
+    counted = positions.iloc[rows].assign(row=rows)
     values = np.asarray(trace.values[metric], dtype=float)[rows]
     samples, first, inverse, count = np.unique(
-        kept["sample"].to_numpy(), return_index=True, return_inverse=True, return_counts=True
+        counted["sample"].to_numpy(), return_index=True, return_inverse=True, return_counts=True
     )
-    known = np.isfinite(values)
-    sums, seen = np.zeros((len(samples), values.shape[1])), np.zeros((len(samples), values.shape[1]))
-    np.add.at(sums, inverse, np.where(known, values, 0.0))
-    np.add.at(seen, inverse, known)
-    means = np.divide(sums, seen, out=np.full_like(sums, np.nan), where=seen > 0)
-    return kept.iloc[first].assign(count=count), means
+    is_finite = np.isfinite(values)
+    sums, n_finite = np.zeros((len(samples), values.shape[1])), np.zeros((len(samples), values.shape[1]))
+    np.add.at(sums, inverse, np.where(is_finite, values, 0.0))
+    np.add.at(n_finite, inverse, is_finite)
+    means = np.divide(sums, n_finite, out=np.full_like(sums, np.nan), where=n_finite > 0)
+    return counted.iloc[first].assign(count=count), means
 
 
 def _check_order(order: str | None, trace: DeviationsLike, table: pd.DataFrame) -> Order:
@@ -148,60 +148,60 @@ def _check_order(order: str | None, trace: DeviationsLike, table: pd.DataFrame) 
     is_text = trace.meta.get("kind") == "language modelling" or bool((table["count"] > 1).any())
     if order == "correct" and (is_text or table["correct"].isna().all()):
         raise SemvizError(
-            "order='correct' needs one answer a sample that is right or wrong, as classification tasks have. Pass "
+            "order='correct' needs one answer per sample that is right or wrong, as classification tasks have. Pass "
             "order='deviation', 'cluster' or 'index'."
         )
-    for known in _ORDERS:
-        if order == known:
-            return known
+    for valid_order in _ORDERS:
+        if order == valid_order:
+            return valid_order
     raise SemvizError(f"order={order!r} is not known. Pass {_CHOICES}.")
 
 
-def _sorted(table: pd.DataFrame, values: Floats, order: Order) -> Floats:
-    """Return the order of the columns as indices; clusters are made of what is drawn, later."""
+def _column_order(table: pd.DataFrame, values: Floats, order: Order) -> Floats:
+    """Return the order of the columns as indices; clusters are formed later, from the samples that are drawn."""
     if order in ("index", "cluster"):
         return np.arange(len(table))
     body = values[:, 1:]
-    known = np.isfinite(body)
-    level = np.where(known, body, 0).sum(1) / np.maximum(known.sum(1), 1)
-    level[~known.any(1)] = np.inf
+    is_finite = np.isfinite(body)
+    level = np.where(is_finite, body, 0).sum(1) / np.maximum(is_finite.sum(1), 1)
+    level[~is_finite.any(1)] = np.inf
     if order == "deviation":
         return np.argsort(level, kind="stable")
-    names = _groups(table, order)
-    known_names = (_WRONG, _RIGHT) if order == "correct" else sorted(set(names), key=natural)
-    rank = {label: i for i, label in enumerate(known_names)}
+    names = _group_names(table, order)
+    group_order = (_WRONG, _RIGHT) if order == "correct" else sorted(set(names), key=natural_sort_key)
+    rank = {label: i for i, label in enumerate(group_order)}
     return np.lexsort((level, [rank[label] for label in names]))
 
 
-def _groups(table: pd.DataFrame, order: Order) -> Floats:
+def _group_names(table: pd.DataFrame, order: Order) -> Floats:
     """Name the group of each sample: its label, or whether the model gets it right."""
     if order == "label":
         return table["label"].astype(str).to_numpy()
     return np.where(table["correct"].fillna(False).to_numpy(dtype=bool), _RIGHT, _WRONG)
 
 
-def similar(profiles: Floats) -> Floats:
+def similarity_order(profiles: Floats) -> Floats:
     """Order rows so that similar ones stand side by side, and those with gaps come last.
 
     Args:
-        profiles: One row a sample, shape (n, L); takes n² time and memory.
+        profiles: One row per sample, shape (n, L); takes n² time and memory.
 
     Returns:
         The rows' indices, from the end of the tree whose deviations are smaller.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
 
-    known = np.isfinite(profiles).all(1)
-    whole, rest = np.flatnonzero(known), np.flatnonzero(~known)
-    if len(whole) > 2:
-        whole = whole[leaves_list(linkage(profiles[whole], "ward", optimal_ordering=True))]
-    half = len(whole) // 2
-    if half and profiles[whole[:half]].mean() > profiles[whole[-half:]].mean():
-        whole = whole[::-1]
-    return np.concatenate([whole, rest])
+    is_complete = np.isfinite(profiles).all(1)
+    complete, incomplete = np.flatnonzero(is_complete), np.flatnonzero(~is_complete)
+    if len(complete) > 2:
+        complete = complete[leaves_list(linkage(profiles[complete], "ward", optimal_ordering=True))]
+    half = len(complete) // 2
+    if half and profiles[complete[:half]].mean() > profiles[complete[-half:]].mean():
+        complete = complete[::-1]
+    return np.concatenate([complete, incomplete])
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
+def natural_sort_key(text: str) -> list[tuple[int, int, str]]:
     """Return a sort key that puts ``grade 2`` before ``grade 10``."""
     parts = regex.split(r"([0-9]+)", text)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
@@ -214,43 +214,43 @@ def _thin(columns: Floats, limit: int, rows: int, order: Order) -> tuple[Floats,
     total = len(columns)
     if total <= most:
         return columns, ""
-    kept = columns[np.unique(np.linspace(0, total - 1, most).round().astype(int))]
+    drawn = columns[np.unique(np.linspace(0, total - 1, most).round().astype(int))]
     if limit < room:
         hint = f"pass limit={min(total, room)} to see {'all' if total <= room else 'more'}"
     else:
-        hint = "so many cells are as many as are sent"
+        hint = "a picture holds no more cells"
     where = "the data" if order == "cluster" else "this order"
-    return kept, f"{len(kept):,} of {total:,} samples are shown, evenly spaced in {where}; {hint}."
+    return drawn, f"{len(drawn):,} of {total:,} samples are shown, evenly spaced in {where}; {hint}."
 
 
-def _heads(table: pd.DataFrame) -> list[str]:
+def _hover_heads(table: pd.DataFrame) -> list[str]:
     """Write sample, label and what the model says of every column for the hover."""
     heads = []
     for row in table.to_dict("records"):
         text = f"sample {row['sample']}"
         if isinstance(row["label"], str):
-            text += f" · {heatmap_cells.short(row['label'])}"
+            text += f" · {heatmap_cells.hover_text(row['label'])}"
         if row["count"] > 1:
             text += f" · {row['count']} positions"
         else:
-            text += f" · {heatmap_cells.short(row['token'])} → target {heatmap_cells.short(row['target'])}"
-            text += f", model: {heatmap_cells.short(row['predicted'])}"
+            text += f" · {heatmap_cells.hover_text(row['token'])} → target {heatmap_cells.hover_text(row['target'])}"
+            text += f", model: {heatmap_cells.hover_text(row['predicted'])}"
         heads.append(text)
     return heads
 
 
-def _lines(trace: DeviationsLike, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap_cells.Line]:
+def _hover_lines(trace: DeviationsLike, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap_cells.Line]:
     """Write the further lines of the hover; a mean of several positions has no nearest tokens."""
     lines, difference = [], difference_of(trace)
     if difference is not None:
-        before, after = (per_sample(t, metric)[1][columns] for t in (difference.before, difference.after))
+        before, after = (sample_means(t, metric)[1][columns] for t in (difference.before, difference.after))
         lines.append(heatmap_cells.change_line(difference.after.facts[metric].title, before, after))
     if (table["count"] > 1).any():
         return lines
     return [*lines, *heatmap_cells.token_lines(trace, table["row"].to_numpy())]
 
 
-def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap_cells.Place) -> tuple[int, str]:
+def _set_group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap_cells.Place) -> tuple[int, str]:
     """Name the groups below the columns and part them; return the bottom margin and what the notes must say."""
     starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
     ends = np.r_[starts[1:], len(labels)]
@@ -280,7 +280,7 @@ def _group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap_
     return bottom, "" if len(shown) == len(starts) else "Hover for the labels of narrow groups."
 
 
-def _plain_axis(figure: go.Figure, table: pd.DataFrame, order: Order) -> int:
+def _set_plain_axis(figure: go.Figure, table: pd.DataFrame, order: Order) -> int:
     """Number the columns by their sample; return the bottom margin."""
     count = len(table)
     stride = max(-(-count // 10), 1)

@@ -1,7 +1,7 @@
 """Snapshot: one static picture of a whole study, for saved notebooks.
 
-It is composed of the other pictures, drawn in smaller places. All panels of the upper row share the axis of spaces, so
-that one boundary line runs through them; the gain of a layer lies in the row of its output.
+It is composed of the other pictures, drawn smaller. All panels of the upper row share the axis of spaces, so that one
+boundary line runs through them; the gain of a layer lies in the row of its output.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from semviz.figures.drawing.colours import colour_bar, colour_range
 from semviz.figures.drawing.inputs import check_boundary
 from semviz.figures.drawing.pareto_points import is_far, points_of
 from semviz.figures.drawing.protocols import DeviationsLike, GainLike, ProbesLike, RunsLike
-from semviz.figures.gain import DEEP, bars_of, scale_of, which
+from semviz.figures.gain import DEEP, frozen_and_trained, gain_axis_title, gain_bars
 from semviz.figures.pareto import chart
 from semviz.figures.samples import Order, draw_samples
 from semviz.figures.tokens import draw_tokens
@@ -27,14 +27,14 @@ MAX_SAMPLES, MAX_TOKENS = 120, 32
 _WIDTH = 880
 """Nominal width of the plot area in pixels."""
 _UPPER, _LOWER, _BETWEEN = 264, 262, 136
-"""Heights of the rows and of what stands between them, in pixels."""
+"""Heights of the rows and of the space between them, in pixels."""
 _GAP = 0.03
 _GAINS = 0.19
 """Share of the width that the gains take."""
 _NARROW = 16
-"""Tokens below which their panel becomes narrower."""
+"""Number of tokens below which their panel becomes narrower."""
 _WORDS = 66
-"""Pixels for the words beside the boundary."""
+"""Width in pixels of the labels beside the boundary."""
 
 
 def snapshot(
@@ -54,12 +54,12 @@ def snapshot(
         trace: What `semviz.trace` returned, or a difference of two traces.
         gain: What `Trace.gain` returned.
         boundary: Number of frozen blocks, one line through the upper row.
-        sample: Number of the sample on the left; None takes the first one. Of a sample that was traced at its answer
-            only, that is drawn.
+        sample: Number of the sample on the left; None takes the first one. Of a sample traced
+            at its answer only, just the answer is drawn.
         metric: Key of the metric of both heatmaps; None takes that of the gains if it was traced.
         order: Order of the samples, as in `sample_heatmap`.
         runs: Finished runs; their scores are the lower row.
-        probes: Probes, whose advice is told.
+        probes: Probes; the notes name the boundary they recommend.
 
     Returns:
         A plain Plotly figure, about 490 pixels high, or 910 with runs, that fits widths from 700 pixels on.
@@ -78,15 +78,15 @@ def snapshot(
     body = _UPPER + (_BETWEEN + _LOWER) * bool(points)
     rows = [1 - _UPPER / body, 1.0]
     figure = go.Figure()
-    bars = _heatmaps(figure, trace, metric, sample, order, rows)
-    _gains(figure, gain, checked, rows)
-    boundary_marks.across_rows(figure, checked, trace.n_blocks)
+    bars = _add_heatmaps(figure, trace, metric, sample, order, rows)
+    _add_gains(figure, gain, checked, rows)
+    boundary_marks.add_line_across_rows(figure, checked, trace.n_blocks)
     ends = {text[:1] for bar in bars for text in bar["ticktext"]}
     facts, span = trace.facts[metric], colour_range(trace, metric)
     bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, body=_UPPER, room=_WORDS)
     figure.data[0].update(showscale=True, colorbar={**bar, "y": 1, "yanchor": "top"})
     if runs is not None and points:
-        _scores(figure, runs, [0.0, _LOWER / body])
+        _add_scores(figure, runs, [0.0, _LOWER / body])
     return style.finish(
         figure,
         title=_title(trace, checked),
@@ -99,13 +99,15 @@ def snapshot(
     )
 
 
-def _heatmaps(
+def _add_heatmaps(
     figure: go.Figure, trace: DeviationsLike, metric: str, sample: int | None, order: Order | None, rows: list[float]
 ) -> list[dict[str, Any]]:
     """Add one sample's tokens and all samples; return their colour bars."""
     options: dict[str, Any] = {"metric": metric, "boundary": None}
     place = heatmap_cells.Place(int(0.42 * _WIDTH), _UPPER)
-    tokens = draw_tokens(trace, sample=sample, start=None, place=place, most=MAX_TOKENS, whole=False, **options)
+    tokens = draw_tokens(
+        trace, sample=sample, start=None, place=place, most=MAX_TOKENS, require_all_tokens=False, **options
+    )
     count = len(tokens.layout.xaxis.tickvals)
     width = 0.42 * min(max(count / _NARROW, 0.4), 1)
     across = [width + _GAP, 1 - _GAINS - _GAP]
@@ -121,10 +123,10 @@ def _heatmaps(
     bars = []
     for part, head, x, domain in zip((tokens, samples), heads, ("x", "x2"), ([0, width], across), strict=True):
         bars.append(part.data[0].colorbar.to_plotly_json())
-        _adopt(figure, part, x=x, y="y")
+        _copy_into(figure, part, x=x, y="y")
         axis = part.layout.xaxis.to_plotly_json()
-        figure.update_layout({_long(x): {**axis, "domain": domain, "anchor": "y"}})
-        _heading(figure, head, domain[0], rows[1])
+        figure.update_layout({_layout_key(x): {**axis, "domain": domain, "anchor": "y"}})
+        _add_heading(figure, head, domain[0], rows[1])
     # What the columns are stands above them, so only their order is left to say below.
     sorting = samples.layout.xaxis.title.text.partition(", ")[2] or "number in the data"
     font = {"size": style.SIZE - 1}
@@ -136,12 +138,12 @@ def _heatmaps(
     return bars
 
 
-def _gains(figure: go.Figure, gain: GainLike, boundary: int, rows: list[float]) -> None:
+def _add_gains(figure: go.Figure, gain: GainLike, boundary: int, rows: list[float]) -> None:
     """Add the layers' gains, each in the row of its output."""
     domain = [1 - _GAINS, 1.0]
-    for bar in bars_of(gain, boundary, sideways=True):
+    for bar in gain_bars(gain, boundary, sideways=True):
         figure.add_trace(bar.update(xaxis="x3", yaxis="y"))
-    title = {"text": scale_of(gain).replace(" (", "<br>("), "font": {"size": style.SIZE - 1}}
+    title = {"text": gain_axis_title(gain).replace(" (", "<br>("), "font": {"size": style.SIZE - 1}}
     zero = {"zeroline": True, "zerolinecolor": style.LIGHT.axis, "zerolinewidth": 1.2}
     figure.update_layout(
         xaxis3={"domain": domain, "anchor": "y", "title": title, "nticks": 4, "tickangle": 0, "ticks": "", **zero}
@@ -156,16 +158,16 @@ def _gains(figure: go.Figure, gain: GainLike, boundary: int, rows: list[float]) 
             showarrow=False,
             font={"size": style.SIZE - 3, "color": style.LIGHT.muted},
         )
-    _heading(figure, "Gain of each layer", domain[0], rows[1])
+    _add_heading(figure, "Gain of each layer", domain[0], rows[1])
 
 
-def _scores(figure: go.Figure, runs: RunsLike, rows: list[float]) -> None:
+def _add_scores(figure: go.Figure, runs: RunsLike, rows: list[float]) -> None:
     """Add the scores of the scopes that were run."""
     points, score = points_of(runs), score_named(runs.score)
     before = runs.zero_shot if runs.zero_shot is not None and math.isfinite(runs.zero_shot) else None
     is_off = before is not None and is_far(points, before)
     part, _ = chart(points, score, None if is_off else before, width=_WIDTH, height=_LOWER)
-    _adopt(figure, part, x="x4", y="y4")
+    _copy_into(figure, part, x="x4", y="y4")
     axes = {"xaxis4": part.layout.xaxis.to_plotly_json(), "yaxis4": part.layout.yaxis.to_plotly_json()}
     axes["xaxis4"] |= {"domain": [0, 1], "anchor": "y4"}
     axes["yaxis4"] |= {"domain": rows, "anchor": "x4"}
@@ -173,37 +175,37 @@ def _scores(figure: go.Figure, runs: RunsLike, rows: list[float]) -> None:
     head = f"{score.title} after finetuning, 95 % intervals"
     if is_off and before is not None:
         head += f" (before: {score.text(before)})"
-    _heading(figure, head, 0, rows[1])
+    _add_heading(figure, head, 0, rows[1])
 
 
-def _adopt(figure: go.Figure, part: go.Figure, *, x: str, y: str) -> None:
-    """Draw what is in another figure on these axes, without its colour bars and what its hovers say of cells."""
+def _copy_into(figure: go.Figure, part: go.Figure, *, x: str, y: str) -> None:
+    """Copy the contents of another figure onto these axes, without its colour bars and the hover texts of cells."""
     for trace in part.data:
-        made = trace.to_plotly_json()
-        if made["type"] == "heatmap":
-            made = {k: v for k, v in made.items() if k not in ("customdata", "hovertemplate", "colorbar")}
-            made |= {"showscale": False, "hovertemplate": "<b>%{z:.3f}</b> at space %{y}<extra></extra>"}
-            made |= {"hoverinfo": "skip", "hovertemplate": ""} if trace.name == "missing" else {}
-        figure.add_trace({**made, "xaxis": x, "yaxis": y})
-    shapes, words = ([item.to_plotly_json() for item in part.layout[kind]] for kind in ("shapes", "annotations"))
-    figure.layout.shapes += tuple(_moved(shape, x, y) for shape in shapes)
-    # Words beside the colour bar stay behind with it.
-    kept = (item for item in words if (item.get("xref"), item.get("yref")) != ("paper", "paper"))
-    figure.layout.annotations += tuple(_moved(item, x, y) for item in kept)
+        spec = trace.to_plotly_json()
+        if spec["type"] == "heatmap":
+            spec = {k: v for k, v in spec.items() if k not in ("customdata", "hovertemplate", "colorbar")}
+            spec |= {"showscale": False, "hovertemplate": "<b>%{z:.3f}</b> at space %{y}<extra></extra>"}
+            spec |= {"hoverinfo": "skip", "hovertemplate": ""} if trace.name == "missing" else {}
+        figure.add_trace({**spec, "xaxis": x, "yaxis": y})
+    shapes, texts = ([item.to_plotly_json() for item in part.layout[kind]] for kind in ("shapes", "annotations"))
+    figure.layout.shapes += tuple(_on_axes(shape, x, y) for shape in shapes)
+    # Annotations beside the colour bar are left out, as the colour bar is.
+    annotations = (item for item in texts if (item.get("xref"), item.get("yref")) != ("paper", "paper"))
+    figure.layout.annotations += tuple(_on_axes(item, x, y) for item in annotations)
 
 
-def _moved(item: dict[str, Any], x: str, y: str) -> dict[str, Any]:
-    """Give a shape or an annotation other axes; "paper" becomes their place."""
+def _on_axes(item: dict[str, Any], x: str, y: str) -> dict[str, Any]:
+    """Move a shape or an annotation to other axes; "paper" becomes their domain."""
     xref = f"{x} domain" if item.get("xref") == "paper" else x
     yref = f"{y} domain" if item.get("yref") == "paper" else y
     return {**item, "xref": xref, "yref": yref}
 
 
-def _long(axis: str) -> str:
+def _layout_key(axis: str) -> str:
     return axis.replace("x", "xaxis")
 
 
-def _heading(figure: go.Figure, text: str, x: float, y: float) -> None:
+def _add_heading(figure: go.Figure, text: str, x: float, y: float) -> None:
     figure.add_annotation(
         text=f"<b>{text}</b>",
         xref="paper",
@@ -227,10 +229,11 @@ def _title(trace: DeviationsLike, boundary: int) -> str:
 
 
 def _notes(gain: GainLike, boundary: int, runs: RunsLike | None, probes: ProbesLike | None) -> list[str]:
-    """Say what the boundary does, who recommends which one, and what the runs answer."""
+    """Say what the boundary does, who recommends which one, and what the runs show."""
     advice = [f"the profile {gain.boundary} (rule “{style.name(gain.rule)}”)"]
     advice += [f"probes {probes.boundary}"] if probes is not None else []
     return [
-        f"The line is boundary {boundary}: {which(boundary, gain.n_blocks)}. Recommended by {', by '.join(advice)}.",
+        f"The line is boundary {boundary}: {frozen_and_trained(boundary, gain.n_blocks)}. "
+        f"Recommended by {', by '.join(advice)}.",
         style.name(runs.answer(), width=300) if runs is not None else "",
     ]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_TOKENS = 96
-"""Tokens that are drawn at once; longer samples are shown through a window."""
+"""Largest number of tokens drawn at once; longer samples are shown through a window."""
 _LABEL_WIDTH = 12
 
 
@@ -60,16 +60,17 @@ def draw_tokens(
     start: int | None,
     place: heatmap_cells.Place = heatmap_cells.ALONE,
     most: int = MAX_TOKENS,
-    whole: bool = True,
+    require_all_tokens: bool = True,
 ) -> go.Figure:
-    """Draw `token_heatmap` for a place that may be smaller than a picture of its own.
+    """Draw `token_heatmap` for a place that may be smaller than a separate picture.
 
-    At most ``most`` tokens are drawn at once; ``whole`` refuses a sample that was traced at its answer position only.
+    At most ``most`` tokens are drawn at once. ``require_all_tokens`` refuses a sample that was traced at its answer
+    position only.
     """
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
     sample = first_sample(trace) if sample is None else sample
-    index, rows = rows_of(trace, sample, whole=whole)
+    index, rows = sample_rows(trace, sample, require_all_tokens=require_all_tokens)
     index, rows, hidden = _window(trace, index, rows, start, most)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
     lines, earlier = heatmap_cells.token_lines(trace, index), None
@@ -78,10 +79,10 @@ def draw_tokens(
         earlier = difference.before.positions.iloc[index]
         before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
         lines = [heatmap_cells.change_line(difference.after.facts[metric].title, before, after), *lines]
-    cells = heatmap_cells.Cells(values, _heads(rows), lines, "no target here")
+    cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, "no target here")
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     shown = [token_text.short_label(text, width=_LABEL_WIDTH) for text in rows["token"]]
-    angle, bottom = _angle(shown, place.width)
+    angle, bottom = _label_angle(shown, place.width)
     figure.update_xaxes(
         title_text="token",
         tickmode="array",
@@ -107,7 +108,7 @@ def draw_tokens(
     return style.finish(
         figure,
         title=f"Sample {sample}: {trace.facts[metric].title} at every token{versus}",
-        notes=[_reading(rows, earlier), hidden, *notes, difference.note if difference is not None else ""],
+        notes=[_reading_note(rows, earlier), hidden, *notes, difference.note if difference is not None else ""],
         body=body,
         left=84,
         right=right,
@@ -125,20 +126,22 @@ def first_sample(trace: DeviationsLike) -> int:
     return int(trace.positions["sample"].iloc[0])
 
 
-def rows_of(trace: DeviationsLike, sample: int, *, whole: bool = True) -> tuple[np.ndarray, pd.DataFrame]:
+def sample_rows(
+    trace: DeviationsLike, sample: int, *, require_all_tokens: bool = True
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the rows of a sample in token order, with their numbers in the trace's arrays.
 
     Raises:
-        SemvizError: The sample was not traced, or ``whole`` and it was at its answer position only.
+        SemvizError: The sample was not traced, or ``require_all_tokens`` and it was traced at its answer position only.
     """
     positions = trace.positions
-    known = np.unique(positions["sample"].to_numpy())
+    samples = np.unique(positions["sample"].to_numpy())
     index = np.flatnonzero(positions["sample"].to_numpy() == sample) if is_whole(sample) else np.empty(0, dtype=int)
     if not index.size:
-        span = f"from {known[0]} to {known[-1]}" if known.size else "(this trace is empty)"
+        span = f"from {samples[0]} to {samples[-1]}" if samples.size else "(this trace is empty)"
         raise SemvizError(f"sample={short_repr(sample)} was not traced. Pass a sample {span}.")
     rows = positions.iloc[index]
-    if whole and set(rows["role"]) == {"answer"} and sample not in trace.detailed:
+    if require_all_tokens and set(rows["role"]) == {"answer"} and sample not in trace.detailed:
         choices = f"one of the samples {trace.detailed[0]} to {trace.detailed[-1]}" if trace.detailed else "none so far"
         raise SemvizError(
             f"sample {sample} was traced at its answer position only; pass a sample that has all its tokens "
@@ -155,7 +158,9 @@ def _window(
     total = len(rows)
     width = max(min(most, heatmap_cells.MAX_CELLS // (trace.n_blocks + 1)), 1)
     if start is not None and not (is_whole(start) and 0 <= start < total):
-        raise SemvizError(f"start={short_repr(start)} is no token of this sample. Pass an int from 0 to {total - 1}.")
+        raise SemvizError(
+            f"start={short_repr(start)} is not a token of this sample. Pass an int from 0 to {total - 1}."
+        )
     if total <= width and start is None:
         return index, rows, ""
     if start is None:
@@ -166,14 +171,14 @@ def _window(
     return index[start:stop], rows.iloc[start:stop], hidden if stop - start < total else ""
 
 
-def _heads(rows: pd.DataFrame) -> list[str]:
+def _hover_heads(rows: pd.DataFrame) -> list[str]:
     """Write position, token and target of every column for the hover."""
     heads = []
     for position, token, target_id, target in zip(
         rows["position"], rows["token"], rows["target_id"], rows["target"], strict=True
     ):
-        aim = f" → target {heatmap_cells.short(target)}" if target_id >= 0 else ""
-        heads.append(f"{position}: {heatmap_cells.short(token)}{aim}")
+        aim = f" → target {heatmap_cells.hover_text(target)}" if target_id >= 0 else ""
+        heads.append(f"{position}: {heatmap_cells.hover_text(token)}{aim}")
     return heads
 
 
@@ -183,7 +188,7 @@ def _styled(text: str, role: str) -> str:
     return f"<b>{safe}</b>" if role == "answer" else f"<i>{safe}</i>" if role == "special" else safe
 
 
-def _angle(shown: list[str], width: int) -> tuple[int, int]:
+def _label_angle(shown: list[str], width: int) -> tuple[int, int]:
     """Turn the labels where they would not fit side by side; return the angle and the room they need."""
     longest = max((len(text) for text in shown), default=1) * 7.4 + 6
     column = width / max(len(shown), 1)
@@ -216,7 +221,7 @@ def _frame_answers(figure: go.Figure, rows: pd.DataFrame, n_blocks: int) -> None
         )
 
 
-def _reading(rows: pd.DataFrame, earlier: pd.DataFrame | None) -> str:
+def _reading_note(rows: pd.DataFrame, earlier: pd.DataFrame | None) -> str:
     """Say what a column is scored against, and what the model says; of a difference, what it said before."""
     answers = rows[rows["role"] == "answer"]
     if not len(answers):
@@ -226,7 +231,7 @@ def _reading(rows: pd.DataFrame, earlier: pd.DataFrame | None) -> str:
     says = f"“{token_text.short_label(row['predicted'], width=24)}”"
     verdict = f"the model says {says}"
     if earlier is not None:
-        said = earlier[earlier["role"] == "answer"].iloc[-1]["predicted"]
-        verdict = f"the model said “{token_text.short_label(said, width=24)}” and now says {says}"
+        predicted_before = earlier[earlier["role"] == "answer"].iloc[-1]["predicted"]
+        verdict = f"the model said “{token_text.short_label(predicted_before, width=24)}” and now says {says}"
     verdict += ", which is right" if row["predicted"] == row["target"] else ""
     return f"The framed answer position is scored against {quoted}; {verdict}. Only it enters the averages."

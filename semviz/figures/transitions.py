@@ -16,7 +16,7 @@ _WIDTH = heatmap_cells.NOMINAL_WIDTH - 70
 _LEAST, _MOST = 320, 520
 """Heights of the plot area in pixels."""
 _NUMBERED = 16
-"""Blocks up to which every space is numbered; beyond, a colour bar helps."""
+"""Largest number of blocks at which every space is numbered; beyond it, a colour bar helps."""
 _FROZEN, _TRAINED = 1.4, 2.6
 """Widths of the factual path below and above the boundary."""
 
@@ -24,7 +24,7 @@ _FROZEN, _TRAINED = 1.4, 2.6
 def transition_map(
     trace: TraceLike, *, sample: int | None = None, position: int | None = None, boundary: int | None = None
 ) -> go.Figure:
-    """Draw how one position travels towards its target, beside the way it would take if it went straight.
+    """Draw how one position travels towards its target, beside the path it would take if it went straight.
 
     The plane goes through the origin. Its horizontal axis is the target's semantic basis, its vertical axis the
     direction across it in which the factual path extends most. States are drawn as the projections of their unit
@@ -49,11 +49,11 @@ def transition_map(
     body = int(np.clip(scale * (up[1] - up[0]), _LEAST, _MOST))
     scale = min(scale, body / (up[1] - up[0]))
     figure = go.Figure()
-    _plane(figure)
-    _virtual(figure, route)
-    _factual(figure, trace, route, boundary)
-    _target(figure)
-    _numbers(figure, route, scale, (across, up))
+    _add_plane(figure)
+    _add_virtual(figure, route)
+    _add_factual(figure, trace, route, boundary)
+    _add_target(figure)
+    _add_numbers(figure, route, scale, (across, up))
     along = style.literal(f"cosine with the semantic basis of {_quoted(route.target)}")
     figure.update_layout(
         xaxis={"range": across, "title": {"text": along}, "nticks": 9, "zeroline": False},
@@ -78,8 +78,8 @@ def transition_map(
     )
 
 
-def _plane(figure: go.Figure) -> None:
-    """Draw what orients the eye: the unit circle, the origin, the direction of the target's basis."""
+def _add_plane(figure: go.Figure) -> None:
+    """Draw the points of reference: the unit circle, the origin, the direction of the target's basis."""
     figure.add_shape(
         type="circle",
         layer="below",
@@ -111,8 +111,8 @@ def _plane(figure: go.Figure) -> None:
     )
 
 
-def _virtual(figure: go.Figure, route: Route) -> None:
-    """Draw the virtual transition, a small marker a space, and a thread from each to the factual state."""
+def _add_virtual(figure: go.Figure, route: Route) -> None:
+    """Draw the virtual transition, a small marker per space, and a connector from each to the factual state."""
     threads = [
         [list(map(float, pair)) for pair in (fact, twin)]
         for fact, twin in zip(route.factual[1:], route.virtual[1:], strict=True)
@@ -146,8 +146,8 @@ def _virtual(figure: go.Figure, route: Route) -> None:
     )
 
 
-def _factual(figure: go.Figure, trace: TraceLike, route: Route, boundary: int | None) -> None:
-    """Draw the factual transition: a line, thin where the blocks are frozen, and a marker a space."""
+def _add_factual(figure: go.Figure, trace: TraceLike, route: Route, boundary: int | None) -> None:
+    """Draw the factual transition: a line, thin where the blocks are frozen, and a marker per space."""
     last = trace.n_blocks
     parts = [(boundary_marks.PATH, boundary or 0, _TRAINED, style.LIGHT.law)]
     if boundary is not None:
@@ -220,7 +220,7 @@ def _hover(trace: TraceLike, route: Route) -> tuple[list[list[str]], str]:
     return texts, "<b>space %{customdata[0]}</b>" + "".join(rows) + "<extra></extra>"
 
 
-def _target(figure: go.Figure) -> None:
+def _add_target(figure: go.Figure) -> None:
     figure.add_scatter(
         x=[1],
         y=[0],
@@ -235,7 +235,7 @@ def _target(figure: go.Figure) -> None:
     )  # fmt: skip
 
 
-def _numbers(figure: go.Figure, route: Route, scale: float, view: tuple[list[float], list[float]]) -> None:
+def _add_numbers(figure: go.Figure, route: Route, scale: float, view: tuple[list[float], list[float]]) -> None:
     """Number the spaces and name the target, beside their markers."""
     (left, right), (bottom, top) = view
     last = len(route.factual) - 1
@@ -280,7 +280,7 @@ def _notes(route: Route, boundary: int | None) -> list[str]:
     if boundary is not None:
         cut = " The ring marks the boundary: the thin part of the path, before it, runs through frozen blocks."
     return [
-        "Numbers are spaces; dotted threads join the same space on both ways. The virtual transition goes straight to "
+        "Numbers are spaces; dotted threads join the same space on both paths. The virtual transition goes straight to "
         f"the target.{cut}",
         f"The plane holds {formats.percent(float(shown.mean()))} of the states’ squared length (space 0: "
         f"{formats.percent(float(shown[0]))}, space {len(shown) - 1}: {formats.percent(float(shown[-1]))}). Distances "

@@ -1,8 +1,8 @@
-"""One self-contained HTML page of a study: it opens with no network, and nothing in it can run but its own script.
+"""One self-contained HTML page of a study: it opens with no network, and no script but its own can run in it.
 
-Texts of users (names, labels, tokens) meet three languages here, and each is escaped in one place: HTML by jinja2's
-autoescape, Plotly's pseudo-HTML by `token_text.html` where the figures are made, and JSON inside a script element
-by `_json`. A content security policy in the page forbids every request.
+Users' texts (names, labels, tokens) are embedded in three languages here, and each is escaped in one place: HTML by
+jinja2's autoescape, Plotly's pseudo-HTML by `token_text.html_label` where the figures are made, and JSON inside a
+script element by `_figure_json`. A content security policy in the page forbids every request.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def write_report(
     if probes is not None:
         require_attributes("probes", probes, ("points", "message"), "what sv.probe() or Runs.probes() returns, or None")
     page = report_page(trace=trace, gain=gain, runs=runs, probes=probes, title=title)
-    # A lone surrogate in a user's text has no UTF-8; it is written as its code point.
+    # A lone surrogate in a user's text has no UTF-8 encoding; it is written as its code point.
     return replace_file(target, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def report_page(
     *, trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | None = None, title: str | None = None
 ) -> str:
-    """Make the page that `write_report` writes; arguments as there."""
+    """Build the page that `write_report` writes; it takes the same arguments."""
     import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -96,7 +96,7 @@ def report_page(
     )
     template = environment.from_string((resources.files("semviz.report") / _TEMPLATE).read_text(encoding="utf-8"))
     sections = sections_of(trace, gain, runs, probes)
-    figures = ",".join(f"{_quote(s.key)}:{_json(s.figure)}" for s in sections)
+    figures = ",".join(f"{_script_json(s.key)}:{_figure_json(s.figure)}" for s in sections)
     return template.render(
         title=title or f"{runs.model} on {runs.task}",
         model=runs.model,
@@ -104,25 +104,25 @@ def report_page(
         date=datetime.now().astimezone(),
         answer=runs.answer(),
         score=score_named(runs.score),
-        scopes=(scopes := _scopes(runs)),
+        scopes=(scopes := _scope_rows(runs)),
         recommended=any(scope["recommended"] for scope in scopes),
         advice=gain.message,
         prediction=probes.message if probes is not None else "",
         sections={s.key: s for s in sections},
         tokens=[s for s in sections if s.key.startswith("tokens")],
         facts=_facts(trace, gain, runs),
-        fidelity=_fidelity(trace),
+        fidelity=_fidelity_warning(trace),
         light=asdict(style.LIGHT),
         dark=asdict(style.DARK),
         # Trusted from here on: plotly.js itself and JSON that cannot leave its script element.
         plotly_js=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         figures=Markup("{" + figures + "}"),
-        swaps=Markup(_quote(style.swaps())),
-        config=Markup(_quote(style.CONFIG)),
+        swaps=Markup(_script_json(style.swaps())),
+        config=Markup(_script_json(style.CONFIG)),
     )
 
 
-def _scopes(runs: RunsLike) -> list[dict[str, Any]]:
+def _scope_rows(runs: RunsLike) -> list[dict[str, Any]]:
     """Format the table of scopes, from few to many frozen blocks."""
     from semviz.figures.drawing.pareto_points import WEIGHTS
 
@@ -156,7 +156,7 @@ def _scopes(runs: RunsLike) -> list[dict[str, Any]]:
 
 
 def _finite(value: Any) -> float:
-    """Return a number; what is missing is NaN."""
+    """Return a number, NaN if it is missing."""
     return float("nan") if value is None or value is np.ma.masked else float(value)
 
 
@@ -169,28 +169,28 @@ def _facts(trace: Trace, gain: GainLike, runs: RunsLike) -> list[tuple[str, str]
     vocabulary = {"full": "whole vocabulary", "labels": "label words only"}.get(
         str(meta.get("vocab")), meta.get("vocab")
     )
-    wanted = [
+    facts = [
         ("Model", f"{runs.model} ({trace.n_blocks} blocks)"),
         ("Model hash", meta.get("model_hash")),
         ("Task", f"{runs.task} ({meta.get('kind', 'unknown kind')})"),
         ("Split that was traced", meta.get("split")),
-        ("Samples and positions", _pair(meta.get("samples"), meta.get("positions"))),
+        ("Samples and positions", _counts_text(meta.get("samples"), meta.get("positions"))),
         ("Metric of the gain", gain.facts.title),
         ("Rule of the boundary", gain.rule),
         ("Compared with", vocabulary),
         ("Virtual path", path),
-        ("Ridge of the bases", _ridge(meta.get("ridge"))),
-        ("Temperature τ", _short(meta.get("tau"))),
-        ("Fidelity φ", _short(meta.get("fidelity"))),
+        ("Ridge of the bases", _ridge_text(meta.get("ridge"))),
+        ("Temperature τ", _number_text(meta.get("tau"))),
+        ("Fidelity φ", _number_text(meta.get("fidelity"))),
         ("States centred", {True: "yes", False: "no"}.get(bool(meta.get("centred")))),
         ("Tracing took", formats.seconds(meta.get("seconds"))),
-        ("Versions", _versions(meta.get("semviz"))),
+        ("Versions", _versions_text(meta.get("semviz"))),
     ]
-    return [(name, str(value)) for name, value in wanted if value not in (None, "")]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _fidelity(trace: Trace) -> str:
-    """Warn where the semantic bases read the model badly."""
+def _fidelity_warning(trace: Trace) -> str:
+    """Warn where the semantic bases represent the model poorly."""
     from semviz.traces.trace import POOR_FIDELITY
 
     value = trace.meta.get("fidelity")
@@ -203,42 +203,41 @@ def _fidelity(trace: Trace) -> str:
     )
 
 
-def _pair(samples: Any, positions: Any) -> str | None:
+def _counts_text(samples: Any, positions: Any) -> str | None:
     return None if samples is None else f"{samples:,} samples, {positions:,} positions"
 
 
-def _ridge(value: Any) -> str | None:
+def _ridge_text(value: Any) -> str | None:
     is_infinite = isinstance(value, float) and math.isinf(value)
-    return "infinite: the head's own rows" if is_infinite else _short(value)
+    return "infinite: the head's own rows" if is_infinite else _number_text(value)
 
 
-def _short(value: Any) -> str | None:
-
+def _number_text(value: Any) -> str | None:
     return formats.number(value) if isinstance(value, int | float) else value
 
 
-def _versions(semviz: Any) -> str:
-    """Name what the study ran on."""
-    found = [f"semviz {semviz}"] if semviz else []
-    found.append(f"Python {platform.python_version()}")
+def _versions_text(semviz: Any) -> str:
+    """List the versions that the study ran on."""
+    versions = [f"semviz {semviz}"] if semviz else []
+    versions.append(f"Python {platform.python_version()}")
     for package in _PACKAGES:
         try:
-            found.append(f"{package} {metadata.version(package)}")
+            versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(versions)
 
 
-def _json(figure: go.Figure) -> str:
+def _figure_json(figure: go.Figure) -> str:
     """Write a figure as JSON that cannot end its script element."""
-    return _quote(json.loads(str(figure.to_json())))
+    return _script_json(json.loads(str(figure.to_json())))
 
 
-def _quote(value: Any) -> str:
-    return _guard(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+def _script_json(value: Any) -> str:
+    return _escape_for_script(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
-def _guard(text: str) -> str:
+def _escape_for_script(text: str) -> str:
     r"""Replace what HTML or JavaScript could read inside a script; in JSON these stand in strings only."""
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -43,7 +43,7 @@ def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike
     """Draw every picture of a study, in reading order: what was measured, why, and on what."""
     k, metric = gain.boundary, gain.metric
     better = "Up" if score_named(runs.score).higher_is_better else "Down"
-    made = [
+    sections = [
         Section(
             "pareto",
             "Score against cost",
@@ -69,18 +69,18 @@ def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike
         ),
     ]
     if probes is not None:
-        made.append(
+        sections.append(
             Section(
                 "benefit",
                 "What the other boundaries would give",
-                "Three of the runs fit a law for the share of full finetuning’s benefit that the upper blocks give: "
-                "read off how many blocks can be frozen before the line falls.",
+                "A law fitted to three of the runs predicts the share of full finetuning’s benefit that the upper "
+                "blocks give: read off how many blocks can be frozen before the line falls.",
                 benefit_curve(probes, runs=runs),
                 text_twins.benefit_twin(probes),
             )
         )
-    for number, sample in enumerate(_samples(trace)):
-        made.append(
+    for number, sample in enumerate(_chosen_samples(trace)):
+        sections.append(
             Section(
                 f"tokens{number}",
                 f"Sample {sample}, token by token",
@@ -91,18 +91,18 @@ def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike
         )
     drawable = samples_with_routes(trace)
     if drawable:
-        sample = next((s for s in _samples(trace) if s in drawable), drawable[0])
-        made.append(
+        sample = next((s for s in _chosen_samples(trace) if s in drawable), drawable[0])
+        sections.append(
             Section(
                 "transition",
-                "The way to one target",
-                "A plane through the origin, the target straight to the right. The dashed way goes directly to it, the "
-                "solid one is what the blocks do, space by space.",
+                "The path to one target",
+                "A plane through the origin, the target straight to the right. The dashed path goes directly to it, "
+                "the solid one is what the blocks do, space by space.",
                 transition_map(trace, sample=sample, boundary=k),
                 text_twins.transition_twin(trace, sample=sample),
             )
         )
-    made.append(
+    sections.append(
         Section(
             "samples",
             "All samples",
@@ -111,10 +111,10 @@ def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike
             text_twins.samples_twin(trace, metric=metric),
         )
     )
-    return made
+    return sections
 
 
-def _samples(trace: Trace) -> list[int]:
+def _chosen_samples(trace: Trace) -> list[int]:
     """Choose up to two samples whose tokens were traced: one that the model gets right, one that it gets wrong."""
     rows = trace.positions
     if trace.meta.get("kind") == "classification":

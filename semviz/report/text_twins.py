@@ -11,11 +11,11 @@ from semviz.common.scores import score_named
 from semviz.figures.drawing import style
 from semviz.figures.drawing.heatmap_cells import token_lines
 from semviz.figures.drawing.inputs import with_unit
-from semviz.figures.drawing.pareto_points import front, points_of
+from semviz.figures.drawing.pareto_points import pareto_front, points_of
 from semviz.figures.drawing.protocols import Floats, GainLike, ProbesLike, RunsLike
 from semviz.figures.drawing.transition_plane import route_of
-from semviz.figures.samples import natural, per_sample
-from semviz.figures.tokens import rows_of
+from semviz.figures.samples import natural_sort_key, sample_means
+from semviz.figures.tokens import sample_rows
 from semviz.traces.deviations import Deviations
 from semviz.traces.trace import Trace
 
@@ -29,7 +29,7 @@ class Twin:
     Attributes:
         caption: What the table holds, with the unit.
         columns: Column heads.
-        rows: Cells, one list a row.
+        rows: Cells, one list per row.
     """
 
     caption: str
@@ -38,20 +38,20 @@ class Twin:
 
 
 def tokens_twin(trace: Deviations, *, sample: int, metric: str | None = None) -> Twin:
-    """Return the values behind a token heatmap: one row a token, one column a space."""
+    """Return the values behind a token heatmap: one row per token, one column per space."""
     metric = trace.check(metric)
-    index, rows = rows_of(trace, sample)
+    index, rows = sample_rows(trace, sample)
     values = np.asarray(trace.values[metric], dtype=float)[index]
     cells = [
         [str(row.position), style.name(row.token, width=24), style.name(row.target, width=24), *_numbers(line)]
         for row, line in zip(rows.itertuples(), values, strict=True)
     ]
-    caption = f"{with_unit(trace.facts[metric])} of sample {sample}, one column a space"
-    return _cut(caption, ["position", "token", "target", *_spaces(trace)], cells, "tokens")
+    caption = f"{with_unit(trace.facts[metric])} of sample {sample}, one column per space"
+    return _shortened(caption, ["position", "token", "target", *_spaces(trace)], cells, "tokens")
 
 
 def transition_twin(trace: Trace, *, sample: int, position: int | None = None) -> Twin:
-    """Return the numbers behind a transition map: one row a space."""
+    """Return the numbers behind a transition map: one row per space."""
     route = route_of(trace, sample, position)
     columns = ["space", "cosine with the target", "across", "virtual: cosine", "virtual: across", "in the plane"]
     cells = [
@@ -62,27 +62,27 @@ def transition_twin(trace: Trace, *, sample: int, position: int | None = None) -
         columns.append(line.name)
         cells = [[*row, text] for row, text in zip(cells, line.texts[0], strict=True)]
     token, target = style.name(route.token, width=24), style.name(route.target, width=24)
-    caption = f"way of “{token}” towards “{target}” (sample {sample}, token {route.position})"
+    caption = f"path of “{token}” towards “{target}” (sample {sample}, token {route.position})"
     return Twin(caption, columns, cells)
 
 
 def samples_twin(trace: Deviations, *, metric: str | None = None) -> Twin:
-    """Return the means behind a sample heatmap: one row a label, one column a space."""
+    """Return the means behind a sample heatmap: one row per label, one column per space."""
     metric = trace.check(metric)
-    table, values = per_sample(trace, metric)
+    table, values = sample_means(trace, metric)
     labels = np.array([str(v) if v is not None and v == v else "all samples" for v in table["label"]], dtype=object)
     cells = []
-    for label in sorted(set(labels), key=natural):
+    for label in sorted(set(labels), key=natural_sort_key):
         group = values[labels == label]
-        known = np.isfinite(group)
-        means = np.where(known, group, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+        is_finite = np.isfinite(group)
+        means = np.where(is_finite, group, 0).sum(0) / np.where(is_finite.any(0), is_finite.sum(0), np.nan)
         cells.append([style.name(label, width=24), f"{len(group):,}", *_numbers(means)])
-    caption = f"{with_unit(trace.facts[metric])}, mean by label, one column a space"
-    return _cut(caption, ["label", "samples", *_spaces(trace)], cells, "labels")
+    caption = f"{with_unit(trace.facts[metric])}, mean by label, one column per space"
+    return _shortened(caption, ["label", "samples", *_spaces(trace)], cells, "labels")
 
 
 def profile_twin(trace: Deviations) -> Twin:
-    """Return the means behind the profiles: one row a space, one column a metric."""
+    """Return the means behind the profiles: one row per space, one column per metric."""
     frames = {key: trace.profile_frame(key) for key in trace.metrics}
     cells = [
         [
@@ -100,10 +100,10 @@ def profile_twin(trace: Deviations) -> Twin:
 
 
 def gain_twin(gain: GainLike) -> Twin:
-    """Return the numbers behind the gain picture: one row a space and the layer that leads to it."""
+    """Return the numbers behind the gain picture: one row per space and the layer that leads to it."""
     cells = []
     for k in range(gain.n_blocks + 1):
-        layer = formats.MISSING if k == 0 else _gain_of(gain, k)
+        layer = formats.MISSING if k == 0 else _gain_text(gain, k)
         side = formats.MISSING if k == 0 else "frozen" if k <= gain.boundary else "trained"
         numbers = [formats.number(float(a[k])) for a in (gain.deviation, gain.fitted, gain.predicted)]
         cells.append([str(k), numbers[0], layer, side, *numbers[1:], formats.percent(float(gain.chosen_share[k]))])
@@ -116,7 +116,7 @@ def pareto_twin(runs: RunsLike) -> Twin:
     """Return the points of the Pareto chart, from few to many parameters."""
     points = points_of(runs)
     score = score_named(runs.score)
-    best = {id(p) for p in front(points, score)}
+    best = {id(p) for p in pareto_front(points, score)}
     cells = [
         [
             style.name(p.name),
@@ -146,7 +146,7 @@ def benefit_twin(probes: ProbesLike) -> Twin:
     return Twin("share of full finetuning’s benefit", ["frozen blocks", "predicted", "95 % interval", "probe"], cells)
 
 
-def _gain_of(gain: GainLike, layer: int) -> str:
+def _gain_text(gain: GainLike, layer: int) -> str:
     value, low, high = (float(a[layer - 1]) for a in (gain.gains, gain.gains_low, gain.gains_high))
     if not np.isfinite(value):
         return "skipped"
@@ -161,7 +161,7 @@ def _numbers(values: Floats) -> list[str]:
     return [formats.number(float(v)) for v in values]
 
 
-def _cut(caption: str, columns: list[str], rows: list[list[str]], what: str) -> Twin:
+def _shortened(caption: str, columns: list[str], rows: list[list[str]], what: str) -> Twin:
     """Keep a table short, and say what is left out."""
     if len(rows) > MAX_ROWS:
         caption += f"; the first {MAX_ROWS} of {len(rows):,} {what}"

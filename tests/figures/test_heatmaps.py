@@ -155,7 +155,7 @@ def test_large_inputs_stay_small():
     said, fewer = (
         figure.layout.title.subtitle.text.replace("<br>", " ") for figure in (most, sample_heatmap(big, limit=50))
     )
-    assert f"{room} of 900 samples are shown, evenly spaced in this order; so many cells are as many as are" in said
+    assert f"{room} of 900 samples are shown, evenly spaced in this order; a picture holds no more cells" in said
     assert f"50 of 900 samples are shown, evenly spaced in this order; pass limit={room} to see more." in fewer
 
 
@@ -237,7 +237,7 @@ def test_all_right_is_one_group(trace):
 
 
 def test_language_modelling_has_no_right_and_wrong_samples(text_trace):
-    with pytest.raises(SemvizError, match=r"needs one answer a sample .* order='deviation', 'cluster' or 'index'"):
+    with pytest.raises(SemvizError, match=r"needs one answer per sample .* order='deviation', 'cluster' or 'index'"):
         sample_heatmap(text_trace, order="correct")
 
 

@@ -25,7 +25,7 @@ from semviz.figures import (
     transition_map,
 )
 from semviz.figures.drawing import labels, style
-from semviz.figures.drawing.pareto_points import front, points_of
+from semviz.figures.drawing.pareto_points import pareto_front, points_of
 from semviz.gains.scaling_law import fit_law
 from semviz.report.text_twins import gain_twin, pareto_twin, profile_twin, samples_twin, tokens_twin
 from semviz.traces.trace import Trace
@@ -209,10 +209,10 @@ def test_pareto_has_a_marker_with_interval_for_each_scope():
 
 def test_front_is_what_nothing_smaller_beats():
     points = points_of(synthetic.make_runs())
-    names = [p.name for p in front(points, ACCURACY)]
+    names = [p.name for p in pareto_front(points, ACCURACY)]
     assert names == ["last", "k=6", "k=5", "half = recommended", "k=3"]
     loss = points_of(synthetic.make_runs(score="loss"))
-    assert [p.name for p in front(loss, LOSS)] == names
+    assert [p.name for p in pareto_front(loss, LOSS)] == names
     line = synthetic.named(pareto(synthetic.make_runs()), "Pareto front")[0]
     assert line.line.shape == "hv"
     assert line.x[-1] == 1_710_000, "the best score holds to the right end"

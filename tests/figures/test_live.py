@@ -80,7 +80,7 @@ def test_losses_that_are_no_numbers_break_the_line_and_are_said(bad):
     assert [v is None for v in _drawn(figure)[0].y] == [False, False, False, True, False, True]
     assert not _drawn(figure)[0].connectgaps
     (said,) = (a for a in figure.layout.annotations if a.name == "said")
-    assert said.text == "the loss is no number at step 30"
+    assert said.text == "the loss is not a number at step 30"
     assert said.text
     healed = replace(trial, losses=[*trial.losses[:3], bad, *trial.losses[4:]])
     (said,) = (a for a in live_curves([healed], steps=50).layout.annotations if a.name == "said")

@@ -191,5 +191,5 @@ def test_the_scope_is_a_dotted_line_with_its_word():
     with pytest.raises(SemvizError, match="marks no scope"):
         moved_pareto(as_json(pareto(synthetic.make_runs())), 3)
     for wrong in (-1, float("nan"), "many", True):
-        with pytest.raises(SemvizError, match="no number of parameters"):
+        with pytest.raises(SemvizError, match="is not a number of parameters"):
             pareto(synthetic.make_runs(), trainable=wrong)

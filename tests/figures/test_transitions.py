@@ -12,7 +12,7 @@ import torch
 from semviz.common.errors import SemvizError
 from semviz.figures import dark, transition_map
 from semviz.figures.drawing import style
-from semviz.figures.drawing.transition_plane import route_of, samples_with_routes, virtual
+from semviz.figures.drawing.transition_plane import route_of, samples_with_routes, virtual_transition
 from semviz.report.text_twins import transition_twin
 from semviz.traces.metrics import METRICS
 from semviz.traces.virtual_path import Arc
@@ -39,13 +39,15 @@ def test_the_virtual_way_is_the_projection_of_the_one_in_all_dimensions(kind):
     axes = torch.stack([arc.end[0], across / across.norm()])
     way = np.linspace(0, 1, 9)
     expected = torch.cat([arc.at(float(t)) for t in way]) @ axes.T
-    np.testing.assert_allclose(virtual((arc.start @ axes.T)[0].numpy(), way, kind), expected.numpy(), atol=1e-9)
+    np.testing.assert_allclose(
+        virtual_transition((arc.start @ axes.T)[0].numpy(), way, kind), expected.numpy(), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", ["slerp", "lerp"])
 @pytest.mark.parametrize("start", [(1.0, 0.0), (-1.0, 0.0), (0.0, 0.0)])
 def test_the_virtual_way_from_the_target_its_opposite_and_out_of_the_plane_is_finite(kind, start):
-    points = virtual(np.array(start), np.linspace(0, 1, 9), kind)
+    points = virtual_transition(np.array(start), np.linspace(0, 1, 9), kind)
     np.testing.assert_allclose(points[[0, -1]], [start, (1, 0)], atol=1e-9)
     assert np.isfinite(points).all()
     assert (np.hypot(*points.T) <= 1 + 1e-9).all()
@@ -59,7 +61,7 @@ def test_factual_and_virtual_points_are_drawn_one_a_space(trace):
     row = trace.positions.query("sample == 1 and position == 5").index[0]
     (states,), (twins,) = _named(figure, "factual states"), _named(figure, "virtual states")
     np.testing.assert_allclose(np.c_[states.x, states.y], trace.paths[row], rtol=1e-4)
-    expected = virtual(trace.paths[row, 0], np.linspace(0, 1, 9), "slerp")
+    expected = virtual_transition(trace.paths[row, 0], np.linspace(0, 1, 9), "slerp")
     np.testing.assert_allclose(np.c_[twins.x, twins.y], expected, atol=1e-4)
     assert list(states.marker.color) == list(range(9))
     assert (states.marker.cmin, states.marker.cmax) == (0, 8)
@@ -134,13 +136,13 @@ def test_a_boundary_is_ringed_and_the_frozen_part_is_thin(trace):
 
 
 def test_what_cannot_be_drawn_says_what_to_pass(trace, difference):
-    with pytest.raises(SemvizError, match=r"sample=40 keeps no path. Pass one of 0, 1, 2, 3, or sv.trace\("):
+    with pytest.raises(SemvizError, match=r"sample=40 has no stored path. Pass one of 0, 1, 2, 3, or sv.trace\("):
         transition_map(trace, sample=40)
     with pytest.raises(SemvizError, match=r"position=99 of sample 0 was not traced. Pass one of 0, 1, 2, .* 25"):
         transition_map(trace, position=99)
     with pytest.raises(SemvizError, match=r"Position 0 of sample 0 has no target.* Pass one of 1, 2"):
         transition_map(trace, position=0)
-    with pytest.raises(SemvizError, match="No sample of this trace keeps its path"):
+    with pytest.raises(SemvizError, match="No sample of this trace has a stored path"):
         transition_map(synthetic.make_trace(samples=3, detail=0))
     with pytest.raises(SemvizError, match=r"difference.after"):
         transition_map(difference)

@@ -61,7 +61,7 @@ def test_the_answer_comes_first_and_everything_follows_in_order(page):
         "Freeze blocks 1–4",
         "Deviation, metric by metric",
         "Samples, token by token",
-        "The way to one target",
+        "The path to one target",
         "All samples",
         "What was done",
         "Whose method is this?",
@@ -154,7 +154,7 @@ def test_a_trace_without_token_detail_and_with_low_fidelity(study, tmp_path):
     trace = replace(trace, meta={**trace.meta, "fidelity": 0.58})
     text = Page(write_report(tmp_path / "d.html", **{**study, "trace": trace}).read_text(encoding="utf-8")).text
     assert "No sample was traced at all its tokens" in text
-    assert "The way to one target" not in text
+    assert "The path to one target" not in text
     assert "only 58 % of positions" in text
 
 

@@ -113,7 +113,7 @@ class FinetunePanel:
         curve = None if probes is None else benefit_curve(probes, runs=runs, boundary=study.boundary)
         if chart is not None and curve is not None:
             top = max(chart.layout.margin.t, curve.layout.margin.t)
-            chart, curve = style.lower(chart, top), style.lower(curve, top)
+            chart, curve = style.align_top(chart, top), style.align_top(curve, top)
         self.pareto.show(chart)
         self.benefit.show(curve)
 

@@ -121,7 +121,7 @@ class TracePanel:
                 title_text=f"{sample.title}: {style.literal(sample.trace.facts[metric].title)} by token"
             )
         # Level with the other heatmap, so that the boundary is one line through both.
-        self.tokens.show(style.lower(figure, self._top))
+        self.tokens.show(style.align_top(figure, self._top))
         (self.tokens.add_class if is_long else self.tokens.remove_class)("wide")
         shown = figure.layout.meta["positions"]
         self.start.layout.display = "" if len(shown) < sample.tokens else "none"

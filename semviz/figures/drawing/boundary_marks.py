@@ -1,8 +1,8 @@
-"""The marks that move in a picture, in one home: the boundary, and the scope in the Pareto chart.
+"""The marks that move in a picture, all in one module: the boundary, and the scope in the Pareto chart.
 
 A mark is found by its name, and nothing else in a picture depends on where the boundary is: no title, note or range. So
 `semviz.figures.drawing.updates` can move it in a picture that is already drawn. The functions here that end in ``_at``
-say what a mark is like for a boundary; drawing and moving both ask them.
+say what a mark is like for a boundary; drawing and moving both call them.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from semviz.figures.drawing.curves import axis
 
 LINE = "boundary"
 FROZEN, TRAINED = "frozen", "trained"
-"""Names of the words on the two sides; the veil over the frozen side has the first name too."""
+"""Names of the labels on the two sides; the shading of the frozen side has the first name too."""
 STATES, PATH = "factual states", "factual transition"
-"""Names of the transition map's markers, one a space, and of the part of the path that runs through trained blocks."""
+"""Names of the transition map's markers, one per space, and of the part of the path through trained blocks."""
 RECOMMENDED = "recommended"
 SCOPE = "this scope"
 READING = "The vertical line is the boundary: blocks left of it are frozen."
-_BOTH = "colors"  # spelled so that `dark` finds them
+_SIDE_COLOURS = "colors"  # spelled so that `dark` finds them
 BLOCKS = "blocks"
 """Key in a figure's ``layout.meta`` of the number of blocks, which every figure with a boundary has."""
 
 
-def across_rows(figure: go.Figure, boundary: int, n_blocks: int, *, axes: str = "") -> None:
+def add_line_across_rows(figure: go.Figure, boundary: int, n_blocks: int, *, axes: str = "") -> None:
     """Draw the boundary across a heatmap: between row k, the last frozen output, and row k + 1, the first trained one.
 
     Args:
@@ -60,7 +60,7 @@ def across_rows(figure: go.Figure, boundary: int, n_blocks: int, *, axes: str = 
         )
 
 
-def through_space(figure: go.Figure, boundary: int, number: int = 0) -> None:
+def add_line_through_space(figure: go.Figure, boundary: int, number: int = 0) -> None:
     """Draw the boundary through space k of a panel whose x axis counts spaces."""
     figure.add_shape(
         type="line",
@@ -74,7 +74,7 @@ def through_space(figure: go.Figure, boundary: int, number: int = 0) -> None:
     )
 
 
-def veil(figure: go.Figure, boundary: int, number: int = 0) -> None:
+def shade_frozen_side(figure: go.Figure, boundary: int, number: int = 0) -> None:
     """Grey the frozen side of a panel whose x axis counts spaces."""
     figure.add_shape(
         type="rect", xref=axis("x", number), yref=axis("y", number) + " domain", x0=-0.4, x1=boundary, y0=0, y1=1,
@@ -82,7 +82,7 @@ def veil(figure: go.Figure, boundary: int, number: int = 0) -> None:
     )  # fmt: skip
 
 
-def sides(figure: go.Figure, boundary: int, n_blocks: int, *, height: float) -> None:
+def label_sides(figure: go.Figure, boundary: int, n_blocks: int, *, height: float) -> None:
     """Write which side of the boundary is frozen, at a height of the plot area, where the x axis counts spaces."""
     for name, anchor, shift in ((FROZEN, "right", -7), (TRAINED, "left", 7)):
         figure.add_annotation(
@@ -101,7 +101,7 @@ def sides(figure: go.Figure, boundary: int, n_blocks: int, *, height: float) -> 
         )
 
 
-def recommended(figure: go.Figure, boundary: int, number: int = 0) -> None:
+def add_recommended_line(figure: go.Figure, boundary: int, number: int = 0) -> None:
     """Draw the thin line of the recommended boundary; the boundary's own line covers it where they are the same."""
     figure.add_shape(
         type="line", xref=axis("x", number), yref=axis("y", number) + " domain", x0=boundary, x1=boundary, y0=0, y1=1,
@@ -109,7 +109,7 @@ def recommended(figure: go.Figure, boundary: int, number: int = 0) -> None:
     )  # fmt: skip
 
 
-def star(figure: go.Figure, boundary: int) -> None:
+def add_recommended_star(figure: go.Figure, boundary: int) -> None:
     """Put a star above the recommended boundary; it stands on the upper edge of the plot area."""
     figure.add_annotation(
         text="★",
@@ -131,15 +131,15 @@ def bar_colours(colour: str, layers: Sequence[int], boundary: int) -> tuple[list
     They are kept there so that the bars can change sides in the light and in the dark theme.
     """
     both = [style.LIGHT.other, colour]
-    return _colours(both, layers, boundary), {_BOTH: both}
+    return _colours(both, layers, boundary), {_SIDE_COLOURS: both}
 
 
 def _colours(both: Sequence[str], layers: Sequence[int], boundary: int) -> list[str]:
     return [both[layer > boundary] for layer in layers]
 
 
-def this_scope(figure: go.Figure, trainable: float, *, logarithmic: bool) -> None:
-    """Draw a thin dotted line at a scope's number of trainable parameters, with its word above the plot area."""
+def add_scope_line(figure: go.Figure, trainable: float, *, logarithmic: bool) -> None:
+    """Draw a thin dotted line at a scope's number of trainable parameters, with its label above the plot area."""
     place, words = scope_at(trainable, logarithmic=logarithmic)
     figure.add_shape(
         type="line", yref="paper", y0=0, y1=1, line={"width": 1.6, "dash": "dot", "color": style.LIGHT.boundary},
@@ -172,7 +172,7 @@ def shape_at(shape: Mapping[str, Any], boundary: int) -> dict[str, Any]:
 
 
 def words_at(annotation: Mapping[str, Any], boundary: int, n_blocks: int) -> dict[str, Any]:
-    """Return what an annotation is like for a boundary; a side without blocks has no word."""
+    """Return what an annotation is like for a boundary; a side without blocks has no label."""
     name = annotation.get("name")
     if name not in (FROZEN, TRAINED):
         return {}
@@ -186,16 +186,16 @@ def trace_at(trace: Mapping[str, Any], boundary: int, states: Mapping[str, Any] 
     Args:
         trace: Bars of layers (their numbers first in ``customdata``), or a part of a transition map.
         boundary: k.
-        states: The transition map's markers, one a space; None in other pictures.
+        states: The transition map's markers, one per space; None in other pictures.
     """
     if trace.get("type") == "bar" and "meta" in trace:
         layers = [row[0] for row in trace["customdata"]]
-        return {"marker.color": _colours(trace["meta"][_BOTH], layers, boundary)}
+        return {"marker.color": _colours(trace["meta"][_SIDE_COLOURS], layers, boundary)}
     if states is None or trace.get("name") not in (PATH, LINE):
         return {}
     part = slice(boundary, None if trace["name"] == PATH else boundary + 1)
-    found: dict[str, Any] = {"x": list(states["x"][part]), "y": list(states["y"][part])}
-    return {**found, "text": [ring_text(boundary)]} if "text" in trace else found
+    coordinates: dict[str, Any] = {"x": list(states["x"][part]), "y": list(states["y"][part])}
+    return {**coordinates, "text": [ring_text(boundary)]} if "text" in trace else coordinates
 
 
 def ring_text(boundary: int) -> str:
@@ -204,15 +204,17 @@ def ring_text(boundary: int) -> str:
 
 
 def scope_at(trainable: float, *, logarithmic: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what line and word of a scope are like; a logarithmic axis has no place for nothing.
+    """Return what a scope's line and label are like; a logarithmic axis has no place for 0.
 
     Raises:
         SemvizError: It is not a number of parameters.
     """
     is_number = isinstance(trainable, int | float | np.number) and not isinstance(trainable, bool)
     if not is_number or not math.isfinite(trainable) or trainable < 0:
-        raise SemvizError(f"trainable={trainable!r} is no number of parameters. Pass that of a scope, such as 850000.")
-    value, seen = float(trainable), trainable > 0 or not logarithmic
+        raise SemvizError(
+            f"trainable={trainable!r} is not a number of parameters. Pass that of a scope, such as 850000."
+        )
+    value, is_visible = float(trainable), trainable > 0 or not logarithmic
     # Plotly places shapes by value on a logarithmic axis, and annotations by logarithm.
     place = (math.log10(value) if value > 0 else 0.0) if logarithmic else value
-    return {"x0": value, "x1": value, "visible": seen}, {"x": place, "visible": seen}
+    return {"x0": value, "x1": value, "visible": is_visible}, {"x": place, "visible": is_visible}

@@ -1,9 +1,9 @@
 """Colours of the heatmaps: one range for all pictures of a trace and a metric, and the bar that explains it.
 
 The range belongs to a trace and a metric, not to a picture, so all pictures of one trace can be compared cell by cell.
-In spaces 1…L it holds 98 % of the averaged positions and 90 % of the others, cut to the metric's own range; space 0,
-which lives in another frame, joins only where that costs less than a third of the colours. The range of a change is
-symmetric, so that its middle is 0.
+In spaces 1…L it holds 98 % of the values at averaged positions and 90 % of those at others, cut to the metric's own
+range; space 0, which lives in another frame, joins only where that costs less than a third of the colours. The range of
+a change is symmetric, so that its middle is 0.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from semviz.figures.drawing.inputs import with_unit
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 _WORD_GAP = 5
-"""Pixels between an end of the colour bar and its word."""
+"""Pixels between an end of the colour bar and its label."""
 
 
 def colour_range(trace: DeviationsLike, metric: str) -> tuple[float, float]:
     """Return the colour range of a metric in every picture of a trace (see the module's text).
 
-    A trace whose `meta["ranges"]` names a range for the metric has taken it over from another one, to be compared with.
+    A trace whose `meta["ranges"]` names a range for the metric took it from the trace that it is to be compared with.
     """
-    given = trace.meta.get("ranges", {}).get(metric)
-    if given is not None:
-        return (float(given[0]), float(given[1]))
+    shared_range = trace.meta.get("ranges", {}).get(metric)
+    if shared_range is not None:
+        return (float(shared_range[0]), float(shared_range[1]))
     facts = trace.facts[metric]
     values = np.asarray(trace.values[metric], dtype=float)
     if facts.is_change:
@@ -53,13 +53,13 @@ def colour_range(trace: DeviationsLike, metric: str) -> tuple[float, float]:
     return (round(float(low), 6), round(float(high), 6))
 
 
-def scale_of(facts: MetricFacts) -> object:
+def colour_scale(facts: MetricFacts) -> object:
     """Return the colour scale of a metric: magnitudes, or changes around 0."""
     return style.CHANGE if facts.is_change else style.MAGNITUDE
 
 
-def marks_of(facts: MetricFacts) -> tuple[str, str]:
-    """Return the colours of marks on cells above and below the range: they stand on the scale's two end colours."""
+def mark_colours(facts: MetricFacts) -> tuple[str, str]:
+    """Return the colours of marks on cells above and below the range, drawn over the scale's two end colours."""
     if facts.is_change:
         return style.LIGHT.paper, style.LIGHT.paper
     return "rgba(0,0,0,0.5)", "rgba(255,255,255,0.55)"
@@ -72,14 +72,15 @@ def colour_bar(
     span = high - low
     step = formats.nice_step(span, 5)
     ticks = [float(t) for t in np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step]
-    text = {round(t, 9): _tick(round(t, 9), facts) for t in ticks}
+    text = {round(t, 9): _tick_text(round(t, 9), facts) for t in ticks}
     for end, sign, clipped in ((low, "≤", below), (high, "≥", above)):
         if clipped:
             text = {t: label for t, label in text.items() if abs(t - end) > 0.07 * span}
-            text[round(end, 9)] = f"{sign} {_tick(end, facts)}"
+            text[round(end, 9)] = f"{sign} {_tick_text(end, facts)}"
     return {
         "title": {
-            "text": _title(facts, body), "side": "right", "font": {"size": style.SIZE - 1, "color": style.LIGHT.ink},
+            "text": _bar_title(facts, body), "side": "right",
+            "font": {"size": style.SIZE - 1, "color": style.LIGHT.ink},
         },
         "tickmode": "array",
         "tickvals": sorted(text),
@@ -97,7 +98,7 @@ def colour_bar(
 
 
 def add_directions(figure: go.Figure, *, room: int) -> None:
-    """Write at the ends of a change's colour bar which way is which."""
+    """Label the ends of a change's colour bar: nearer and farther."""
     for word, y, anchor, shift in (("farther", 1, "bottom", _WORD_GAP), ("nearer", 0, "top", -_WORD_GAP)):
         figure.add_annotation(
             text=word,
@@ -126,19 +127,19 @@ def _around_zero(most: float, first: float) -> tuple[float, float]:
 
 def _percentiles(values: Floats, tail: float) -> tuple[float, float] | None:
     """Return the values that cut ``tail`` percent from either end; None if there is no value."""
-    known = values[np.isfinite(values)]
-    if not known.size:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         return None
-    low, high = np.percentile(known, [tail, 100 - tail])
+    low, high = np.percentile(finite, [tail, 100 - tail])
     return float(low), float(high)
 
 
-def _tick(value: float, facts: MetricFacts) -> str:
+def _tick_text(value: float, facts: MetricFacts) -> str:
     sign = "+" if facts.is_change and value > 0 else ""
     return sign + formats.number(value)
 
 
-def _title(facts: MetricFacts, body: int) -> str:
+def _bar_title(facts: MetricFacts, body: int) -> str:
     """Title the colour bar, on two lines where it would be longer than the bar."""
     parts = style.literal(facts.title), style.literal(f"({facts.unit})") if facts.unit else ""
     return (" " if 7 * len(with_unit(facts)) <= body else "<br>").join(part for part in parts if part)

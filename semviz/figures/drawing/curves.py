@@ -12,7 +12,7 @@ from semviz.figures.drawing import style
 from semviz.figures.drawing.protocols import Floats
 
 
-def reach(curves: Sequence[Floats]) -> tuple[list[float], float | None]:
+def y_range(curves: Sequence[Floats]) -> tuple[list[float], float | None]:
     """Choose the range of a y axis over spaces.
 
     Space 0 lives in another frame. Where it alone would flatten the other spaces to less than 40 % of the height, it is
@@ -61,11 +61,11 @@ def ticks(n_blocks: int, *, room: int = 16) -> list[int]:
 
 def band(x: list[float], low: Floats, high: Floats, *, name: str, colour: str = style.LIGHT.band) -> go.Scatter:
     """Return the area between two lines, where both are finite."""
-    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
-    there = [x[i] for i in known]
+    finite = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    x_finite = [x[i] for i in finite]
     return go.Scatter(
-        x=there + there[::-1],
-        y=rounded(high[known]) + rounded(low[known])[::-1],
+        x=x_finite + x_finite[::-1],
+        y=rounded(high[finite]) + rounded(low[finite])[::-1],
         fill="toself",
         fillcolor=colour,
         line={"width": 0},

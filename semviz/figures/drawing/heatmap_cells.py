@@ -14,14 +14,14 @@ import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.colours import add_directions, colour_bar, colour_range, marks_of, scale_of
+from semviz.figures.drawing.colours import add_directions, colour_bar, colour_range, colour_scale, mark_colours
 from semviz.figures.drawing.inputs import difference_of
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 NOMINAL_WIDTH = 820
 """Width of a plot area in pixels that decides what fits; the real one follows the page."""
 MAX_CELLS = 3_000
-"""Cells with hover texts that a browser is sent at most: about 300 KB."""
+"""Largest number of cells with hover texts sent to the browser: about 300 KB."""
 MAX_MARKS = 600
 HOVER_WIDTH = 16
 """Graphemes of a token in a hover."""
@@ -48,7 +48,7 @@ class Cells:
     Attributes:
         values: (spaces, columns), row 0 the input of block 1; NaN where there is no value.
         heads: What the hover says of each column, already escaped.
-        lines: What it says of each cell besides.
+        lines: What else it says of each cell.
         missing: Why a cell has no value, for the hover.
     """
 
@@ -88,7 +88,7 @@ def draw(
     body = int(min(max(30 * rows, 170), 560)) if place.body is None else place.body
     pixel = place.width / columns
     gap = 1.5 if pixel >= 12 and body / rows >= 12 else 0
-    gone = ~np.isfinite(cells.values)
+    is_missing = ~np.isfinite(cells.values)
     # Half a step of the printed precision: what reads as "equal to the end" is not called clipped.
     slack = (high - low) * 1e-3
     with np.errstate(invalid="ignore"):
@@ -99,13 +99,13 @@ def draw(
         z=_rounded(cells.values),
         x=list(range(columns)),
         y=list(range(rows)),
-        customdata=_hover(cells),
+        customdata=_hover_texts(cells),
         hovertemplate=f"<b>%{{z:{'+' if facts.is_change else ''}.3f}}</b> {style.literal(facts.unit)} at space %{{y}}"
-        f"<br>{_template(cells)}",
+        f"<br>{_hover_template(cells)}",
         hoverongaps=False,
         zmin=low,
         zmax=high,
-        colorscale=scale_of(facts),
+        colorscale=colour_scale(facts),
         xgap=gap,
         ygap=gap,
         name=facts.key,
@@ -114,22 +114,22 @@ def draw(
     notes, marks = [], dict[int, str]()
     if facts.is_change:
         add_directions(figure, room=room)
-    if gone.any():
-        _missing(figure, cells, gone, gap, size=_mark_size(pixel))
+    if is_missing.any():
+        _add_missing(figure, cells, is_missing, gap, size=_mark_size(pixel))
         notes.append(f"Grey cells with a cross: {cells.missing}.")
     if above.any() or below.any():
-        marks = _crowded(above, below, ~gone)
+        marks = _clipped_rows(above, below, ~is_missing)
         lone = np.array([k not in marks for k in range(rows)])[:, None]
-        _clipped(figure, above & lone, below & lone, size=_mark_size(pixel), colours=marks_of(facts))
+        _add_clipped_marks(figure, above & lone, below & lone, size=_mark_size(pixel), colours=mark_colours(facts))
         notes.append(
             f"Triangles: beyond the colour range ({formats.number(low)} to {formats.number(high)}, the same in every "
             "picture of this trace); hover for the value."
         )
-    figure.update_yaxes(title_text=_space_title(body), range=[-0.5, rows - 0.5], **_rows(rows, body, marks))
+    figure.update_yaxes(title_text=_space_title(body), range=[-0.5, rows - 0.5], **_row_labels(rows, body, marks))
     figure.update_yaxes(showgrid=False, ticks="", showline=False)
     figure.update_xaxes(range=[-0.5, columns - 0.5], showgrid=False, showline=False)
     if boundary is not None:
-        boundary_marks.across_rows(figure, boundary, rows - 1)
+        boundary_marks.add_line_across_rows(figure, boundary, rows - 1)
     return figure, body, room + 66, notes
 
 
@@ -138,7 +138,7 @@ def _rounded(values: Floats) -> list[list[float | None]]:
     return [[float(f"{v:.5g}") if np.isfinite(v) else None for v in row] for row in values]
 
 
-def _hover(cells: Cells) -> list[list[list[str]]]:
+def _hover_texts(cells: Cells) -> list[list[list[str]]]:
     """Return the texts of every cell, [space][column]."""
     return [
         [[head, *(line.texts[column][space] for line in cells.lines)] for column, head in enumerate(cells.heads)]
@@ -146,41 +146,43 @@ def _hover(cells: Cells) -> list[list[list[str]]]:
     ]
 
 
-def _template(cells: Cells) -> str:
-    """Return the template that `_hover` fills; names and tags stand here once, not in every cell."""
+def _hover_template(cells: Cells) -> str:
+    """Return the template that `_hover_texts` fills; names and tags are here once, not in every cell."""
     lines = [f"<br>{line.name}: %{{customdata[{i}]}}" for i, line in enumerate(cells.lines, start=1)]
     return "%{customdata[0]}" + "".join(lines) + "<extra></extra>"
 
 
 def token_lines(trace: DeviationsLike, index: Floats, *, escape: bool = True) -> list[Line]:
-    """Say what is near in every space, and what the model's head ranks first there, where that was traced.
+    """Return the nearest tokens in every space and the head's first choice there, where they were traced.
 
     Args:
         trace: The trace, or a difference: then of the model after, and of both where their heads disagree.
-        index: Rows of the trace's arrays, one a column.
+        index: Rows of the trace's arrays, one per column.
         escape: False leaves the texts plain, for tables.
     """
-    shown = short if escape else _plain
+    shown = hover_text if escape else _short_label
     names = {i: shown(text) for i, text in trace.vocabulary.items()}
-    found = []
+    lines = []
     difference = difference_of(trace)
     if trace.nearest is not None:
-        near = [[", ".join(_named(names, i) for i in ids if i >= 0) for ids in row] for row in trace.nearest[index]]
-        found.append(Line("nearest" if difference is None else "nearest after", near))
+        near = [
+            [", ".join(_token_name(names, i) for i in ids if i >= 0) for ids in row] for row in trace.nearest[index]
+        ]
+        lines.append(Line("nearest" if difference is None else "nearest after", near))
     if trace.top1 is not None:
-        first = [[_named(names, i) for i in row] for row in trace.top1[index]]
+        first = [[_token_name(names, i) for i in row] for row in trace.top1[index]]
         if difference is not None and difference.before.top1 is not None:
-            old = [[_named(names, i) for i in row] for row in difference.before.top1[index]]
+            old = [[_token_name(names, i) for i in row] for row in difference.before.top1[index]]
             first = [
                 [b if a == b else f"{a} → {b}" for a, b in zip(*rows, strict=True)]
                 for rows in zip(old, first, strict=True)
             ]
-        found.append(Line("head", first))
-    return found
+        lines.append(Line("head", first))
+    return lines
 
 
 def change_line(name: str, before: Floats, after: Floats) -> Line:
-    """Say what a change leads from and to; both of shape (columns, spaces)."""
+    """Return the values before and after a change; both of shape (columns, spaces)."""
     texts = [
         [f"{formats.number(float(a))} → {formats.number(float(b))}" for a, b in zip(*rows, strict=True)]
         for rows in zip(before, after, strict=True)
@@ -188,16 +190,16 @@ def change_line(name: str, before: Floats, after: Floats) -> Line:
     return Line(style.literal(name), texts)
 
 
-def _named(names: Mapping[int, str], token_id: int) -> str:
+def _token_name(names: Mapping[int, str], token_id: int) -> str:
     return names.get(int(token_id), f"id {token_id}")
 
 
-def short(text: object) -> str:
+def hover_text(text: object) -> str:
     """Return a token or name as a hover shows it, escaped."""
-    return token_text.html_label(_plain(text))
+    return token_text.html_label(_short_label(text))
 
 
-def _plain(text: object) -> str:
+def _short_label(text: object) -> str:
     return token_text.short_label(str(text), width=HOVER_WIDTH)
 
 
@@ -209,9 +211,9 @@ def _mark_size(pixel: float) -> float:
     return float(np.clip(pixel * 0.4, 2.5, 7))
 
 
-def _crowded(above: Floats, below: Floats, known: Floats) -> dict[int, str]:
-    """Find rows of which half or more is clipped at one end: they are marked once, at their name."""
-    count = np.maximum(known.sum(1), 1)
+def _clipped_rows(above: Floats, below: Floats, has_value: Floats) -> dict[int, str]:
+    """Find rows at least half of which is clipped at one end: they are marked once, at their label."""
+    count = np.maximum(has_value.sum(1), 1)
     return {
         int(k): sign
         for clipped, sign in ((above, "▴"), (below, "▾"))
@@ -219,7 +221,7 @@ def _crowded(above: Floats, below: Floats, known: Floats) -> dict[int, str]:
     }
 
 
-def _rows(rows: int, body: int, marks: dict[int, str]) -> dict[str, object]:
+def _row_labels(rows: int, body: int, marks: dict[int, str]) -> dict[str, object]:
     """Choose the row labels: all of them where they fit, else every second, fifth, …; always the first and the last."""
     stride = next((s for s in (1, 2, 4, 5, 8, 10, 16, 20) if s * body / rows >= 15), max(rows // 10, 1))
     last = rows - 1
@@ -230,16 +232,19 @@ def _rows(rows: int, body: int, marks: dict[int, str]) -> dict[str, object]:
     return {"tickmode": "array", "tickvals": shown, "ticktext": text}
 
 
-def _missing(figure: go.Figure, cells: Cells, gone: Floats, gap: float, *, size: float) -> None:
-    """Draw cells without a value as cells of their own, so that they answer to the pointer."""
+def _add_missing(figure: go.Figure, cells: Cells, is_missing: Floats, gap: float, *, size: float) -> None:
+    """Draw cells without a value as separate cells, so that they have a hover."""
     rows, columns = cells.values.shape
     grey = style.LIGHT.missing
     figure.add_heatmap(
-        z=[[1 if cell else None for cell in row] for row in gone],
+        z=[[1 if cell else None for cell in row] for row in is_missing],
         x=list(range(columns)),
         y=list(range(rows)),
-        customdata=[[c if g else None for c, g in zip(*r, strict=True)] for r in zip(_hover(cells), gone, strict=True)],
-        hovertemplate=f"no value at space %{{y}}: {style.literal(cells.missing)}<br>{_template(cells)}",
+        customdata=[
+            [c if g else None for c, g in zip(*r, strict=True)]
+            for r in zip(_hover_texts(cells), is_missing, strict=True)
+        ],
+        hovertemplate=f"no value at space %{{y}}: {style.literal(cells.missing)}<br>{_hover_template(cells)}",
         hoverongaps=False,
         colorscale=[[0, grey], [1, grey]],
         showscale=False,
@@ -247,19 +252,21 @@ def _missing(figure: go.Figure, cells: Cells, gone: Floats, gap: float, *, size:
         ygap=gap,
         name="missing",
     )
-    if gone.sum() <= MAX_MARKS:
-        _marks(figure, gone, symbol="x-thin", size=size, colour=style.LIGHT.other, name="missing marks")
+    if is_missing.sum() <= MAX_MARKS:
+        _add_marks(figure, is_missing, symbol="x-thin", size=size, colour=style.LIGHT.other, name="missing marks")
 
 
-def _clipped(figure: go.Figure, above: Floats, below: Floats, *, size: float, colours: tuple[str, str]) -> None:
+def _add_clipped_marks(
+    figure: go.Figure, above: Floats, below: Floats, *, size: float, colours: tuple[str, str]
+) -> None:
     """Mark cells whose colour is only the end of the range."""
     if above.sum() <= MAX_MARKS:
-        _marks(figure, above, symbol="triangle-up", size=size, colour=colours[0], name="above the range")
+        _add_marks(figure, above, symbol="triangle-up", size=size, colour=colours[0], name="above the range")
     if below.sum() <= MAX_MARKS:
-        _marks(figure, below, symbol="triangle-down", size=size, colour=colours[1], name="below the range")
+        _add_marks(figure, below, symbol="triangle-down", size=size, colour=colours[1], name="below the range")
 
 
-def _marks(figure: go.Figure, where: Floats, *, symbol: str, size: float, colour: str, name: str) -> None:
+def _add_marks(figure: go.Figure, where: Floats, *, symbol: str, size: float, colour: str, name: str) -> None:
     rows, columns = np.nonzero(where)
     if not rows.size:
         return

@@ -55,32 +55,32 @@ def place(
         places = _offsets(width, height, marker)
         centres = np.array(places) + np.array([x, y])
         half = np.array([width, height]) / 2
-        tried = np.hstack([centres - half, centres + half])
-        outside = width * height - _overlaps(tried, np.array([area]))
-        cost = 4 * outside + _overlaps(tried, taken) + 0.5 * np.arange(len(places))
+        candidates = np.hstack([centres - half, centres + half])
+        outside = width * height - _overlaps(candidates, np.array([area]))
+        cost = 4 * outside + _overlaps(candidates, taken) + 0.5 * np.arange(len(places))
         best = int(cost.argmin())
         offsets.append(places[best])
-        taken = np.vstack([taken, tried[best]])
+        taken = np.vstack([taken, candidates[best]])
     return offsets
 
 
-def _overlaps(tried: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:
+def _overlaps(boxes: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the area that each box shares with all others together, shape (n,)."""
-    low = np.maximum(tried[:, None, :2], taken[None, :, :2])
-    high = np.minimum(tried[:, None, 2:], taken[None, :, 2:])
+    low = np.maximum(boxes[:, None, :2], taken[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], taken[None, :, 2:])
     shared: NDArray[np.float64] = np.maximum(high - low, 0).prod(-1).sum(-1)
     return shared
 
 
 def _offsets(width: float, height: float, marker: float) -> list[tuple[float, float]]:
     """List the places around a point: the label's edge touches a circle around it."""
-    found = []
+    offsets = []
     for radius in _RADII:
         for angle in _ANGLES:
             cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             reach = marker + radius
-            found.append((cos * reach + _sign(cos) * width / 2, sin * reach + _sign(sin) * height / 2))
-    return found
+            offsets.append((cos * reach + _sign(cos) * width / 2, sin * reach + _sign(sin) * height / 2))
+    return offsets
 
 
 def _sign(value: float) -> float:

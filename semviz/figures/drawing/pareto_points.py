@@ -74,7 +74,7 @@ class Axes:
 def points_of(runs: RunsLike) -> list[Point]:
     """Read the points from the runs' table, from few to many parameters; unfinished rows are left out."""
     value, low, high = score_named(runs.score).columns
-    found = [
+    rows = [
         Point(
             name=name.text,
             short_name=name.without_method,
@@ -91,26 +91,26 @@ def points_of(runs: RunsLike) -> list[Point]:
         )
         for row, name in zip(runs.table().to_dict("records"), runs.scope_names(), strict=True)
     ]
-    kept = [p for p in found if math.isfinite(p.score) and p.trainable > 0]
-    methods = sorted({p.method for p in kept}, key=lambda method: (method != WEIGHTS, method))
-    # The first method goes without saying.
-    kept = [replace(p, name=p.short_name) if p.method == methods[0] else p for p in kept]
-    return sorted(kept, key=lambda p: (p.trainable, p.name))
+    points = [p for p in rows if math.isfinite(p.score) and p.trainable > 0]
+    methods = sorted({p.method for p in points}, key=lambda method: (method != WEIGHTS, method))
+    # The first method is not named.
+    points = [replace(p, name=p.short_name) if p.method == methods[0] else p for p in points]
+    return sorted(points, key=lambda p: (p.trainable, p.name))
 
 
-def front(points: list[Point], score: Score) -> list[Point]:
+def pareto_front(points: list[Point], score: Score) -> list[Point]:
     """Return the points that no point with as few or fewer parameters equals or beats, from few to many parameters."""
-    best, kept = -math.inf, []
+    best, on_front = -math.inf, []
     for point in sorted(points, key=lambda p: (p.trainable, -score.sign * p.score)):
         if score.sign * point.score > best:
             best = score.sign * point.score
-            kept.append(point)
-    return kept
+            on_front.append(point)
+    return on_front
 
 
-def steps(points: list[Point], score: Score) -> list[tuple[float, float]]:
+def front_corners(points: list[Point], score: Score) -> list[tuple[float, float]]:
     """Return the front as the corners of a step line; its last score holds to the largest scope."""
-    corners = [(p.trainable, p.score) for p in front(points, score)]
+    corners = [(p.trainable, p.score) for p in pareto_front(points, score)]
     end = max(p.trainable for p in points)
     return corners + ([(end, corners[-1][1])] if corners[-1][0] < end else [])
 

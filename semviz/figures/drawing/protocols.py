@@ -1,4 +1,4 @@
-"""What the pictures read of results: shapes alone, so that no picture imports what made them."""
+"""What the pictures read of results: protocols only, so that no picture imports the classes behind them."""
 
 # ruff: noqa: D102 - the members are documented where they are made: TraceLike, Gain, Runs, …
 

@@ -1,4 +1,4 @@
-"""The one look of semviz's pictures: one layout, one way to write titles and notes.
+"""The shared look of semviz's pictures: one layout, one way to write titles and notes.
 
 Colours and palettes are in `semviz.figures.drawing.themes`.
 """
@@ -94,7 +94,7 @@ def finish(
 
     Args:
         figure: The figure; it is changed and returned.
-        title: Plain text that states what is seen. It is escaped here.
+        title: Plain text that states what the figure shows. It is escaped here.
         notes: Plain sentences for the lines below the title: how to read it, what is hidden. Escaped here too.
         body: Height of the plot area in pixels.
         left: Margin in pixels.
@@ -132,12 +132,12 @@ def finish(
     return figure
 
 
-def lower(figure: go.Figure, top: int) -> go.Figure:
-    """Let the plot area begin at least so many pixels below the top, level with that of a figure beside it.
+def align_top(figure: go.Figure, top: int) -> go.Figure:
+    """Move the plot area down to at least ``top`` pixels below the top edge, level with a neighbouring figure.
 
     Args:
         figure: A finished figure; it is changed and returned.
-        top: Pixels.
+        top: Smallest distance of the plot area from the top edge, in pixels.
     """
     more = max(top - int(figure.layout.margin.t), 0)
     return figure.update_layout(margin_t=figure.layout.margin.t + more, height=figure.layout.height + more)
@@ -161,8 +161,8 @@ def name(text: object, *, width: int = 40) -> str:
     return token_text.short_label(str(text), width=width)
 
 
-def sentence(text: str) -> str:
-    """Begin a text with a capital and leave the rest as it is: ``KL distance`` stays so."""
+def capitalized(text: str) -> str:
+    """Capitalize the first letter and leave the rest as it is: ``KL distance`` stays so."""
     return text[:1].upper() + text[1:]
 
 

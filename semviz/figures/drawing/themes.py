@@ -30,7 +30,7 @@ class Theme:
     missing: str
     """Cells without a value."""
     frozen: str
-    """The veil over the frozen side."""
+    """The shading of the frozen side."""
     boundary: str
     halo: str
     """Around the boundary, where it crosses a heatmap."""
@@ -53,7 +53,7 @@ class Theme:
     farther: str
     farthest: str
     group1: str
-    """Lines of groups: Okabe and Ito's colours without the boundary's, darker where white would swallow them."""
+    """Lines of groups: Okabe and Ito's colours without the boundary's, darker where they would be lost on white."""
     group2: str
     group3: str
     group4: str
@@ -182,7 +182,7 @@ def dark(figure: go.Figure) -> go.Figure:
 
 
 def _swap(node: Any, table: dict[str, str], *, colour: bool) -> Any:
-    """Swap colours, but only where a key says that the text is one: a token may be spelled ``#ffffff``."""
+    """Swap colours, but only where a key says that the string is one: a token may be spelled ``#ffffff``."""
     if isinstance(node, dict):
         return {key: _swap(child, table, colour="color" in key) for key, child in node.items()}
     if isinstance(node, list | tuple):

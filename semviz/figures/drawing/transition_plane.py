@@ -52,21 +52,20 @@ def route_of(trace: TraceLike, sample: int | None, position: int | None) -> Rout
     """Find the position to draw: the one asked for, or the sample's answer, or its last position with a target.
 
     Raises:
-        SemvizError: The trace has no such path; the message says which ones it has.
+        SemvizError: The trace has no such path; the message lists those it has.
     """
     if difference_of(trace) is not None:
-        raise SemvizError("A difference has no path of its own. Pass the trace before or after: difference.after.")
+        raise SemvizError("A difference has no path. Pass the trace before or after: difference.after.")
     if not trace.detailed:
-        raise SemvizError("No sample of this trace keeps its path. Pass sv.trace(..., detail=16) to keep some.")
+        raise SemvizError("No sample of this trace has a stored path. Pass sv.trace(..., detail=16) to store some.")
     sample = trace.detailed[0] if sample is None else sample
     if not is_whole(sample) or sample not in trace.detailed:
         raise SemvizError(
-            f"sample={short_repr(sample)} keeps no path. Pass one of {_some(trace.detailed)}, or sv.trace(..., "
-            "detail=…) "
-            "with a larger number."
+            f"sample={short_repr(sample)} has no stored path. Pass one of {_short_list(trace.detailed)}, or "
+            "sv.trace(..., detail=…) with a larger number."
         )
     rows = trace.positions.iloc[: len(trace.paths)].reset_index(drop=True)
-    aimed = rows[_has_way(trace) & (rows["sample"] == sample)]
+    aimed = rows[_leads_to_target(trace) & (rows["sample"] == sample)]
     rows = rows[rows["sample"] == sample]
     if position is None:
         if not len(aimed):
@@ -77,12 +76,12 @@ def route_of(trace: TraceLike, sample: int | None, position: int | None) -> Rout
         if not is_whole(position) or position not in set(rows["position"]):
             raise SemvizError(
                 f"position={short_repr(position)} of sample {sample} was not traced. Pass one of "
-                f"{_some(rows['position'])}."
+                f"{_short_list(rows['position'])}."
             )
         if position not in set(aimed["position"]):
             raise SemvizError(
-                f"Position {position} of sample {sample} has no target, so there is no way to it. Pass one of "
-                f"{_some(aimed['position'])}."
+                f"Position {position} of sample {sample} has no target, so there is no path to draw. Pass one of "
+                f"{_short_list(aimed['position'])}."
             )
         chosen = aimed[aimed["position"] == position].iloc[0]
     factual = np.asarray(trace.paths[chosen.name], dtype=float)
@@ -94,17 +93,17 @@ def route_of(trace: TraceLike, sample: int | None, position: int | None) -> Rout
         token=str(chosen["token"]),
         target=str(chosen["target"]),
         factual=factual,
-        virtual=virtual(factual[0], np.linspace(0, 1, spaces), kind),
-        arc=virtual(factual[0], np.linspace(0, 1, 65), kind),
+        virtual=virtual_transition(factual[0], np.linspace(0, 1, spaces), kind),
+        arc=virtual_transition(factual[0], np.linspace(0, 1, 65), kind),
     )
 
 
 def samples_with_routes(trace: TraceLike) -> list[int]:
-    """Return the samples of which a transition map can be drawn."""
-    return [int(s) for s in trace.positions["sample"].iloc[: len(trace.paths)][_has_way(trace)].unique()]
+    """Return the samples for which a transition map can be drawn."""
+    return [int(s) for s in trace.positions["sample"].iloc[: len(trace.paths)][_leads_to_target(trace)].unique()]
 
 
-def virtual(start: Floats, way: Floats, kind: PathKind) -> Floats:
+def virtual_transition(start: Floats, way: Floats, kind: PathKind) -> Floats:
     """Return the virtual transition in the plane.
 
     Its states are mixtures of the start and the target's basis, so their projections are the same mixtures of the
@@ -133,15 +132,15 @@ def window(route: Route) -> tuple[list[float], list[float]]:
     return [float(low[0]) - pad, float(high[0]) + pad], [float(low[1]) - pad, float(high[1]) + pad]
 
 
-def _has_way(trace: TraceLike) -> Floats:
+def _leads_to_target(trace: TraceLike) -> Floats:
     """Tell which rows of the paths lead to a target."""
     aimed = trace.positions["target_id"].to_numpy()[: len(trace.paths)] >= 0
     return np.asarray(aimed & np.isfinite(trace.paths).all((1, 2)))
 
 
-def _some(numbers: object) -> str:
-    """List numbers, in short where they are many."""
-    found = sorted({int(n) for n in numbers})  # type: ignore[attr-defined]
-    if len(found) > 8:
-        return ", ".join(map(str, found[:6])) + f", … {found[-1]}"
-    return ", ".join(map(str, found))
+def _short_list(numbers: object) -> str:
+    """List numbers, abbreviated where there are many."""
+    values = sorted({int(n) for n in numbers})  # type: ignore[attr-defined]
+    if len(values) > 8:
+        return ", ".join(map(str, values[:6])) + f", … {values[-1]}"
+    return ", ".join(map(str, values))

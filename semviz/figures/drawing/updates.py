@@ -1,7 +1,7 @@
 """Move the boundary in a picture that is already drawn: the few changes a browser needs instead of the picture.
 
 They are paths into the picture's JSON with the values that go there, as the Explorer's `Picture.mark` takes them.
-Words are hidden by their opacity, since plotly.js draws everything anew where an annotation's visibility changes.
+Words are hidden by their opacity, since plotly.js redraws everything where an annotation's visibility changes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def moved(figure: Mapping[str, Any], boundary: int) -> Overlay:
     ):
         raise SemvizError("This figure has no boundary that could move. Pass one that was drawn with boundary=….")
     if check_boundary(blocks, boundary) is None:
-        raise SemvizError(f"boundary=None is nowhere. Pass an int from 0 (train all) to {blocks} (train none).")
+        raise SemvizError(f"boundary=None is not a boundary. Pass an int from 0 (train all) to {blocks} (train none).")
     boundary = int(boundary)
     changes = {
         f"shapes[{i}].{key}": value
@@ -75,7 +75,7 @@ def moved_pareto(figure: Mapping[str, Any], trainable: float) -> Overlay:
         trainable: The new number of trainable parameters.
 
     Raises:
-        SemvizError: The chart marks no scope, or this is no number of parameters.
+        SemvizError: The chart marks no scope, or ``trainable`` is not a number of parameters.
     """
     layout = figure["layout"]
     line, words = boundary_marks.scope_at(trainable, logarithmic=layout["xaxis"].get("type") == "log")
