@@ -115,9 +115,8 @@ class TrainingMethod:
             checks.one_of("a situation in refuses", situation, SITUATIONS)
         if not self.own_weights and (self.prepare is None or self.merged is None):
             raise SemvizError(
-                f"{self.key!r} trains no weights of the scope; pass prepare=, which adds what trains, and "
-                "merged=, which "
-                "merges it into them."
+                f"{self.key!r} trains no weights of the scope; pass prepare=, which adds what trains, and merged=, "
+                "which merges it into them."
             )
 
 
