@@ -12,7 +12,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 WORKERS ?= 2
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-.PHONY: demo lab test labs coverage faults mutation binder lint audit notebooks constraints clean
+.PHONY: demo lab test labs coverage faults mutation binder lint schemas audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -54,6 +54,10 @@ binder: $(VENV)/test
 
 lint: $(VENV)/test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m mypy && $(BIN)/lint-imports
+
+# docs/schema and the tables of keys in docs/data-format.md, from the shapes of the files in semviz/.
+schemas: $(VENV)/core
+	$(BIN)/python docs/schema/write.py
 
 # torch first and on its own: asked for through another package, pip may take a build of several gigabytes.
 $(VENV)/python: constraints.txt

@@ -14,10 +14,11 @@ import json
 import math
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +29,10 @@ from jsonschema import Draft202012Validator
 from small import plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
+from semviz.common import json_shapes
+from semviz.common.metric_facts import MetricFacts
 from semviz.experiments import run_store
+from semviz.lm.parts import Names, Parts
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import EXPORTS
 from semviz.traces import parquet
@@ -474,6 +478,35 @@ def traces():
     }
 
 
+def test_schemas_and_tables_are_what_make_schemas_writes():
+    for path, text in runpy.run_path(str(ROOT / "docs" / "schema" / "write.py"))["files"]().items():
+        assert text_of(path) == text, f"{path.name}: make schemas"
+
+
+def test_files_of_an_earlier_version_fit_the_schemas():
+    kept = ROOT / "tests" / "saved" / "v0_1_0"
+    for path in kept.glob("*.parquet"):
+        Draft202012Validator(schema("trace-meta")).validate(json.loads(pq.read_schema(path).metadata[b"semviz"]))
+    for path in kept.glob("store/*.json"):
+        Draft202012Validator(schema("run")).validate(json.loads(text_of(path)))
+
+
+def records(shape):
+    """A shape's records, itself among them."""
+    if isinstance(shape, json_shapes.Record):
+        return [shape, *(found for part in shape.fields.values() for found in records(part))]
+    return records(shape.items) if isinstance(shape, json_shapes.ListOf) else []
+
+
+def test_a_file_has_a_key_for_every_attribute_of_what_it_holds():
+    kept = {shape.of: shape for file in (run_store.RUN_FILE, parquet.METADATA) for shape in records(file) if shape.of}
+    assert set(kept) == {sv.Run, sv.Scope, Parts, Names, MetricFacts}
+    beside = {sv.Run: {"weights", "origin"}}  # in a file of their own, and in memory only
+    for held, shape in kept.items():
+        names = [field.name for field in fields(held) if field.name not in beside.get(held, ())]
+        assert list(shape.fields) == names, held
+
+
 def saved(trace, folder):
     path = trace.save(folder / "trace.parquet")
     return pq.read_schema(path), json.loads(pq.read_schema(path).metadata[b"semviz"])
@@ -499,6 +532,7 @@ def arrow(kind):
 
 def test_saved_columns_are_those_of_the_table(traces, tmp_path):
     (rows,) = tables(ROOT / "docs" / "data-format.md", "Columns")
+    assert [row[0].strip("`") for row in rows if "_0" not in row[0]] == list(parquet._COLUMNS)
     for name, trace in traces.items():
         wanted = []
         for column, kind, _, _ in rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from semviz.common import checks, json_shapes
+from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.files import digest_of, digest_of_file, replace_file, replacing
+from semviz.common.json_shapes import (
+    AMOUNT,
+    COUNT,
+    FLAG,
+    NATURAL,
+    NUMBER,
+    POSITIVE,
+    SHARE,
+    TEXT,
+    ListOf,
+    MapOf,
+    Record,
+    constant,
+    one_of,
+    text_of,
+)
 from semviz.finetuning.run import Run
+from semviz.lm.parts import PARTS
 from semviz.scopes.methods import METHODS
+from semviz.scopes.scope import Scope
 from semviz.version import __version__
 
 if TYPE_CHECKING:
@@ -24,33 +41,70 @@ if TYPE_CHECKING:
 
 _FORMAT = 3
 _OLDEST = 2  # had no digests
-_RUN = {
-    **dict.fromkeys(("key", "model", "task", "note"), json_shapes.TEXT),
-    "score": json_shapes.one_of("accuracy", "loss"),
-    "scope": {
-        "blocks": [json_shapes.NATURAL],
-        "n_blocks": json_shapes.NATURAL,
-        "parts": json_shapes.PARTS,
-        "tail": json_shapes.FLAG,
-        "head": json_shapes.FLAG,
-    },
-    "method": json_shapes.TEXT,  # of a method that is registered when it is read
-    **dict.fromkeys(("seed", "steps", "trainable", "peak_bytes"), json_shapes.COUNT),
-    "batch_size": json_shapes.NATURAL,
-    **dict.fromkeys(("lr", "epochs"), json_shapes.POSITIVE),
-    "rates": json_shapes.Each(json_shapes.NUMBER),
-    **dict.fromkeys(("accuracy", "loss", "validation", "validation_loss"), json_shapes.NUMBER),
-    "rows": [json_shapes.NUMBER],
-    "validation_rows": [json_shapes.NUMBER],
-    **dict.fromkeys(("f1", "auroc"), json_shapes.NUMBER.or_none),
-    **dict.fromkeys(("seconds", "prefix_seconds", "search_seconds", "tokens_per_second"), json_shapes.AMOUNT),
-    "cached": json_shapes.FLAG,
-    "curve": {"step": [json_shapes.COUNT], "loss": [json_shapes.NUMBER], "accuracy": [json_shapes.NUMBER]},
-    "environment": json_shapes.Each(json_shapes.TEXT),
+_KEY = text_of("1 to 64 letters, digits, hyphens and underscores", r"[\w-]{1,64}")
+_DIGEST = text_of("32 hex digits", "[0-9a-f]{32}")
+_SCOPE = Record({"blocks": ListOf(NATURAL), "n_blocks": NATURAL, "parts": PARTS, "tail": FLAG, "head": FLAG}, of=Scope)
+_CURVE = {
+    "step": ListOf(COUNT).described("Optimizer steps made before."),
+    "loss": ListOf(NUMBER).described("Mean training loss since the entry before, nats."),
 }
+RUN = Record(
+    {
+        "key": _KEY,
+        "model": TEXT,
+        "task": TEXT,
+        "score": one_of("accuracy", "loss"),
+        "scope": _SCOPE,
+        "method": TEXT,  # of a method that is registered when it is read
+        "seed": COUNT,
+        "lr": POSITIVE,
+        "rates": MapOf(NUMBER),
+        "epochs": POSITIVE,
+        "steps": COUNT,
+        "batch_size": NATURAL,
+        "accuracy": SHARE,
+        "loss": NUMBER,
+        "validation": NUMBER,
+        "validation_loss": NUMBER,
+        "validation_rows": ListOf(NUMBER),
+        "f1": SHARE.or_none,
+        "auroc": NUMBER.or_none,
+        "rows": ListOf(NUMBER),
+        "trainable": COUNT,
+        "seconds": AMOUNT,
+        "prefix_seconds": AMOUNT,
+        "search_seconds": AMOUNT,
+        "tokens_per_second": AMOUNT,
+        "peak_bytes": COUNT,
+        "cached": FLAG,
+        "curve": Record(
+            {
+                **_CURVE,
+                "accuracy": ListOf(NUMBER).described(
+                    "Share of the targets of the batches since the entry before that were ranked first."
+                ),
+            }
+        ),
+        "note": TEXT,
+        "environment": MapOf(TEXT),
+    },
+    of=Run,
+)
+"""What a file holds of a `Run`."""
+RUN_FILE = Record(
+    {
+        "format": constant(_FORMAT).described("Version of this layout; a reader refuses a higher one."),
+        "semviz": TEXT.described("Version that wrote it."),
+        "digest": _DIGEST.described("BLAKE2b (16 bytes) of `json.dumps(run, sort_keys=True)`."),
+        "weights": _DIGEST.or_none.described("The same of the safetensors file; null where no weights were kept."),
+        "run": RUN.described("One finetune."),
+    }
+)
+"""A run's JSON file."""
+_HEADER = Record({"format": COUNT, "semviz": TEXT})
+_SIGNED = Record({name: RUN_FILE.fields[name] for name in ("digest", "weights")})
 # Before runs had the accuracy of their training.
-_OLD_RUN = {**_RUN, "curve": {"step": [json_shapes.COUNT], "loss": [json_shapes.NUMBER]}}
-_NAME = re.compile(r"[\w-]{1,64}")
+_OLD_RUN = Record({"run": Record({**RUN.fields, "curve": Record(_CURVE)})})
 
 
 class Store:
@@ -110,7 +164,7 @@ class Store:
             return None
         try:
             content = json.loads(path.read_bytes())
-            json_shapes.check(content, {"format": json_shapes.COUNT, "semviz": json_shapes.TEXT})
+            _HEADER.check(content)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise _no_run(path, error) from error
         wrote, by = content["format"], checks.short_repr(content["semviz"])
@@ -119,16 +173,16 @@ class Store:
         if wrote > _FORMAT:
             raise SemvizError(f"{path} was written by semviz {by}; update semviz, or pass another store.")
         try:
-            json_shapes.check(content, {"run": _RUN if wrote > _OLDEST else _OLD_RUN})
+            (RUN_FILE if wrote > _OLDEST else _OLD_RUN).check(content)
             record = content["run"]
-            json_shapes.check(record["method"], json_shapes.one_of(*METHODS), "run.method")
+            one_of(*METHODS).check(record["method"], "run.method")
             if wrote > _OLDEST or "digest" in content:
-                json_shapes.check(content, {"digest": json_shapes.TEXT, "weights": json_shapes.TEXT.or_none})
+                _SIGNED.check(content)
                 if content["digest"] != _digest(record):
                     raise ValueError("it is not as it was written")
             if record["key"] != key:
                 raise ValueError(f"it holds the run {checks.short_repr(record['key'])}")
-            run = Run.from_record({name: record[name] for name in _RUN})
+            run = Run.from_record({name: record[name] for name in RUN.fields})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise _no_run(path, error) from error
         weights, digest = self._weights(key), content.get("weights")
@@ -143,7 +197,7 @@ class Store:
 
     def _path(self, key: str, ending: str = "json") -> Path:
         # A key may come from a file, and a path in it would lead out of the folder.
-        if not isinstance(key, str) or not _NAME.fullmatch(key):
+        if not _KEY.fits(key):
             raise SemvizError(f"{checks.named_repr('key', key)} is no key of a run; pass one of Store.keys().")
         return self.folder / f"{key}.{ending}"
 

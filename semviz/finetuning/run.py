@@ -37,28 +37,30 @@ class Run:
         scope: The blocks that trained.
         method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, …
         seed: Seed of data order, dropout and adapters.
-        lr: Learning rate.
+        lr: Peak learning rate.
         rates: Validation score of each learning rate that was tried; empty where one was given.
-        epochs, steps, batch_size: How long it trained.
+        epochs: Passes over the training rows.
+        steps: Optimizer steps that were made.
+        batch_size: Rows a step, over all devices and accumulated batches.
         accuracy: Share of test rows whose label (or tokens) the model ranks first, in [0, 1].
-        loss: Cross-entropy of the targets on test rows, nats.
-        validation: Score on validation rows, by which choices are made.
+        loss: Cross-entropy of the targets on test rows over the whole vocabulary, nats.
+        validation: Score on validation rows, accuracy or nats, by which choices are made.
         validation_loss: Cross-entropy of the targets on validation rows, nats.
-        validation_rows: Score of each validation row.
+        validation_rows: Score of each validation row; empty if the run diverged.
         f1: Macro F1 on test rows; None for language modelling.
-        auroc: Macro one-vs-rest AUROC on test rows; None for language modelling.
-        rows: Score of each test row, for intervals and paired comparisons.
+        auroc: Macro one-vs-rest AUROC on test rows; None for language modelling, or where a class is missing.
+        rows: Score of each test row (1 or 0, or its loss), for intervals and paired comparisons.
         trainable: Unique parameters that trained (of adapters, theirs; for LISA, of the blocks that train at once).
-        seconds: Training time, the one prefix pass included.
-        prefix_seconds: Of these, the prefix pass.
-        search_seconds: Time spent on the other learning rates.
+        seconds: Seconds of training at this rate, the one prefix pass included.
+        prefix_seconds: Seconds of these that the prefix pass took.
+        search_seconds: Seconds spent on the other learning rates.
         tokens_per_second: Training tokens over training time.
         peak_bytes: Peak memory during training: of the GPU, or the process's growth on the CPU.
         cached: Whether the prefix was cached.
         curve: Training by step, as it was logged: columns step, loss (nats) and accuracy (share of the targets of the
             training batches since the row before that were ranked first, each before its step).
         note: What went otherwise than asked; empty if nothing.
-        environment: Versions and device.
+        environment: Versions of libraries, device, and type of the weights.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
         origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
     """

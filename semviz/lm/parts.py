@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from semviz.common.json_shapes import COUNT, TEXT, ListOf, Record
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -17,11 +19,11 @@ class Names:
     """Dotted names of a model's parts, as its own `named_modules` gives them.
 
     Attributes:
-        blocks: Of blocks 1…L, in order.
-        tail: Of the modules between the last block and the head; those without parameters too.
-        head: Of the head.
-        linears: Of the linear layers inside a block, relative to it (`self_attn.q_proj`): every name that occurs in
-            some block, in order.
+        blocks: Names of blocks 1…L, in order.
+        tail: Names of the modules between the last block and the head; those without parameters too.
+        head: Name of the head.
+        linears: Names of the linear layers inside a block, relative to it (`self_attn.q_proj`): every name that occurs
+            in some block, in order.
     """
 
     blocks: tuple[str, ...]
@@ -36,11 +38,11 @@ class Parts:
 
     Attributes:
         blocks: Unique parameters of blocks 1…L, in order.
-        tail: Of what runs between the last block and the head.
-        head: Of the head; 0 where it is tied to the embeddings.
-        embeddings: Of all else, which is mostly the embeddings.
-        tied_head: What the head would have if it were untied; 0 where it is not tied.
-        names: Names of the parts.
+        tail: Unique parameters of what runs between the last block and the head.
+        head: Unique parameters of the head; 0 where it is tied to the embeddings.
+        embeddings: Unique parameters of all else, which is mostly the embeddings.
+        tied_head: Parameters that the head would have if it were untied; 0 where it is not tied.
+        names: Dotted names of the parts in the model.
     """
 
     blocks: tuple[int, ...]
@@ -61,6 +63,18 @@ class Parts:
         given = record["names"]
         lists = {key: tuple(given[key]) for key in ("blocks", "tail", "linears")}
         return cls(**{**record, "blocks": tuple(record["blocks"]), "names": Names(head=given["head"], **lists)})
+
+
+_NAMES = Record({"blocks": ListOf(TEXT), "tail": ListOf(TEXT), "head": TEXT, "linears": ListOf(TEXT)}, of=Names)
+PARTS = Record(
+    {
+        "blocks": ListOf(COUNT),
+        **dict.fromkeys(("tail", "head", "embeddings", "tied_head"), COUNT),
+        "names": _NAMES,
+    },
+    of=Parts,
+)
+"""What a file holds of `Parts`."""
 
 
 def parts_of(anatomy: Anatomy) -> Parts:

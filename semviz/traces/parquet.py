@@ -11,7 +11,7 @@ import math
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from semviz.common import json_shapes, memory
+from semviz.common import memory
+from semviz.common.arc import PathKind
 from semviz.common.checks import as_path, first_line, short_repr
 from semviz.common.errors import SemvizError
 from semviz.common.files import digest_of, replacing
+from semviz.common.json_shapes import (
+    AMOUNT,
+    COUNT,
+    FINITE,
+    FLAG,
+    NATURAL,
+    POSITIVE,
+    SHARE,
+    TEXT,
+    ListOf,
+    MapOf,
+    Record,
+    Scalar,
+    constant,
+    one_of,
+)
 from semviz.common.metric_facts import MetricFacts, without_function
-from semviz.lm.parts import Parts
+from semviz.lm.parts import PARTS, Parts
+from semviz.tasks.task import SPLITS, Kind
 from semviz.traces.deviations import COUNTED, Deviations
 
 SCHEMA = 2
@@ -48,39 +66,62 @@ _COLUMNS = {
     "predicted": (_WORDS, False),
     "correct": ("true or false", True),
 }
-_METRIC = {
-    "key": json_shapes.TEXT,
-    "title": json_shapes.TEXT,
-    "unit": json_shapes.TEXT,
-    "low": json_shapes.FINITE.or_none,
-    "high": json_shapes.FINITE.or_none,
-    "loss_like": json_shapes.FLAG,
-    "definition": json_shapes.TEXT,
-    "is_change": json_shapes.FLAG,
-}
-_META = {
-    **dict.fromkeys(("model", "model_hash", "task", "semviz"), json_shapes.TEXT),
-    "parts": json_shapes.PARTS,
-    "kind": json_shapes.one_of("classification", "language modelling"),
-    "split": json_shapes.TEXT,
-    "samples": json_shapes.NATURAL,
-    "positions": json_shapes.NATURAL,
-    "vocab": json_shapes.one_of("full", "labels"),
-    "ridge": json_shapes.RIDGE,
-    "tau": json_shapes.POSITIVE,
-    "fidelity": json_shapes.SHARE,
-    "path": json_shapes.one_of("slerp", "lerp"),
-    "centred": json_shapes.FLAG,
-    "detail": json_shapes.COUNT,
-    "seconds": json_shapes.AMOUNT,
-}
-_FACTS = {
-    "spaces": json_shapes.NATURAL,
-    "detailed_rows": json_shapes.COUNT,
-    "metrics": [_METRIC],
-    "vocabulary": json_shapes.Each(json_shapes.TEXT),
-    "meta": json_shapes.Each(json_shapes.Is("anything", lambda _: True)),
-}
+_METRIC = Record(
+    {
+        **dict.fromkeys(("key", "title", "unit"), TEXT),
+        **dict.fromkeys(("low", "high"), FINITE.or_none),
+        "loss_like": FLAG,
+        "definition": TEXT,
+        "is_change": FLAG,
+    },
+    of=MetricFacts,
+)
+_INFINITE = "inf"  # JSON has no infinity
+_RIDGE = Scalar(
+    f"a number of at least 0 or the text {_INFINITE}",
+    lambda value: value in (_INFINITE, math.inf) or AMOUNT.fits(value),
+    {"anyOf": [AMOUNT.rendered, {"const": _INFINITE}]},
+)
+META = Record(
+    {
+        "model": TEXT.described("Name of the model."),
+        "model_hash": TEXT.described("12 hex digits that change with any weight."),
+        "parts": PARTS.described("Unique parameters of the model's parts, and their `names` in the model."),
+        "task": TEXT.described("Name of the task."),
+        "kind": one_of(*get_args(Kind)).described("Kind of the task."),
+        "split": one_of(*SPLITS).described("Split that was traced."),
+        "samples": NATURAL.described("Samples that were traced."),
+        "positions": NATURAL.described("Positions that enter averages."),
+        "vocab": one_of("full", "labels").described("What targets are compared with."),
+        "ridge": _RIDGE.described(
+            "λ of the semantic bases, in mean eigenvalues of the head's Gram matrix; `inf` for the head's own rows "
+            "(a number in `trace.meta`)."
+        ),
+        "tau": POSITIVE.described("τ, the temperature, as a cosine."),
+        "fidelity": SHARE.described("φ, the fidelity of the bases."),
+        "path": one_of(*get_args(PathKind)).described("Virtual transition."),
+        "centred": FLAG.described("Whether each space's mean state was subtracted."),
+        "detail": COUNT.described("Samples of which every position was traced."),
+        "semviz": TEXT.described("Version that made it."),
+        "seconds": AMOUNT.described("Seconds that the trace took, calibration included if it was made then."),
+    }
+)
+"""What a file holds of `trace.meta`."""
+METADATA = Record(
+    {
+        "schema": constant(SCHEMA).described(
+            "Version of the columns and of this metadata; a reader refuses a higher one."
+        ),
+        "spaces": NATURAL.described("L+1."),
+        "detailed_rows": COUNT.described("So many rows at the beginning have a `path`."),
+        "metrics": ListOf(_METRIC).described("Metrics in the order of their columns."),
+        "vocabulary": MapOf(TEXT, keys="[0-9]+").described("Token id → text, for every id in the file."),
+        "meta": META.described("What decided the numbers."),
+    }
+)
+"""The metadata of a trace's file."""
+_HEADER = Record({"schema": NATURAL})
+_FIRST = Record({**METADATA.fields, "schema": constant(1)})
 
 
 def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[str]) -> Path:
@@ -143,7 +184,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         parquet = pq.ParquetFile(pa.BufferReader(data))
         kept = parquet.metadata.metadata or {}
         stored = json.loads(kept[_KEY])
-        json_shapes.check(stored, {"schema": json_shapes.NATURAL})
+        _HEADER.check(stored)
         schema = stored["schema"]
     except (OSError, MemoryError, *_BAD) as error:
         raise SemvizError(
@@ -165,14 +206,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     """The fields of a trace from its columns and metadata."""
-    json_shapes.check(stored, _FACTS)
-    meta = {
-        **stored["meta"],
-        "ridge": math.inf if stored["meta"].get("ridge") == "inf" else stored["meta"].get("ridge"),
-    }
-    json_shapes.check(meta, _META, "meta")
+    (METADATA if stored["schema"] == SCHEMA else _FIRST).check(stored)
+    meta = {**stored["meta"]}
+    meta["ridge"] = math.inf if meta["ridge"] == _INFINITE else meta["ridge"]
     spaces, detailed = stored["spaces"], stored["detailed_rows"]
-    facts = {entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC}) for entry in stored["metrics"]}
+    facts = {entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC.fields}) for entry in stored["metrics"]}
     there = table.column_names
     if not facts or len(facts) < len(stored["metrics"]) or len(set(there)) < len(there):
         raise ValueError("there is no metric, or one of them or a column is there twice")
@@ -251,5 +289,5 @@ def _array(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any
 
 
 def _encode(meta: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: an infinite ridge is written as a word."""
-    return {key: "inf" if isinstance(value, float) and math.isinf(value) else value for key, value in meta.items()}
+    """An infinite ridge is written as a word."""
+    return {key: _INFINITE if isinstance(value, float) and math.isinf(value) else value for key, value in meta.items()}
