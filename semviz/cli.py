@@ -73,7 +73,7 @@ def _report(options: argparse.Namespace) -> int:
     folder = out.resolve().parent
     if not folder.is_dir():
         raise SemvizError(f"--out={options.out}: there is no folder {folder}; make it or pass another path.")
-    checks.whole_number("--seeds", options.seeds, least=1)
+    checks.whole_number("--seeds", options.seeds, minimum=1)
     checks.positive("--epochs", options.epochs)
     if options.store is not None and checks.as_path("--store", options.store).is_file():
         raise SemvizError(f"--store={options.store} is a file; pass a folder.")

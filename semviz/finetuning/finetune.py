@@ -239,7 +239,7 @@ def _weights(suffix: Suffix, model: LanguageModel, scope: Scope, method: str) ->
 
 def _check(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
     """Refuse what cannot train."""
-    if recipe.method == "lisa" and distributed.launched():
+    if recipe.method == "lisa" and distributed.is_distributed():
         raise SemvizError('method="lisa" changes what trains on the way, which several processes cannot; pass "full".')
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")

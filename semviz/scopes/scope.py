@@ -80,7 +80,7 @@ class Scope:
             )
         given = checks.as_list("blocks", blocks, "a list of blocks, such as [3]", error=ScopeError)
         wanted = {
-            checks.whole_number(f"blocks[{i}]", b, least=1, most=model.n_blocks, error=ScopeError)
+            checks.whole_number(f"blocks[{i}]", b, minimum=1, maximum=model.n_blocks, error=ScopeError)
             for i, b in enumerate(given)
         }
         return cls(tuple(sorted(wanted)), model.n_blocks, parts, tail=tail, head=head)
@@ -102,7 +102,7 @@ class Scope:
             ScopeError: If the boundary lies outside 0…L−1, or as in `of`.
         """
         most = _checked(model).n_blocks - 1
-        boundary = checks.whole_number("boundary", boundary, most=most, error=ScopeError)
+        boundary = checks.whole_number("boundary", boundary, maximum=most, error=ScopeError)
         blocks = range(boundary + 1, model.n_blocks + 1)
         return cls.of(model, blocks, tail=tail, head=head, untie=untie)
 

@@ -38,9 +38,9 @@ class Settings:
         """
         checks.one_of("method", self.method, METHODS)
         made = {
-            "steps": checks.whole_number("steps", self.steps, least=1),
-            "batch_size": checks.whole_number("batch_size", self.batch_size, least=1),
-            "seed": checks.whole_number("seed", self.seed, most=checks.MOST_SEED),
+            "steps": checks.whole_number("steps", self.steps, minimum=1),
+            "batch_size": checks.whole_number("batch_size", self.batch_size, minimum=1),
+            "seed": checks.whole_number("seed", self.seed, maximum=checks.MAX_SEED),
             "lr": checks.learning_rate(self.lr),
         }
         for name, value in made.items():  # numpy's numbers as Python's

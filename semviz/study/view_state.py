@@ -145,7 +145,7 @@ class ViewState:
         Raises:
             SemvizError: If the sample has no such token.
         """
-        self.start = checks.whole_number("start", start, most=self.sample.tokens - 1)
+        self.start = checks.whole_number("start", start, maximum=self.sample.tokens - 1)
         self._tell("sample")
 
     def point(self, position: int, space: int) -> None:
@@ -159,7 +159,7 @@ class ViewState:
         try:
             cell = (
                 checks.whole_number("position", position),
-                checks.whole_number("space", space, most=self.model.n_blocks),
+                checks.whole_number("space", space, maximum=self.model.n_blocks),
             )
         except SemvizError:
             cell = (-1, -1)
