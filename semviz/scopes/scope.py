@@ -230,10 +230,10 @@ class Scope:
             ...     sum(p.numel() for p in network.parameters() if p.requires_grad)
             198016
         """
-        from semviz.lm.trainable import made_trainable
+        from semviz.lm.trainable import temporarily_trainable
 
         # A scope of another depth is refused before anything is touched.
-        return made_trainable(model, self.modules(model))
+        return temporarily_trainable(model, self.modules(model))
 
     def export(self, trainer: str) -> str:
         """A ready snippet that trains exactly these blocks in another trainer.
