@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; errors that the user can mend are one line on stderr and exit code 2."""
+    """Run a command; errors that the user can fix become one line on stderr and exit code 2."""
     parser = _Parser(prog="semviz", description="See where to finetune a causal language model.")
     parser.add_argument("--version", action="version", version=f"semviz {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lab = commands.add_parser("lab", help="open JupyterLab on a notebook")
     lab.add_argument("notebook", nargs="?", default="notebooks/01_tour.ipynb", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    # Read when torch is loaded. Threads of GNU OpenMP that spin for long while they wait are many times slower as soon
-    # as another program wants a core, and laptops and course servers are shared.
+    # Read when torch is loaded. GNU OpenMP threads that spin for long while they wait become many times slower as soon
+    # as another program needs a core, and laptops and course servers are shared.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return _report(options) if options.command == "report" else _lab(options)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, as all other mistakes are told."""
+    """A parser that reports errors in one line, in the form of all other error messages."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"semviz: {message}; {self.prog} --help lists what to pass.\n")
@@ -65,15 +65,15 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    """Trace, estimate, sweep, print and write."""
-    # What is wrong should fail before minutes of training, not after.
+    """Trace, estimate and sweep; print the results and write the page."""
+    # Wrong options should fail before minutes of training, not after.
     out = checks.as_path("--out", options.out)
     if out.is_dir():
         raise SemvizError(f"--out={options.out} is a folder; pass the name of a file in it, such as report.html.")
     folder = out.resolve().parent
     if not folder.is_dir():
-        raise SemvizError(f"--out={options.out}: there is no folder {folder}; make it or pass another path.")
-    checks.whole_number("--seeds", options.seeds, least=1)
+        raise SemvizError(f"--out={options.out}: there is no folder {folder}; create it or pass another path.")
+    checks.whole_number("--seeds", options.seeds, minimum=1)
     checks.positive("--epochs", options.epochs)
     if options.store is not None and checks.as_path("--store", options.store).is_file():
         raise SemvizError(f"--store={options.store} is a file; pass a folder.")
@@ -81,15 +81,15 @@ def _report(options: argparse.Namespace) -> int:
     from semviz.common import distributed
 
     # Before the model is loaded: each process gets a device of its own.
-    number, several = distributed.join()
-    if number == 0:
+    rank, processes = distributed.join()
+    if rank == 0:
         print("Loading …", flush=True)
     from semviz import Scope, load_model, sweep, trace, write_report
 
     model = load_model(options.model, device=options.device)
-    if number == 0:
+    if rank == 0:
         print(f"{model}\n{task}", flush=True)
-    traced = trace(model, task, distributed=several > 1, progress=number == 0)
+    traced = trace(model, task, distributed=processes > 1, progress=rank == 0)
     # The finetunes that follow are short, and run one after the other in the first process.
     if not distributed.leave():
         return 0
@@ -102,13 +102,13 @@ def _report(options: argparse.Namespace) -> int:
     print(f"\n{_table_of(runs).to_string(index=False)}\n")
     print(runs.answer())
     if probes is not None:
-        print(f"What these runs predict of all boundaries: {probes.message}")
+        print(f"What these runs predict for all boundaries: {probes.message}")
     print(f"The pictures are in {path}; it opens without a network.")
     return 0
 
 
 def _table_of(runs: Runs) -> pd.DataFrame:
-    """One row a scope, all text: parameters and share, score ± interval, seconds, predicted and measured benefit."""
+    """Return one row per scope, all text: size and share, score ± interval, seconds, predicted and measured benefit."""
     import pandas as pd
 
     score = score_named(runs.score)
@@ -130,16 +130,16 @@ def _table_of(runs: Runs) -> pd.DataFrame:
 
 
 def _probes(runs: Runs) -> Probes | None:
-    """The suffix law fitted to the runs; none where a run diverged, which must not cost the report."""
+    """Return the suffix law fitted to the runs; None where a run diverged, which must not prevent the report."""
     try:
         return runs.probes()
     except SemvizError as error:
-        print(f"The runs predict nothing of other boundaries: {error}")
+        print(f"These runs cannot predict other boundaries: {error}")
         return None
 
 
 def _task(options: argparse.Namespace) -> Task:
-    """A packaged task, or one from a CSV file."""
+    """Return a packaged task, or one from a CSV file."""
     from semviz.tasks.task import Task, load_task
 
     if not str(options.task).endswith(".csv"):
@@ -163,7 +163,7 @@ def _task(options: argparse.Namespace) -> Task:
 
 
 def _pairs(words: str | None) -> dict[str, str] | None:
-    """`"1=sad,5=happy"` as a dictionary."""
+    """Parse `"1=sad,5=happy"` into a dictionary."""
     if words is None:
         return None
     pairs = [pair.partition("=") for pair in words.split(",")]

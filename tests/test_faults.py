@@ -21,7 +21,7 @@ from faults.surroundings import changed, own_temporary_folder, surroundings
 import semviz as sv
 from semviz.common import files, interrupts
 from semviz.common.errors import SemvizError
-from semviz.common.files import replace_file
+from semviz.common.files import write_text_file
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.experiments.run_store import Store
 from semviz.finetuning.encoded_task import EncodedTask
@@ -132,7 +132,7 @@ def test_other_handlers_and_other_threads_are_left_alone():
     )
     with pytest.raises(KeyboardInterrupt):
         do(interrupt, thread.start, thread.join)
-    assert heard == [interrupts._note]  # and the other thread was not interrupted
+    assert heard == [interrupts._hold]  # and the other thread was not interrupted
 
 
 def interrupted(monkeypatch, owner, name, *, call=1):
@@ -304,7 +304,7 @@ def written(bench):
     return {
         "trace": lambda place: trace.save(place / "trace.parquet"),
         "run": lambda place: Store(place).add(run),
-        "text": lambda place: replace_file(place / "report.html", "word " * 20_000),
+        "text": lambda place: write_text_file(place / "report.html", "word " * 20_000),
     }
 
 
@@ -396,7 +396,7 @@ def leftover(folder, name, *, days):
 
 
 def test_a_write_takes_old_leftovers_of_killed_writes_away_and_nothing_else(jobs, tmp_path):
-    with files.replacing(tmp_path / "trace.parquet") as name:
+    with files.atomic_write(tmp_path / "trace.parquet") as name:
         ending = Path(name).suffix
         Path(name).write_text("whole")
     old = leftover(tmp_path, f".other.parquet.abcdefgh{ending}", days=2)
@@ -405,7 +405,7 @@ def test_a_write_takes_old_leftovers_of_killed_writes_away_and_nothing_else(jobs
         leftover(tmp_path, ".bashrc", days=400),
         leftover(tmp_path, f"mine{ending}", days=400),
     ]
-    replace_file(tmp_path / "text", "whole")
+    write_text_file(tmp_path / "text", "whole")
     assert not old.exists()
     assert all(path.exists() for path in others)
 

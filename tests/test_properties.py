@@ -83,7 +83,7 @@ def test_what_was_got_is_said_on_one_short_line(value):
 @given(ANYTHING)
 def test_a_value_passes_as_it_is_or_is_refused_by_name(value):
     for check in (
-        lambda: checks.whole_number("it", value, most=9) == value,
+        lambda: checks.whole_number("it", value, maximum=9) == value,
         lambda: checks.positive("it", value) == value,
         lambda: checks.flag("it", value) is value,
         lambda: checks.one_of("it", value, ["full", "lora"]) == value,

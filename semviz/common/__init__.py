@@ -1,1 +1,1 @@
-"""What every package uses; it knows no model, task or result."""
+"""Helpers for every package; nothing here knows about models, tasks or results."""

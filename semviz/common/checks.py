@@ -1,7 +1,7 @@
-"""Checks of what callers pass: one for each kind of argument, so that every refusal says the same things.
+"""Checks of arguments, one function for each kind, so that all error messages have the same form.
 
-A message names the argument, says what was got (`shown`) and what to pass. What passes comes back as a plain Python
-value, so that numpy's numbers and Python's make the same keys.
+A message names the argument, shows what was passed (`short_repr`) and says what to pass instead. A valid value comes
+back as a plain Python value, so that NumPy's numbers and Python's give the same keys.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ import numpy as np
 from semviz.common.errors import SemvizError, TaskError
 
 _WIDTH = 80
-# The hub's tokens, headers with one, and passwords in addresses: libraries put them into their errors.
+# Hub tokens, bearer headers and passwords in URLs: libraries put them into their error messages.
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{10,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)")
-MOST_SEED = 2**32 - 1
-"""The largest seed that numpy takes, and so Trainer."""
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy, and so Trainer, accepts."""
 
 
 def short_repr(value: Any, *, width: int = _WIDTH) -> str:
-    r"""Return what was got, for a message: one line, not too long, nothing invisible in it.
+    r"""Return a value's repr for a message: one line, not too long, with invisible characters escaped.
 
     Example:
         >>> short_repr("a\u202eb")
         "'a\\u202eb'"
     """
     try:
-        # A text may be megabytes long.
+        # A string may be megabytes long.
         text = repr(value[: width + 1] if isinstance(value, str | bytes | list | tuple) else value)
     except Exception:
         text = f"<{type(value).__name__}>"
-    return _line(text, width)
+    return _single_line(text, width)
 
 
 def first_line(error: object) -> str:
-    """Return the first line of what a library says went wrong, as `shown` shows it, or the error's name."""
+    """Return the first line of a library's error message in the form of `short_repr`, or the error's class name."""
     text = str(error).strip()
-    return _line(text.splitlines()[0], 300) if text else type(error).__name__
+    return _single_line(text.splitlines()[0], 300) if text else type(error).__name__
 
 
-def _line(text: str, width: int) -> str:
-    # What stays within the width has not been cut before it was looked at.
+def _single_line(text: str, width: int) -> str:
+    # The cut bounds the work only: what ends up within the width was searched for secrets as a whole.
     line = " ".join(_SECRET.sub("‹secret›", text[: 4 * width]).split())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def named_repr(name: str, value: Any) -> str:
-    """Return an argument as a message begins with it: `samples='3' (str)`; the class where the value may mislead."""
+    """Return how a message names an argument: `samples='3' (str)`, with the class where the value alone may mislead."""
     plain = value is None or isinstance(value, bool | int | float)
     return f"{name}={short_repr(value)}" + ("" if plain else f" ({type(value).__name__})")
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number of Python, numpy or torch; True and 3.0 are none."""
+    """Tell whether a value is a whole number of Python, NumPy or torch; True and 3.0 do not count."""
     try:
         operator.index(value)
     except TypeError:
@@ -70,41 +70,41 @@ def is_whole(value: Any) -> bool:
 
 
 def whole_number(
-    name: str, value: Any, *, least: int = 0, most: int | None = None, error: type[SemvizError] = SemvizError
+    name: str, value: Any, *, minimum: int = 0, maximum: int | None = None, error: type[SemvizError] = SemvizError
 ) -> int:
-    """Return a whole number in a range; True and 3.0 are none.
+    """Return a whole number within a range; True and 3.0 are refused.
 
     Raises:
-        SemvizError: If it is none, or of the class passed.
+        SemvizError: If the value is anything else; `error` gives another class.
     """
-    found = operator.index(value) if is_whole(value) else least - 1
-    if found < least or (most is not None and found > most):
-        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    whole = operator.index(value) if is_whole(value) else minimum - 1
+    if whole < minimum or (maximum is not None and whole > maximum):
+        span = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise error(f"{named_repr(name, value)}; pass a whole number {span}.")
-    return found
+    return whole
 
 
 def number(name: str, value: Any, instead: str, *, fits: Callable[[float], bool] = math.isfinite) -> float:
-    """Return a number that fits; True is none, and NaN must not fit.
+    """Return a number that fits; True is refused, and `fits` must refuse NaN.
 
     Raises:
-        SemvizError: If it is none, with what to pass instead.
+        SemvizError: If the value is anything else; the message says what to pass instead.
     """
     try:
-        # Also numpy's, which are registered as Real; a float of a huge int overflows.
-        found = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
+        # NumPy's numbers are registered as Real too; a huge int overflows as a float.
+        as_float = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
     except OverflowError:
-        found = math.nan
-    if not fits(found):
+        as_float = math.nan
+    if not fits(as_float):
         raise SemvizError(f"{named_repr(name, value)}; pass {instead}.")
-    return found
+    return as_float
 
 
 def positive(name: str, value: Any, instead: str = "a positive number") -> float:
     """Return a finite number above 0.
 
     Raises:
-        SemvizError: If it is none.
+        SemvizError: If the value is anything else.
     """
     return number(name, value, instead, fits=lambda x: math.isfinite(x) and x > 0)
 
@@ -119,20 +119,20 @@ def learning_rate(value: Any) -> Any:
     return value if is_word else positive("lr", value, 'a positive number such as 1e-3, or "auto"')
 
 
-def one_of(name: str, value: Any, known: Iterable[str], *, error: type[SemvizError] = SemvizError) -> str:
-    """Return a word that is among the known ones.
+def one_of(name: str, value: Any, choices: Iterable[str], *, error: type[SemvizError] = SemvizError) -> str:
+    """Return a word that is one of the choices.
 
     Raises:
-        SemvizError: If it is not, or of the class passed; the message lists those there are.
+        SemvizError: If it is not; `error` gives another class. The message lists the choices.
     """
-    words = list(known)
+    words = list(choices)
     if not isinstance(value, str) or value not in words:
         raise error(f"{name}={short_repr(value)} is unknown; pass one of {words}.")
     return value
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return True or False as it is; a text such as "no" would count as true.
+    """Return True or False unchanged; a string such as "no", which Python counts as true, is refused.
 
     Raises:
         SemvizError: If it is neither.
@@ -146,7 +146,7 @@ def of_class(name: str, value: Any, kind: type | tuple[type, ...], instead: str)
     """Return an object of a class, or None where NoneType is among the classes.
 
     Raises:
-        SemvizError: If it is of another one, with what to pass instead.
+        SemvizError: If it is of another class; the message says what to pass instead.
     """
     if not isinstance(value, kind):
         raise SemvizError(f"{named_repr(name, value)}; pass {instead}.")
@@ -154,16 +154,16 @@ def of_class(name: str, value: Any, kind: type | tuple[type, ...], instead: str)
 
 
 def as_list(name: str, value: Any, instead: str, *, error: type[SemvizError] = SemvizError) -> list[Any]:
-    """Return what an iterable holds as a list; a text is one thing, not several, and so is a mapping.
+    """Return the items of an iterable as a list; a string or a mapping counts as one thing and is refused.
 
     Raises:
-        SemvizError: If it is no iterable, or of the class passed.
+        SemvizError: If it is not an iterable; `error` gives another class.
     """
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise error(f"{named_repr(name, value)}; pass {instead}.")
     try:
         return list(value)
-    except TypeError as problem:  # an array without dimensions
+    except TypeError as problem:  # a zero-dimensional array
         raise error(f"{named_repr(name, value)}; pass {instead}.") from problem
 
 
@@ -171,7 +171,7 @@ def one_text(name: str, value: Any, *, empty: bool = False) -> str:
     """Return a text that a tokenizer can read.
 
     Raises:
-        TaskError: If it is none, or is empty and must not be.
+        TaskError: If it is not a string, cannot be encoded, or is empty without `empty`.
     """
     if not isinstance(value, str):
         raise TaskError(f"{name} is {type(value).__name__} {short_repr(value)}; pass text (str).")
@@ -185,37 +185,37 @@ def one_text(name: str, value: Any, *, empty: bool = False) -> str:
 
 
 def texts(name: str, value: Any) -> list[str]:
-    """Return several texts that a tokenizer can read, at least one.
+    """Return a list of one or more texts that a tokenizer can read.
 
     Raises:
-        TaskError: If one is none, or there is none.
+        TaskError: If the list is empty, or an item is not such a text.
     """
-    given = as_list(name, value, "a list of texts", error=TaskError)
-    if not given:
+    items = as_list(name, value, "a list of texts", error=TaskError)
+    if not items:
         raise TaskError(f"{name} is empty; pass at least a few texts.")
-    return [one_text(f"{name}[{i}]", item) for i, item in enumerate(given)]
+    return [one_text(f"{name}[{i}]", item) for i, item in enumerate(items)]
 
 
 def as_path(name: str, value: Any) -> Path:
-    """Return a path that the file system can be asked about.
+    """Return a path that the file system accepts.
 
     Raises:
-        SemvizError: If it is no path, is empty, or holds a character that no file name can have.
+        SemvizError: If it is not a path, is empty, or contains a null character.
     """
     try:
-        given = os.fspath(value)
-        if not given or b"\0" in os.fsencode(given):
+        raw_path = os.fspath(value)
+        if not raw_path or b"\0" in os.fsencode(raw_path):
             raise ValueError
-        return Path(os.fsdecode(given))
+        return Path(os.fsdecode(raw_path))
     except (TypeError, ValueError) as problem:
-        raise SemvizError(f"{named_repr(name, value)} is no path; pass the name of a file or folder.") from problem
+        raise SemvizError(f"{named_repr(name, value)} is not a path; pass the name of a file or folder.") from problem
 
 
-def require_attributes(name: str, value: Any, wanted: Collection[str], instead: str) -> None:
-    """Refuse an object that lacks what is read of it.
+def require_attributes(name: str, value: Any, attributes: Collection[str], instead: str) -> None:
+    """Refuse an object that lacks an attribute.
 
     Raises:
-        SemvizError: If an attribute is not there.
+        SemvizError: If one is missing; the message says what to pass instead.
     """
-    if any(not hasattr(value, attribute) for attribute in wanted):
+    if any(not hasattr(value, attribute) for attribute in attributes):
         raise SemvizError(f"{named_repr(name, value)}; pass {instead}.")

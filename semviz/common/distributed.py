@@ -1,4 +1,4 @@
-"""Several processes, as `accelerate launch` starts them: each reads its share of the rows, and all get the whole."""
+"""Several processes, as `accelerate launch` starts them: each reads a shard of the rows, and all get the whole."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def launched() -> bool:
-    """Whether this process is one of several."""
+def is_distributed() -> bool:
+    """Tell whether this process is one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def join() -> tuple[int, int]:
-    """This process's number and how many there are; gives each its own device and connects them the first time."""
-    if not launched():
+    """Return this process's rank and the number of processes; the first call connects them and assigns devices."""
+    if not is_distributed():
         return 0, 1
     import torch
     from accelerate import PartialState
 
-    # Unless told so, accelerate does not connect processes on a machine without a GPU.
+    # Without cpu=True accelerate does not connect processes on a machine without a GPU.
     state = PartialState(cpu=not torch.cuda.is_available())
     return state.process_index, state.num_processes
 
 
-def share(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """This process's part of some rows; dealt out in turn, so that rows sorted by length make equal loads."""
-    number, processes = join()
-    return rows[number::processes]
+def shard(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return this process's shard of the rows; dealt out in turn, so that rows sorted by length give equal loads."""
+    rank, processes = join()
+    return rows[rank::processes]
 
 
 def gather(part: Any) -> list[Any]:
-    """What every process passed, in their order; all processes must call it."""
-    if not launched():
+    """Return what every process passed, in rank order; all processes must call it."""
+    if not is_distributed():
         return [part]
     from accelerate.utils import gather_object
 
@@ -43,9 +43,9 @@ def gather(part: Any) -> list[Any]:
 
 
 def leave() -> bool:
-    """Part with the other processes; returns whether this one is the first, which goes on alone."""
-    number, _ = join()
-    if launched():
+    """Disconnect from the other processes; return whether this is the first one, which goes on alone."""
+    rank, _ = join()
+    if is_distributed():
         import torch.distributed
         from accelerate import PartialState
 
@@ -55,4 +55,4 @@ def leave() -> bool:
         # Libraries that are imported later, such as Trainer, would wait for processes that are gone.
         for key in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(key, None)
-    return number == 0
+    return rank == 0

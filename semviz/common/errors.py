@@ -1,10 +1,10 @@
-"""What semviz raises: one family of errors, each of which says what to pass instead."""
+"""The exceptions that semviz raises; their messages say what to pass instead."""
 
 from __future__ import annotations
 
 
 class SemvizError(ValueError):
-    """Something that the caller can mend; the message names the argument, what was got and what to pass."""
+    """An error that the caller can fix; the message names the argument, what was passed and what to pass instead."""
 
 
 class ModelError(SemvizError):
@@ -20,4 +20,4 @@ class ScopeError(SemvizError):
 
 
 class Cancelled(SemvizError):  # noqa: N818 (nothing is wrong: it ends a job)
-    """A job that was asked to stop, through `Control.cancel`."""
+    """Raised by a job that was asked to stop, through `Control.cancel`."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all, digests and temporary folders."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from semviz.common.checks import as_path
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
 
-_ENDING = ".semviz"  # of temporary names, so that no file of others is taken for one
-_DAY = 86_400  # seconds without a write after which a temporary file is nobody's
+_TEMPORARY_SUFFIX = ".semviz"  # so that no other program's file is taken for one of ours
+_ABANDONED_AFTER = 86_400  # seconds since the last write to a temporary file
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Give a temporary name in the same folder to write to; rename it to `path` on leaving without an exception.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a temporary path in the same folder to write to; rename it to `path` unless an exception is raised.
 
     Raises:
-        SemvizError: If the folder is missing or cannot be written; the old file, if any, is then as it was.
+        SemvizError: If the folder is missing or cannot be written to; an old file is then unchanged.
     """
     target = as_path("path", path)
     try:
-        # Held, since an interrupt would leave the temporary file, or call what was renamed just now a failure.
+        # An interrupt could leave the temporary file behind, or report a failure after the rename.
         with interrupts_held():
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_ENDING)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_TEMPORARY_SUFFIX)
             try:
                 os.close(handle)
                 yield name
@@ -39,19 +39,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
                 os.chmod(name, 0o644)
                 os.replace(name, target)
             except BaseException:
-                with suppress(OSError):  # what went wrong first is what should be told
+                with suppress(OSError):  # the first error is the one to report
                     os.unlink(name)
                 raise
-            _clear(target.parent)
+            _remove_abandoned(target.parent)
     except OSError as error:
         raise SemvizError(
-            f"Cannot write {target}: {error.strerror or error}. Make room there, or pass a path in a folder that can "
-            "be written."
+            f"Cannot write {target}: {error.strerror or error}. Free some space there, or pass a path in a "
+            "writable folder."
         ) from error
 
 
 def digest_of(*parts: bytes | memoryview) -> str:
-    """Return 32 hex digits that change with any byte."""
+    """Return a digest of all bytes, as 32 hex digits."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(part)
@@ -59,46 +59,46 @@ def digest_of(*parts: bytes | memoryview) -> str:
 
 
 def digest_of_file(path: Path) -> str:
-    """Return the digest of a file, read in parts, since weights may be larger than the memory that is free."""
+    """Return the digest of a file, read in chunks, since weights may be larger than free memory."""
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
-        while part := file.read(2**22):
-            digest.update(part)
+        while chunk := file.read(2**22):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def temporary_folder(purpose: str) -> tempfile.TemporaryDirectory[str]:
-    """Make a folder that is removed with the object.
+    """Create a folder that is removed with the returned object.
 
     Raises:
-        SemvizError: If there is no room or no right to make one.
+        SemvizError: If there is no space, or no permission to create one.
     """
     try:
         return tempfile.TemporaryDirectory(prefix=f"semviz-{purpose}-", ignore_cleanup_errors=True)
     except OSError as error:
         raise SemvizError(
-            f"Cannot make a temporary folder: {error.strerror or error}. Make room there, or pass another place as the "
-            "environment variable TMPDIR."
+            f"Cannot create a temporary folder: {error.strerror or error}. Free some space there, or pass another "
+            "folder in the environment variable TMPDIR."
         ) from error
 
 
-def _clear(folder: Path) -> None:
-    """Remove what writes that were killed have left in a folder."""
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files that killed processes left in a folder."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") and entry.name.endswith(_ENDING):
-                # Another process may write there now, and have taken its file away meanwhile.
+            if entry.name.startswith(".") and entry.name.endswith(_TEMPORARY_SUFFIX):
+                # Another process may be writing there, and its file may be gone by now.
                 with suppress(OSError):
-                    if time.time() - entry.stat().st_mtime > _DAY:
+                    if time.time() - entry.stat().st_mtime > _ABANDONED_AFTER:
                         os.unlink(entry.path)
 
 
-def replace_file(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file whole, or leave what was there.
+def write_text_file(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file whole, or leave the old one unchanged.
 
     Raises:
-        SemvizError: If the folder is missing or cannot be written; the old file, if any, is then as it was.
+        SemvizError: If the folder is missing or cannot be written to; an old file is then unchanged.
     """
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
     return Path(path)

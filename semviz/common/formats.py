@@ -1,10 +1,10 @@
-"""Numbers as people write them."""
+"""Numbers formatted for people to read."""
 
 from __future__ import annotations
 
 import math
 
-# From where a unit is used, its size, its letter: 0.1 M reads better than 100 k beside 1.7 M.
+# The smallest count in a unit, its size, its letter: 0.1 M reads better than 100 k beside 1.7 M.
 _SI = ((1e9, 1e9, "B"), (1e5, 1e6, "M"), (1e3, 1e3, "k"))
 MISSING = "–"
 
@@ -17,7 +17,7 @@ def si(value: float) -> str:
     for start, size, letter in _SI:
         if abs(value) >= start:
             scaled = value / size
-            # Two decimals below 1, as above it: 0.79 M beside 1.71 M.
+            # Two decimals below 1 as well as above it: 0.79 M beside 1.71 M.
             return f"{_significant(scaled, 3 if abs(scaled) >= 1 else 2)} {letter}"
     return _significant(value, 3)
 
@@ -39,7 +39,7 @@ def percent(share: float | None, *, digits: int = 0) -> str:
 
 
 def number(value: float | None, *, digits: int = 3) -> str:
-    """Write a number to a few significant digits, without an exponent where it can be read without."""
+    """Write a number to a few significant digits, with an exponent only where it is very large or small."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value != 0 and not 1e-4 <= abs(value) < 1e6:

@@ -1,4 +1,4 @@
-"""The rich twin of a text repr: the same facts, and a table."""
+"""The HTML version of a text repr: the same line above a table."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ if TYPE_CHECKING:
 
 
 def line_and_table(line: str, table: pd.DataFrame) -> str:
-    """One line of text over one table, all of it escaped."""
+    """Return HTML of one line of text above a table, all of it escaped."""
     return f"<p>{escape(line)}</p>{table.to_html(escape=True, border=0)}"

@@ -1,4 +1,4 @@
-"""`LiveCurves`: the live curves of a job that trains, one for each learning rate that is tried."""
+"""`LiveCurves`: the training curves of a running job, one trial for each learning rate."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from semviz.common.progress import Progress
 
 @dataclass
 class LiveCurve:
-    """One training, while it runs.
+    """The curve of one trial while it trains.
 
     Attributes:
-        label: What trains, in words.
+        label: What is being trained, in words.
         rate: Peak learning rate.
-        steps: Optimizer steps of the points so far, rising.
-        losses: Training loss there in nats; not finite where it diverged.
-        accuracies: Share of the targets of the training batches that were ranked first; None where it is not known.
-        total: Steps that it will take.
+        steps: Optimizer steps of the points so far, in rising order.
+        losses: Training loss at these steps in nats; not finite where training diverged.
+        accuracies: Share of the targets of the training batches that were ranked first; None where it is unknown.
+        total: Number of steps that the trial will take.
     """
 
     label: str
@@ -30,25 +30,25 @@ class LiveCurve:
 
 
 class LiveCurves:
-    """What a job has told so far.
+    """The progress that a job has reported so far.
 
     Attributes:
-        trials: Its trainings, the newest last.
-        stage: What it does now, in words; empty before it has told anything.
+        trials: The curves of its trials, the newest last.
+        stage: What it is doing now, in words; empty before its first report.
         done, total: Steps of this stage.
     """
 
     def __init__(self) -> None:
         self.trials: list[LiveCurve] = []
         self.stage, self.done, self.total = "", 0, 0
-        self._since, self._from = 0.0, 0
+        self._stage_began, self._first_done = 0.0, 0
 
-    def hear(self, progress: Progress) -> None:
-        """Take note of a step; called at every one, so it does little."""
+    def record(self, progress: Progress) -> None:
+        """Record one step; called at every step, so it does little."""
         rate = self.trials[-1].rate if self.trials else None
         is_new = progress.stage != self.stage or progress.done < self.done or progress.lr not in (None, rate)
         if is_new:
-            self._since, self._from = time.perf_counter(), progress.done
+            self._stage_began, self._first_done = time.perf_counter(), progress.done
         self.stage, self.done, self.total = progress.stage, progress.done, progress.total
         if progress.lr is None:
             return
@@ -62,8 +62,8 @@ class LiveCurves:
 
     @property
     def seconds_left(self) -> float:
-        """Expected time to the end of this stage at the pace so far; NaN before there is one."""
-        moved = self.done - self._from
-        if moved < 1:
+        """Expected time to the end of this stage at the pace so far; NaN before its first step."""
+        steps = self.done - self._first_done
+        if steps < 1:
             return float("nan")
-        return (time.perf_counter() - self._since) / moved * (self.total - self.done)
+        return (time.perf_counter() - self._stage_began) / steps * (self.total - self.done)

@@ -1,4 +1,4 @@
-"""What a table or a figure must say about a deviation metric; nothing here computes."""
+"""What tables and figures need to know about a deviation metric, without the function that computes it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class MetricFacts:
         unit: Unit on axes and colour bars.
         low: Smallest possible value, None if unbounded.
         high: Largest possible value, None if unbounded.
-        loss_like: Whether it falls towards 0 as a state nears its target; only these enter the scaling law.
+        loss_like: Whether it falls towards 0 as a state nears its target; only such metrics enter the scaling law.
         definition: One line for hover texts and reports.
-        is_change: Whether it is the difference of two traces, so that 0 is its middle.
+        is_change: Whether it is the difference of two traces, so that scales are centred at 0.
     """
 
     key: str
@@ -30,7 +30,7 @@ class MetricFacts:
     is_change: bool = False
 
     def change(self) -> MetricFacts:
-        """The facts of this metric's difference between two traces."""
+        """Return the facts of this metric's difference between two traces."""
         definition = f"after − before of: {self.definition}"
         return replace(
             without_function(self), title=f"change of {self.title}", low=None, high=None, loss_like=False,
@@ -39,5 +39,5 @@ class MetricFacts:
 
 
 def without_function(facts: MetricFacts) -> MetricFacts:
-    """The facts alone, without the function of a registered metric."""
+    """Return the facts alone, without the function of a registered metric."""
     return MetricFacts(**{name: getattr(facts, name) for name in MetricFacts.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""Progress that people and programs can watch, and a way to stop."""
+"""Progress that people and programs can watch, and a way to stop a job."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from semviz.common.errors import Cancelled
 
 
 def progress_bar(total: int, label: str, *, unit: str, show: bool) -> Any:
-    """A bar that goes away when it is done."""
-    # tqdm's own notebook bar overlooks this variable, and bars would end up in the outputs of compared notebooks.
+    """Return a progress bar that disappears when it is done."""
+    # tqdm's own notebook bar ignores this variable, and bars would end up in the outputs of compared notebooks.
     off = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
     return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=off or not show)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """How far a job has come.
 
     Attributes:
         stage: What is being done, in words.
         done, total: Steps of this stage.
-        loss: Training loss as it was last logged, nats; None outside training.
-        accuracy: Share of the targets of the training batches since the log before that were ranked first.
+        loss: Training loss when it was last logged, in nats; None outside training.
+        accuracy: Share of the targets of the training batches since the previous log that were ranked first.
         lr: Peak learning rate of the training run; None outside training.
     """
 
@@ -52,10 +52,10 @@ class Control:
     """
 
     def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
-        """Make a handle.
+        """Create a handle.
 
         Args:
-            on_progress: Called in the job's thread after every training step and every batch that is read; an
+            on_progress: Called in the job's thread after every training step and every batch read; an
                 exception in it ends the job.
         """
         self._on_progress, self._stop = on_progress, threading.Event()
@@ -70,12 +70,12 @@ class Control:
         self._stop.set()
 
     def tell(self, progress: Progress) -> None:
-        """Tell the watcher how far the job is."""
+        """Tell the watcher how far the job has come."""
         if self._on_progress is not None:
             self._on_progress(progress)
 
     def check(self) -> None:
-        """Stop here if asked to.
+        """Raise `Cancelled` if the job was asked to stop.
 
         Raises:
             Cancelled: If the job was asked to stop.
@@ -85,7 +85,7 @@ class Control:
 
 
 def check_control(control: Any) -> None:
-    """Refuse what is no `Control`; None is fine.
+    """Refuse anything but a `Control` or None.
 
     Raises:
         SemvizError: If it is something else.

@@ -1,4 +1,4 @@
-"""Sequences of different lengths, end to end in one array: a hundred thousand small arrays would weigh more."""
+"""Sequences of different lengths, concatenated in one array, which takes less memory than many small arrays."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Ragged(Sequence[NDArray[Any]]):
-    """n sequences; an item is a view.
+    """n sequences of different lengths; an item is a view.
 
     Attributes:
-        flat: All of them end to end.
+        flat: The sequences, concatenated.
         offsets: Where each begins, and the length of `flat` at the end, shape (n + 1,).
     """
 
@@ -24,7 +24,7 @@ class Ragged(Sequence[NDArray[Any]]):
 
     @classmethod
     def of(cls, rows: Sequence[NDArray[Any]]) -> Ragged:
-        """Put sequences end to end."""
+        """Concatenate sequences."""
         return cls(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
 
     @property
@@ -34,7 +34,7 @@ class Ragged(Sequence[NDArray[Any]]):
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """Which sequence each entry of `flat` belongs to."""
+        """Index of the sequence that each entry of `flat` belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @property
@@ -43,7 +43,7 @@ class Ragged(Sequence[NDArray[Any]]):
         return np.arange(len(self.flat)) - np.repeat(self.offsets[:-1], self.lengths)
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Ragged:
-        """The sequences asked for, in that order."""
+        """Return the sequences of these rows, in that order."""
         return Ragged.of([self[int(row)] for row in rows])
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""`Score`: what finetuning is judged by, accuracy or loss, with its words, unit and form, and which way is better."""
+"""`Score`: what finetuning is judged by, accuracy or loss, with its name, unit, format and better direction."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class Scored(Protocol):
-    """What has both scores: a run, or a split's scores."""
+    """Anything with both scores: a run, or the scores of a split."""
 
     @property
     def accuracy(self) -> float:
-        """Share of samples."""
+        """Share of samples that are answered correctly."""
         ...
 
     @property
@@ -39,10 +39,10 @@ class Score:
         difference_unit: Unit of differences, which are `scale` times those of values.
         sentence: The score in a sentence, with `{}` for the value.
         is_share: Whether values are shares of 1, written as percentages.
-        scale: Factor from a value to what is written.
-        digits: Decimals of what is written.
+        scale: Factor from a value to the number that is written.
+        digits: Decimals of the number that is written.
         higher_is_better: Which way is better.
-        of_every_token: Whether all tokens of a text are scored, or its answer alone.
+        of_every_token: Whether all tokens of a text are scored, rather than its answer alone.
         axis_floor: Lowest value that an axis shows.
     """
 
@@ -81,11 +81,11 @@ class Score:
         return 1.0 if self.higher_is_better else -1.0
 
     def of(self, scored: Scored) -> float:
-        """The value of this score."""
+        """Return the value of this score."""
         return float(getattr(scored, self.name))
 
     def worst_first(self, low: T, high: T) -> tuple[T, T]:
-        """What belongs to lower and to higher values, in the order from worse to better."""
+        """Return what belongs to lower and to higher values, ordered from worse to better."""
         return (low, high) if self.higher_is_better else (high, low)
 
     def number(self, value: float) -> str:
@@ -116,7 +116,7 @@ class Score:
         return (text.lstrip("+-") if not float(text) else text).replace("-", "−")
 
     def tick_text(self, value: float, *, digits: int = 0) -> str:
-        """Write a round value at an axis: `70 %` or `1.5`; `digits` are the decimals of a percentage."""
+        """Write a round value on an axis: `70 %` or `1.5`; `digits` are the decimals of a percentage."""
         return formats.percent(value, digits=digits) if self.is_share else formats.number(value)
 
     def tick_texts(self, values: Iterable[float]) -> list[str]:
@@ -141,7 +141,7 @@ ACCURACY = Score(
     of_every_token=False,
     axis_floor=0.0,
 )
-"""Share of test rows that are answered right."""
+"""Share of test rows that are answered correctly."""
 
 LOSS = Score(
     name="loss",
@@ -164,7 +164,7 @@ _SCORES = {score.name: score for score in (ACCURACY, LOSS)}
 
 
 def score_named(name: str) -> Score:
-    """The score by its name in tasks, runs and files.
+    """Return the score with this name in tasks, runs and files.
 
     Raises:
         SemvizError: If it is neither `"accuracy"` nor `"loss"`.

@@ -2,9 +2,9 @@
 
 Three steps, kept apart so that each can be tested alone:
 
-- `decode` asks the tokenizer: ids become plain texts, one each, with their leading space.
-- `show` makes a text fit for an axis: invisible characters become visible and long texts are cut.
-- `html` makes a text safe inside a Plotly text, which reads a small HTML dialect and ``$...$`` formulas.
+- `decode` asks the tokenizer: each id becomes a plain text, with its leading space.
+- `short_label` makes a text fit for an axis: invisible characters become visible and long texts are cut.
+- `html_label` makes a text safe inside a Plotly text, which reads a small HTML dialect and ``$...$`` formulas.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _METASPACE = "▁"
 
 
 def short_label(text: str, *, width: int = 12) -> str:
-    r"""Return what a token looks like on an axis.
+    r"""Return a token's text as a label for an axis.
 
     Spaces at either end, newlines and tabs become ``␣ ↵ ⇥``. Control characters, bidirectional overrides and other
     characters that draw nothing are written as ``\u202e``. A mark without its letter is put on a dotted circle.
-    The result is not escaped; pass it through `html` before it enters a Plotly text.
+    The result is not escaped; pass it through `html_label` before it enters a Plotly text.
 
     Args:
         text: Plain decoded text, as `decode` returns it.
         width: Largest number of graphemes (what a reader counts as one character), the ellipsis included.
 
     Returns:
-        A text of one line.
+        One line of text.
 
     Example:
         >>> short_label(" the\n")
@@ -48,10 +48,10 @@ def short_label(text: str, *, width: int = 12) -> str:
     inner = text.strip(" ")
     lead = len(text) - len(text.lstrip(" ")) if inner else len(text)
     trail = len(text) - lead - len(inner)
-    # One hostile text may be megabytes long: nothing beyond what can be shown needs to be looked at.
+    # A hostile text may be megabytes long: only what can be shown is processed.
     budget = _MAX_CLUSTER * (width + 1)
     clusters = ["␣"] * min(lead, width + 1)
-    clusters += [_cluster(found.group()) for found in regex.finditer(r"\X", inner[:budget])]
+    clusters += [_visible_cluster(match.group()) for match in regex.finditer(r"\X", inner[:budget])]
     clusters += ["␣"] * min(trail, width + 1)
     if len(clusters) <= width and len(inner) <= budget:
         return "".join(clusters)
@@ -73,10 +73,10 @@ def html_label(text: str) -> str:
 
 
 def decode(tokenizer: Any, ids: Iterable[int]) -> list[str]:
-    """Return the plain text of single tokens.
+    """Return the plain text of each token.
 
     ``tokenizer.decode([id])`` is not enough: it drops the leading space of sentencepiece tokens and turns parts of a
-    character into ``�``. Here ``▁the`` and ``Ġthe`` become ``" the"``, a byte that is no character by itself becomes
+    character into ``�``. Here ``▁the`` and ``Ġthe`` become ``" the"``, a byte that is not a whole character becomes
     ``<0xE4>``, and special tokens keep their name.
 
     Args:
@@ -87,11 +87,11 @@ def decode(tokenizer: Any, ids: Iterable[int]) -> list[str]:
     Returns:
         One text per id.
     """
-    wanted = [int(i) for i in ids]
+    token_ids = [int(i) for i in ids]
     size = len(tokenizer)
-    pieces = {i: tokenizer.convert_ids_to_tokens(i) for i in set(wanted) if 0 <= i < size}
+    pieces = {i: tokenizer.convert_ids_to_tokens(i) for i in set(token_ids) if 0 <= i < size}
     verbatim = set(tokenizer.all_special_tokens) | set(tokenizer.get_added_vocab())
-    plain = _plainer(tokenizer)
+    plain = _piece_decoder(tokenizer)
 
     def text_of(token_id: int) -> str:
         if token_id < 0:
@@ -101,15 +101,15 @@ def decode(tokenizer: Any, ids: Iterable[int]) -> list[str]:
             return f"<id {token_id}>"
         return str(piece) if piece in verbatim else plain(str(piece))
 
-    known = {i: text_of(i) for i in set(wanted)}
-    return [known[i] for i in wanted]
+    texts = {i: text_of(i) for i in set(token_ids)}
+    return [texts[i] for i in token_ids]
 
 
-def _cluster(cluster: str) -> str:
+def _visible_cluster(cluster: str) -> str:
     """Make one grapheme cluster visible."""
     if len(cluster) > 1 and not _is_hidden(cluster[0]):
-        kept = "".join(c if ord(c) in _JOINERS or not _is_hidden(c) else _escape(c) for c in cluster)
-        return kept[:_MAX_CLUSTER]
+        spelling = "".join(c if ord(c) in _JOINERS or not _is_hidden(c) else _escape(c) for c in cluster)
+        return spelling[:_MAX_CLUSTER]
     shown = "".join(_VISIBLE.get(c, _escape(c)) if c in "\n\t\r" or _is_hidden(c) else c for c in cluster)
     return "◌" + shown[:_MAX_CLUSTER] if unicodedata.category(cluster[0]) in ("Mn", "Me") else shown
 
@@ -125,13 +125,13 @@ def _escape(char: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _plainer(tokenizer: Any) -> Callable[[str], str]:
-    """Choose how the pieces of this tokenizer become plain text, from its own decoder."""
+def _piece_decoder(tokenizer: Any) -> Callable[[str], str]:
+    """Choose how this tokenizer's pieces become plain text, as its own decoder would turn them into it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     decoder = getattr(backend, "decoder", None)
     if decoder is not None:
         # The decoder's saved state names its steps; the tokenizers package offers no other way to read them.
-        steps = _steps(json.loads(decoder.__getstate__()))
+        steps = _decoder_steps(json.loads(decoder.__getstate__()))
         kinds = {step["type"] for step in steps}
         if "ByteLevel" in kinds:
             return _from_byte_level
@@ -145,14 +145,14 @@ def _plainer(tokenizer: Any) -> Callable[[str], str]:
     if getattr(tokenizer, "byte_decoder", None):
         return _from_byte_level
     if backend is None and not hasattr(tokenizer, "sp_model"):
-        # A slow tokenizer of its own making: it alone knows its markers.
+        # A custom slow tokenizer: only it knows its markers.
         return lambda piece: str(tokenizer.convert_tokens_to_string([piece]))
     return _from_sentencepiece
 
 
-def _steps(state: dict[str, Any]) -> list[dict[str, Any]]:
+def _decoder_steps(state: dict[str, Any]) -> list[dict[str, Any]]:
     """Flatten a decoder's state: sequences of decoders may be nested."""
-    return [step for child in state["decoders"] for step in _steps(child)] if "decoders" in state else [state]
+    return [step for child in state["decoders"] for step in _decoder_steps(child)] if "decoders" in state else [state]
 
 
 def _from_sentencepiece(piece: str) -> str:

@@ -192,7 +192,9 @@ def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...
     given = checks.as_list("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
     most = n_blocks - 1
     return tuple(
-        sorted({checks.whole_number(f"boundaries[{i}]", k, most=most, error=ScopeError) for i, k in enumerate(given)})
+        sorted(
+            {checks.whole_number(f"boundaries[{i}]", k, maximum=most, error=ScopeError) for i, k in enumerate(given)}
+        )
     )
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.common.files import digest_of, digest_of_file, replace_file, replacing
+from semviz.common.files import atomic_write, digest_of, digest_of_file, write_text_file
 from semviz.common.json_shapes import (
     AMOUNT,
     COUNT,
@@ -136,7 +136,7 @@ class Store:
         record, digest = run.record(), None
         if run.weights:
             # First, since a run is finished once its JSON file is there.
-            with replacing(self._weights(run.key)) as temporary:
+            with atomic_write(self._weights(run.key)) as temporary:
                 _save({name: value.contiguous() for name, value in run.weights.items()}, temporary)
                 digest = digest_of_file(Path(temporary))
         content = {
@@ -146,7 +146,7 @@ class Store:
             "weights": digest,
             "run": record,
         }
-        replace_file(self._path(run.key), json.dumps(content, indent=1))
+        write_text_file(self._path(run.key), json.dumps(content, indent=1))
         return replace(run, weights=StoredWeights(self._weights(run.key), digest)) if run.weights else run
 
     def has(self, key: str) -> bool:

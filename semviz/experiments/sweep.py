@@ -82,7 +82,7 @@ def sweep(
     ways = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
     ways = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(ways)]
     numbers = checks.as_list("seeds", seeds, "a list such as range(3)")
-    numbers = [checks.whole_number(f"seeds[{i}]", seed, most=checks.MOST_SEED) for i, seed in enumerate(numbers)]
+    numbers = [checks.whole_number(f"seeds[{i}]", seed, maximum=checks.MAX_SEED) for i, seed in enumerate(numbers)]
     for name, made in (("scopes", chosen), ("methods", ways), ("seeds", numbers)):
         if not made:
             raise SemvizError(f"{name} is empty; pass at least one.")

@@ -44,7 +44,7 @@ def live_curves(trials: Sequence[LiveCurve], *, steps: int) -> go.Figure:
     Raises:
         SemvizError: ``steps`` is not a count.
     """
-    steps = checks.whole_number("steps", steps, least=1)
+    steps = checks.whole_number("steps", steps, minimum=1)
     figure = go.Figure()
     for number, trial in enumerate(trials):
         _add_lines(figure, trial, is_newest=number == len(trials) - 1)

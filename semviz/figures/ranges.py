@@ -66,7 +66,7 @@ def range_heatmap(runs: RunsLike, *, method: str = WEIGHTS, n_blocks: int | None
     """
     ranges, n_duplicates = _read_ranges(runs, method)
     highest = max(r.last for r in ranges)
-    blocks = highest if n_blocks is None else whole_number("n_blocks", n_blocks, least=1)
+    blocks = highest if n_blocks is None else whole_number("n_blocks", n_blocks, minimum=1)
     if highest > blocks:
         raise SemvizError(f"n_blocks={blocks}, but block {highest} was trained. Pass the number of the model's blocks.")
     score = score_named(runs.score)

@@ -70,7 +70,7 @@ def draw_samples(
     """Draw `sample_heatmap` for a place that may be smaller than a separate picture."""
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
-    limit = checks.whole_number("limit", limit, least=1)
+    limit = checks.whole_number("limit", limit, minimum=1)
     table, values = sample_means(trace, metric)
     order = _check_order(order, trace, table)
     columns = _column_order(table, values, order)

@@ -12,7 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from semviz.common.errors import SemvizError
-from semviz.common.interrupts import waiting
+from semviz.common.interrupts import interrupt_is_waiting
 from semviz.common.progress import Progress, progress_bar
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Watch(TrainerCallback):
 
     @property
     def _is_stopped(self) -> bool:
-        return self.control.cancelled or waiting()
+        return self.control.cancelled or interrupt_is_waiting()
 
     def _tell(self, state: Any) -> None:
         loss, accuracy = self.curve[-1][1:] if self.curve else (None, None)

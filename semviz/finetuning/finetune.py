@@ -182,7 +182,7 @@ def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
             cannot have gradients.
     """
     method = METHODS[recipe.method]
-    now = {"processes": distributed.launched(), "head": scope.head, "checkpointing": recipe.checkpointing}
+    now = {"processes": distributed.is_distributed(), "head": scope.head, "checkpointing": recipe.checkpointing}
     for situation, why in method.refuses.items():
         if now[situation]:
             raise SemvizError(f'method="{method.key}" {why}')

@@ -22,7 +22,7 @@ from semviz.common import formats
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.ragged import Ragged
-from semviz.lm.truncation import resumed
+from semviz.lm.truncation import without_prefix
 from semviz.tasks.streaming import Batch, Enough, OnSpace, pad_batch, stream
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
@@ -112,7 +112,7 @@ def run_prefix(
     """
     wanted = sorted(set(boundaries))
     made: dict[int, PrefixCache] = {}
-    reader, entry = (model, None) if start is None else resumed(model, start.boundary)
+    reader, entry = (model, None) if start is None else without_prefix(model, start.boundary)
     first = 0 if start is None else start.boundary
 
     def begin(batch: Batch) -> OnSpace:

@@ -57,8 +57,8 @@ class Recipe:
         epochs = self.epochs if isinstance(self.epochs, int) and not isinstance(self.epochs, bool) else None
         checked = {
             "epochs": checks.positive("epochs", self.epochs) if epochs is None or epochs < 1 else epochs,
-            "batch_size": checks.whole_number("batch_size", self.batch_size, least=1),
-            "seed": checks.whole_number("seed", self.seed, most=checks.MOST_SEED),
+            "batch_size": checks.whole_number("batch_size", self.batch_size, minimum=1),
+            "seed": checks.whole_number("seed", self.seed, maximum=checks.MAX_SEED),
             "lr": checks.learning_rate(self.lr),
             "arguments": dict(self.arguments),
         }

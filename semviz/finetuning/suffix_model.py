@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.lm.copies import HALF, private_copy
 from semviz.lm.observation import input_state
-from semviz.lm.truncation import take_out
+from semviz.lm.truncation import replace_prefix
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Suffix(nn.Module):
         anatomy = model.anatomy
         self.network = private_copy(model, scope.modules(model) if own_weights else (), to_train=True)
         self.trained = nn.ModuleList(self.network.get_submodule(name) for name in scope.block_names(model.parts.names))
-        self._entry = take_out(self.network, anatomy, scope.boundary) if self.cached else None
+        self._entry = replace_prefix(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
         self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
         # Of the modules that may be changed: without weights of their own, norm and head, which come last, stay as they

@@ -217,7 +217,7 @@ class Gain:
         return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, self.parts)
 
     def _boundary(self, boundary: int) -> int:
-        return checks.whole_number("boundary", boundary, most=self.n_blocks - 1, error=ScopeError)
+        return checks.whole_number("boundary", boundary, maximum=self.n_blocks - 1, error=ScopeError)
 
     def frame(self) -> pd.DataFrame:
         """One row a layer: deviation before and after it, gain with interval, share of resamples that choose it."""

@@ -33,7 +33,7 @@ class Anatomy:
 
     Attributes:
         model: The model itself, a `transformers.PreTrainedModel` with a language-modelling head.
-        body: The module that brings token ids through all blocks without the head, called with `input_ids`,
+        body: The module that runs token ids through all blocks without the head, called with `input_ids`,
             `attention_mask` (padding on the right) and `use_cache=False`.
         block_names: Dotted module names of blocks 1…L.
         tail: Modules between the last block and the head, in calling order.
@@ -42,7 +42,7 @@ class Anatomy:
         entry_scale: Factor on a state before it enters the tail.
         scale: Factor on the head's output.
         softcap: Bound of the logits, `softcap · tanh(logits / softcap)`, or None.
-        error: Largest |readout − logits| seen in the proof, relative to the logits' own size.
+        error: Largest |readout − logits| in the proof, relative to the logits' own size.
     """
 
     model: PreTrainedModel
@@ -87,28 +87,28 @@ class Anatomy:
 
     @property
     def tied(self) -> bool:
-        """Whether the head's weight is the input embeddings' own."""
+        """Whether the head shares its weight with the input embeddings."""
         embeddings: Any = self.model.get_input_embeddings()
         if self.head.weight is embeddings.weight:
             return True
         if not self.head.weight.is_meta or self.head.weight.shape != embeddings.weight.shape:
             return False
-        # Offloading leaves two stand-ins of one parameter; a few rows tell them from two parameters.
-        some = torch.arange(min(self.vocabulary, 16), device=self.head_device)
-        return torch.equal(weight_rows(self.head, some)[0], weight_rows(embeddings, some)[0].to(self.head_device))
+        # Offloading leaves two placeholders of one parameter; a few rows tell them from two parameters.
+        rows = torch.arange(min(self.vocabulary, 16), device=self.head_device)
+        return torch.equal(weight_rows(self.head, rows)[0], weight_rows(embeddings, rows)[0].to(self.head_device))
 
     @property
     def head_device(self) -> torch.device:
-        """Where frames and logits are."""
+        """Device of frames and logits."""
         return execution_device(self.head)
 
     @property
     def input_device(self) -> torch.device:
-        """Where token ids go."""
+        """Device of token ids."""
         return execution_device(self.model.get_input_embeddings())
 
     def output_frame(self, states: Tensor) -> Tensor:
-        """Carry states of any space into the frame that the head reads: tail(h).
+        """Map states of any space into the output frame, which the head reads: tail(h).
 
         Args:
             states: Block inputs or outputs, shape (…, d).
@@ -123,7 +123,7 @@ class Anatomy:
         return states.to(self.head_device)
 
     def project(self, frames: Tensor, ids: Tensor | slice | None = None) -> Tensor:
-        """Logits of states that are already in the output frame: softcap(scale · head(f)).
+        """Compute the logits of states that are already in the output frame: softcap(scale · head(f)).
 
         Args:
             frames: Shape (…, d').
@@ -132,7 +132,7 @@ class Anatomy:
         Returns:
             float32 logits, shape (…, V) or (…, C).
         """
-        # Models that keep states in another precision than their head's cast here too.
+        # Models whose states and head differ in precision cast here too.
         frames = frames.to(self.head.weight.dtype)  # type: ignore[arg-type]
         logits = self.head(frames) if ids is None else nn.functional.linear(frames, *weight_rows(self.head, ids))
         logits = logits.float()
@@ -141,7 +141,7 @@ class Anatomy:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def readout(self, states: Tensor) -> Tensor:
-        """Logits that the model would give if its last block had returned these states, float32, shape (…, V)."""
+        """Return the logits the model would give if its last block had returned these states, float32, shape (…, V)."""
         return self.project(self.output_frame(states))
 
     @contextmanager
@@ -150,18 +150,18 @@ class Anatomy:
 
         States arrive as the model computes them, shape (batch, tokens, d), on the block's own device, and are not
         kept. The hooks come off on leaving, also after an exception. Passes of other threads are not reported: a
-        model may be asked something in a notebook while a background job reads it.
+        model may be queried in a notebook while a background job reads it.
         """
-        reader = threading.get_ident()
+        reading_thread = threading.get_ident()
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if threading.get_ident() == reader:
+            if threading.get_ident() == reading_thread:
                 on_space(0, input_state(args, kwargs))
 
         def after(space: int) -> Callable[..., None]:
             def hook(_: nn.Module, _args: Any, output: Any) -> None:
-                # Nothing is returned, since torch would take it for the block's new output.
-                if threading.get_ident() == reader:
+                # Nothing is returned, since torch would use it as the block's new output.
+                if threading.get_ident() == reading_thread:
                     on_space(space, output_state(output))
 
             return hook
@@ -180,31 +180,32 @@ def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatom
     """Find a causal LM's blocks, tail and head, and prove them on two short forward passes.
 
     Args:
-        model: A `transformers` causal LM (PEFT wrappers are looked through).
-        layers: Dotted name of the `ModuleList` of blocks, for models where several could be meant.
+        model: A `transformers` causal LM (PEFT wrappers are unwrapped).
+        layers: Dotted name of the `ModuleList` of blocks, for models with several candidates.
 
     Raises:
-        ModelError: If the model is an encoder-decoder or has no head, if its blocks cannot be told or are no chain of
-            single states, or if the readout of its last block's output does not equal its logits (1e-3 in float32,
-            3e-2 in half precision).
+        ModelError: If the model is an encoder-decoder or has no head, if its blocks cannot be identified or do not
+            pass on single states in a chain, or if the readout of its last block's output does not equal its logits
+            (1e-3 in float32, 3e-2 in half precision).
     """
-    given = model
+    wrapper = model
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
         model = model.get_base_model()
-    head = _head(model)
+    head = _output_head(model)
     names = find_blocks(model, layers)
     # Models with weights that depend on the mode, such as RWKV's, change them in their own forward pass, not when the
     # mode is set; so they are left as any evaluation by the user would leave them.
-    with interrupts_held(), torch.no_grad(), evaluating(given):
+    with interrupts_held(), torch.no_grad(), evaluating(wrapper):
         embeddings = model.get_input_embeddings()
         ids = probe_ids(min(len(head.weight), len(embeddings.weight)), execution_device(embeddings))
-        seen = observe(given, model, names, head, ids)
-        body = find_body(model, names, embeddings, seen)
-        return _proven(Anatomy(model, body, names, seen.tail, head, seen.outputs, seen.entry_scale), seen)
+        observation = observe(wrapper, model, names, head, ids)
+        body = find_body(model, names, embeddings, observation)
+        anatomy = Anatomy(model, body, names, observation.tail, head, observation.outputs, observation.entry_scale)
+        return _prove_readout(anatomy, observation)
 
 
-def _head(model: PreTrainedModel) -> Any:
-    """The output projection of a decoder-only LM."""
+def _output_head(model: PreTrainedModel) -> Any:
+    """Return the output projection of a decoder-only LM."""
     name = type(model).__name__
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(
@@ -216,42 +217,42 @@ def _head(model: PreTrainedModel) -> Any:
         raise ModelError(f"{name} has no language-modelling head; load it with AutoModelForCausalLM, not AutoModel.")
     if not head.weight.is_floating_point() or head.weight.ndim != 2:
         raise ModelError(
-            f"The head of {name} is no matrix of floats but {head.weight.dtype} of shape {tuple(head.weight.shape)}; "
-            "load the model without quantizing its head."
+            f"The head of {name} is not a floating-point matrix but {head.weight.dtype} of shape "
+            f"{tuple(head.weight.shape)}; load the model without quantizing its head."
         )
     check_values(head)
     return head
 
 
-def _proven(anatomy: Anatomy, seen: Observation) -> Anatomy:
-    """Add the post-processing that explains the model's logits best, and check that it does."""
-    name, logits = type(anatomy.model).__name__, seen.logits.to(anatomy.head_device)
+def _prove_readout(anatomy: Anatomy, observation: Observation) -> Anatomy:
+    """Return the anatomy with the scale and softcap that explain the model's logits best; refuse it if none does."""
+    name, logits = type(anatomy.model).__name__, observation.logits.to(anatomy.head_device)
     tail = [type(module).__name__ for module in anatomy.tail]
     try:
-        frames = anatomy.output_frame(seen.handed)
+        frames = anatomy.output_frame(observation.tail_input)
         raw = anatomy.project(frames)
     except Exception as error:
         raise ModelError(
-            f"The last block's state alone does not make the logits of {name}: its tail {tail} fails on it ({error}). "
-            "If other blocks are meant, pass layers=."
+            f"The logits of {name} cannot be computed from its last block's state alone: the tail {tail} fails on it "
+            f"({error}). If other blocks are meant, pass layers=."
         ) from error
 
     config = anatomy.model.config.to_dict() | anatomy.model.config.get_text_config(decoder=True).to_dict()
     best = anatomy
     for scale, softcap in fit_logits(raw, logits, config):
-        tried = replace(anatomy, scale=scale, softcap=softcap)
-        tried = replace(tried, error=_gap(tried.project(frames), logits))
-        # Twice as good at least, so that rounding does not decide against a softcap that the config names.
-        if not tried.error >= best.error / 2:
-            best = tried
-    if not best.error <= seen.tolerance:
+        candidate = replace(anatomy, scale=scale, softcap=softcap)
+        candidate = replace(candidate, error=_relative_error(candidate.project(frames), logits))
+        # At least twice as good, so that rounding does not decide against a softcap that the config names.
+        if not candidate.error >= best.error / 2:
+            best = candidate
+    if not best.error <= observation.tolerance:
         raise ModelError(
             f"The readout of {name}'s last block differs from its logits by {best.error:.2g} of their size (allowed "
-            f"{seen.tolerance:g}), so a trace would misread it. Tail found: {tail}. If other blocks are meant, pass "
-            "layers=."
+            f"{observation.tolerance:g}), so a trace would misread it. Tail found: {tail}. If other blocks are meant, "
+            "pass layers=."
         )
-    some = torch.arange(anatomy.vocabulary, device=anatomy.head_device)[::3]
-    if not _gap(best.project(frames, some), logits[..., some]) <= seen.tolerance:
+    every_third = torch.arange(anatomy.vocabulary, device=anatomy.head_device)[::3]
+    if not _relative_error(best.project(frames, every_third), logits[..., every_third]) <= observation.tolerance:
         raise ModelError(
             f"The head of {name} does more than multiply by its weight; if it carries an adapter, merge the adapter "
             "first (merge_and_unload())."
@@ -259,6 +260,6 @@ def _proven(anatomy: Anatomy, seen: Observation) -> Anatomy:
     return best
 
 
-def _gap(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference in a sample relative to its largest wanted value, shape (B, T, C) both."""
-    return float(((found - wanted).abs().amax((1, 2)) / wanted.abs().amax((1, 2)).clamp_min(1e-6)).max())
+def _relative_error(logits: Tensor, expected: Tensor) -> float:
+    """Return the largest error relative to the largest expected value of the same sample; both of shape (B, T, C)."""
+    return float(((logits - expected).abs().amax((1, 2)) / expected.abs().amax((1, 2)).clamp_min(1e-6)).max())

@@ -1,4 +1,4 @@
-"""A copy of a model in which some modules have weights of their own, so that the user's model is never touched."""
+"""Copies of a model in which some modules have weights of their own, so that the user's model is never changed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ HALF = (torch.bfloat16, torch.float16)
 def private_copy(model: LanguageModel, own: Sequence[nn.Module] = (), *, to_train: bool = False) -> PreTrainedModel:
     """Copy a model so that only some modules have weights of their own.
 
-    All other weights stay views of the user's tensors and take no memory. To be trained, the own ones are kept in
-    float32 where the model is in half precision, since small updates vanish there. Nothing in the copy requires
-    gradients but what is to be trained: the user's checkpointing flags and the hooks that come with them are left out.
+    All other weights stay views of the user's tensors and take no memory. For training, own weights are kept in
+    float32 where the model is in half precision, since small updates vanish there. Only what is trained requires
+    gradients in the copy: the user's checkpointing flags, and the hooks that come with them, are removed.
 
     Args:
-        model: The user's model; nothing of it is changed.
+        model: The user's model, which is not changed.
         own: Modules of the model that get weights of their own; a tied head among them is untied.
         to_train: Whether the own weights require gradients.
     """
@@ -38,23 +38,24 @@ def private_copy(model: LanguageModel, own: Sequence[nn.Module] = (), *, to_trai
     owned = {id(p) for module in own if not (untie and module is anatomy.head) for p in module.parameters()}
     memo: dict[int, Any] = {id(b): b for b in source.buffers()}
     for p in source.parameters():
-        memo[id(p)] = _own(p, to_train=to_train) if id(p) in owned else nn.Parameter(p.detach(), requires_grad=False)
-    made = copy.deepcopy(source, memo)
+        is_own = id(p) in owned
+        memo[id(p)] = _clone(p, to_train=to_train) if is_own else nn.Parameter(p.detach(), requires_grad=False)
+    network = copy.deepcopy(source, memo)
     if untie:
-        head: Any = made.get_output_embeddings()
-        head.weight = _own(head.weight, to_train=to_train)
-        made.config.tie_word_embeddings = False
-    _strip(made)
-    return made
+        head: Any = network.get_output_embeddings()
+        head.weight = _clone(head.weight, to_train=to_train)
+        network.config.tie_word_embeddings = False
+    _remove_checkpointing(network)
+    return network
 
 
-def _own(p: nn.Parameter, *, to_train: bool) -> nn.Parameter:
+def _clone(p: nn.Parameter, *, to_train: bool) -> nn.Parameter:
     data = p.detach().clone()
     return nn.Parameter(data.float() if to_train and data.dtype in HALF else data, requires_grad=to_train)
 
 
-def _strip(network: PreTrainedModel) -> None:
-    """Leave out what the user has set for runs of their own: it would recompute the prefix, or send gradients there.
+def _remove_checkpointing(network: PreTrainedModel) -> None:
+    """Switch off gradient checkpointing that the user has set: it would recompute the prefix, or send gradients there.
 
     transformers' gradient checkpointing makes the embeddings' output require gradients, by a hook on them.
     """
@@ -67,21 +68,20 @@ def _strip(network: PreTrainedModel) -> None:
 def with_weights(
     model: LanguageModel, own: Sequence[nn.Module], weights: Mapping[str, Tensor], *, name: str
 ) -> LanguageModel:
-    """A copy of a model with the weights of some modules replaced; all others are shared with it.
+    """Copy a model with the weights of some modules replaced; all others are shared with it.
 
     Raises:
         SemvizError: If a weight does not fit the model.
     """
-    made = private_copy(model, own)
-    there = dict(made.named_parameters(remove_duplicate=False))
+    network = private_copy(model, own)
+    parameters = dict(network.named_parameters(remove_duplicate=False))
     with interrupts_held(), torch.no_grad():
         for key, value in weights.items():
-            if key not in there or there[key].shape != value.shape:
-                has = f"of shape {tuple(there[key].shape)}" if key in there else "nowhere"
+            if key not in parameters or parameters[key].shape != value.shape:
+                in_model = f"has {tuple(parameters[key].shape)}" if key in parameters else "has no such weight"
                 raise SemvizError(
-                    f"The run's weight {checks.short_repr(key)} has shape {tuple(value.shape)} and the model has "
-                    f"it {has}; "
-                    "pass the model that the run was made with."
+                    f"The run's weight {checks.short_repr(key)} has shape {tuple(value.shape)}, but the model "
+                    f"{in_model}; pass the model that the run was made with."
                 )
-            there[key].copy_(value)
-    return model.replaced(made, name=name)
+            parameters[key].copy_(value)
+    return model.replaced(network, name=name)

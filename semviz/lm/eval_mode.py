@@ -1,4 +1,4 @@
-"""Training and evaluation mode, put back exactly."""
+"""Evaluation mode for a while, with the mode of every module restored exactly."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-_GUARD = threading.Lock()
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_LOCKS_GUARD = threading.Lock()
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode inside the `with` block, and every submodule back in its own mode after it.
+    """Put a model in evaluation mode inside the `with` block, and restore the mode of every submodule after it.
 
     `model.train(was_training)` alone would also switch submodules that the user has set apart, such as a frozen
-    part that is kept in evaluation mode while the rest trains. Threads take turns: the second would put back the mode
-    that the first has set.
+    part that is kept in evaluation mode while the rest trains. Threads take turns: otherwise the second would restore
+    the mode that the first has set.
     """
-    with _turn(model):
+    with _lock_of(model):
         training = model.training
         modes = [(module, module.training) for module in model.modules()]
         try:
@@ -34,6 +34,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 module.training = mode
 
 
-def _turn(model: nn.Module) -> threading.RLock:
-    with _GUARD:
-        return _TURNS.setdefault(model, threading.RLock())
+def _lock_of(model: nn.Module) -> threading.RLock:
+    with _LOCKS_GUARD:
+        return _LOCKS.setdefault(model, threading.RLock())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_LAYERS = '; the blocks\' list is named such as "model.layers"'
+_LAYERS = '; the list of blocks has a name such as "model.layers"'
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class LanguageModel:
     Attributes:
         model: The `transformers` model, unchanged.
         tokenizer: Its tokenizer.
-        name: What it is called in tables and figures.
+        name: Its name in tables and figures.
         anatomy: Its blocks, tail and head.
         general_text: Plain text in the model's own language, for temperature, fidelity and centring.
     """
@@ -49,7 +49,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
+        """Device of the inputs."""
         return self.anatomy.input_device
 
     @property
@@ -57,7 +57,7 @@ class LanguageModel:
         """The longest sequence that the model reads, in tokens."""
         config = self.model.config.get_text_config(decoder=True)
         limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
-        # Tokenizers without a limit say 1e30.
+        # Tokenizers without a limit have 1e30 here.
         limits.append(self.tokenizer.model_max_length if self.tokenizer.model_max_length < 1e9 else None)
         return min((int(limit) for limit in limits if limit), default=2**31)
 
@@ -68,15 +68,15 @@ class LanguageModel:
 
     @cached_property
     def hash(self) -> str:
-        """Twelve hex digits that change with any weight; read once, so a model edited in place needs a new wrapper."""
+        """Twelve hex digits that change with any weight; computed once, so an edited model needs a new wrapper."""
         digest = hashlib.blake2b(digest_size=6)
-        for name, value in sorted(self._state().items()):
+        for name, value in sorted(self._state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _state(self) -> dict[str, torch.Tensor]:
-        """All weights by name, also those that accelerate has offloaded."""
+    def _state_dict(self) -> dict[str, torch.Tensor]:
+        """Return all weights by name, including those that accelerate has offloaded."""
         if not any(p.is_meta for p in self.model.parameters()):
             return self.model.state_dict()
         from accelerate.utils.modeling import get_state_dict_offloaded_model
@@ -84,12 +84,12 @@ class LanguageModel:
         return get_state_dict_offloaded_model(self.model)
 
     def replaced(self, model: PreTrainedModel, *, name: str) -> LanguageModel:
-        """The same tokenizer and general text with another model of the same architecture."""
+        """Return the same tokenizer and general text with another model of the same architecture."""
         layers = self.anatomy.block_names[0].rpartition(".")[0]
         return LanguageModel(model, self.tokenizer, name, find_anatomy(model, layers=layers), self.general_text)
 
     def frame(self) -> pd.DataFrame:
-        """One row a part of the model: part, parameters, share."""
+        """Return one row per part of the model: part, parameters, share."""
         import pandas as pd
 
         counts = self.parts
@@ -104,12 +104,12 @@ class LanguageModel:
         return line_and_table(repr(self), self.frame().round(3))
 
     def __repr__(self) -> str:
-        """One line: name, class, blocks, width, parameters, device."""
+        """Return one line: name, class, blocks, width, parameters, device."""
         millions = self.parts.total / 1e6
         return (
-            f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, width "
-            f"{self.anatomy.width}, "
-            f"{millions:.2f} M parameters, {str(self.model.dtype).removeprefix('torch.')} on {self.device})"
+            f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, "
+            f"width {self.anatomy.width}, {millions:.2f} M parameters, "
+            f"{str(self.model.dtype).removeprefix('torch.')} on {self.device})"
         )
 
 
@@ -128,19 +128,19 @@ def load_model(
 
     Args:
         source: None for the packaged demo LM, a folder, a hub id such as `"Qwen/Qwen3-0.6B"`, or `(model, tokenizer)`.
-        device: `"auto"` takes CUDA, then MPS, then the CPU. Live objects stay where they are.
+        device: `"auto"` takes CUDA, then MPS, then the CPU. Objects in memory stay where they are.
         device_map: Spread a large model over devices as transformers does, for example `"auto"`; instead of `device`.
-        dtype: `"auto"` takes bfloat16 on devices that have it and float32 on the CPU. Live objects keep theirs.
+        dtype: `"auto"` takes bfloat16 on devices that have it and float32 on the CPU. Objects in memory keep theirs.
         revision: Hub revision.
-        trust_remote_code: Run Python code from the model's repository. Off unless asked for by name.
-        layers: Dotted name of the list of blocks, where semviz cannot tell.
+        trust_remote_code: Run Python code from the model's repository. Off by default.
+        layers: Dotted name of the list of blocks, where semviz cannot find it.
         general_text: Plain text that the model can read; the package's own English by default.
 
     Returns:
-        A `LanguageModel` in eval mode (a live model keeps its mode).
+        A `LanguageModel` in eval mode (a model in memory keeps its mode).
 
     Raises:
-        ModelError: If there is no such model, if it holds only pickled weights, if it is no causal LM, or if its
+        ModelError: If there is no such model, if it holds only pickled weights, if it is not a causal LM, or if its
             readout cannot be proven. The message says what to pass.
     """
     if isinstance(source, LanguageModel):
@@ -150,7 +150,7 @@ def load_model(
         checks.of_class(option, value, (str, type(None)), f"a text, or None{_LAYERS if option == 'layers' else ''}")
     own_text = None if general_text is None else tuple(checks.texts("general_text", general_text))
     if isinstance(source, tuple):
-        model, tokenizer = _live(source)
+        model, tokenizer = _checked_pair(source)
         name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
     else:
         path, name = locate_model(source)
@@ -165,18 +165,18 @@ def load_model(
 
 
 def check_model(model: Any) -> LanguageModel:
-    """Refuse what `load_model` did not return.
+    """Refuse anything but what `load_model` returns.
 
     Raises:
         ModelError: If it is something else.
     """
     if not isinstance(model, LanguageModel):
-        raise ModelError(f"{checks.named_repr('model', model)} is no loaded model; pass what load_model(…) returns.")
+        raise ModelError(f"{checks.named_repr('model', model)} is not a loaded model; pass what load_model(…) returns.")
     return model
 
 
-def _live(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Check a `(model, tokenizer)` pair."""
+def _checked_pair(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a `(model, tokenizer)` pair once its classes are right."""
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     if len(pair) != 2 or not isinstance(pair[1], PreTrainedTokenizerBase):
@@ -190,7 +190,7 @@ def _live(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 
 
 def _general_text(name: str) -> tuple[str, ...]:
-    """The sample of plain text that the model can read: the demo LM knows its own small world only."""
+    """Return plain text that the model can read: the demo LM knows only its own small world."""
     if name == DEMO:
         from semviz.demo.corpus import general_text
 

@@ -1,4 +1,4 @@
-"""One short forward pass of a causal LM, watched: what its blocks hand on, and what explains its logits."""
+"""Observe one short forward pass of a causal LM: what its blocks pass on, and what explains its logits."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _SOFTCAPS = re.compile(r"^(?!.*(attn|attention|gate|router)).*soft_?cap")
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What one forward pass of a probe showed.
+    """What one forward pass of a probe has shown.
 
     Attributes:
         ids: The probe, shape (B, T).
         state: Output of the last block, shape (B, T, d).
-        handed: What went on to the tail: `state`, with the last sample's replaced by its space 0.
-        logits: What the model made of `handed`, float32, shape (B, T, V).
+        tail_input: What was passed to the tail: `state`, but the last sample's is replaced by its space 0.
+        logits: What the model computed from `tail_input`, float32, shape (B, T, V).
         tail: Outermost modules called after the last block and before the head.
         entry_scale: Factor between the last block and the tail.
         outputs: How many items the last block returns, the state first; 0 where it returns the state itself.
-        tolerance: Relative error that the precision of the states and the head explains.
+        tolerance: Relative error allowed for the precision of the states and the head.
     """
 
     ids: Tensor
     state: Tensor
-    handed: Tensor
+    tail_input: Tensor
     logits: Tensor
     tail: tuple[nn.Module, ...]
     entry_scale: float
@@ -45,31 +45,31 @@ class Observation:
 
 
 def input_state(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The state among a block's inputs."""
+    """Return the state among a block's inputs."""
     state: Tensor = args[0] if args else kwargs["hidden_states"]
     return state
 
 
 def output_state(output: Any) -> Tensor:
-    """The state in a block's output."""
+    """Return the state in a block's output."""
     state: Tensor = output[0] if isinstance(output, tuple | list) else output
     return state
 
 
 def probe_ids(vocabulary: int, device: torch.device) -> Tensor:
-    """Token ids of shape (B, T), from the middle of the vocabulary, since special tokens sit at its ends."""
+    """Return token ids of shape (B, T) from the middle of the vocabulary, since special tokens sit at its ends."""
     ids = vocabulary // 2 + torch.arange(_SAMPLES * _TOKENS, device=device)
     return ids.remainder(vocabulary).reshape(_SAMPLES, _TOKENS)
 
 
-def observe(given: nn.Module, model: nn.Module, names: Sequence[str], head: nn.Module, ids: Tensor) -> Observation:
-    """Run the probe once through the whole model and watch.
+def observe(wrapper: nn.Module, model: nn.Module, names: Sequence[str], head: nn.Module, ids: Tensor) -> Observation:
+    """Run the probe once through the whole model and observe it.
 
     In the last sample the last block's output is replaced by what entered the first block, so the logits also show
-    what the model itself says of an inner space.
+    what the model itself computes from an inner space.
 
     Args:
-        given: What is run: the model, or the wrapper that it came in.
+        wrapper: What is run: the wrapper that the model came in, or the model itself.
         model: The model itself.
         names: Dotted names of its blocks.
         head: Its output projection.
@@ -77,40 +77,40 @@ def observe(given: nn.Module, model: nn.Module, names: Sequence[str], head: nn.M
 
     Raises:
         ModelError: If the model does not run on token ids alone, if its blocks do not run once each and in order, or if
-            what they hand on is not one tensor of shape (batch, tokens, width).
+            what they pass on is not one tensor of shape (batch, tokens, width).
     """
     last = model.get_submodule(names[-1])
-    holders = _holders(model, last) | _holders(model, head)
+    ancestors = _ancestor_ids(model, last) | _ancestor_ids(model, head)
     tail: list[tuple[nn.Module, Any]] = []  # with what goes in
-    running: list[nn.Module] = []  # the outermost module of the tail that is being run now, if any
-    seen: dict[str, Any] = {}
+    running: list[nn.Module] = []  # the outermost module of the tail that is running now, if any
+    record: dict[str, Any] = {}
 
     def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
         if module is head:
-            seen["head"] = True
-        elif "handed" in seen and "head" not in seen and not running and id(module) not in holders:
+            record["head"] = True
+        elif "tail_input" in record and "head" not in record and not running and id(module) not in ancestors:
             tail.append((module, args[0] if args else None))
             running.append(module)
 
     def leave(module: nn.Module, _args: Any, output: Any) -> Any:
         if module is last:
             state = output_state(output)
-            seen["handed"] = torch.cat([state[:-1], spaces[0][-1:].to(state)])
-            seen["outputs"] = 0 if state is output else len(output)
-            return (seen["handed"], *output[1:]) if seen["outputs"] else seen["handed"]
+            record["tail_input"] = torch.cat([state[:-1], spaces[0][-1:].to(state)])
+            record["outputs"] = 0 if state is output else len(output)
+            return (record["tail_input"], *output[1:]) if record["outputs"] else record["tail_input"]
         if running and running[-1] is module:
             running.pop()
             if not isinstance(output, Tensor) or output.shape[:-1] != ids.shape:
-                tail.pop()  # on the side of the path to the head, such as a pooler
+                tail.pop()  # beside the path to the head, such as a pooler
         return None
 
     handles = []
     try:
-        with _once_each(model, names, ids.shape) as spaces:
+        with _checked_spaces(model, names, ids.shape) as spaces:
             for module in model.modules():
                 handles.append(module.register_forward_pre_hook(enter))
                 handles.append(module.register_forward_hook(leave))
-            logits = given(input_ids=ids, use_cache=False, return_dict=True).logits
+            logits = wrapper(input_ids=ids, use_cache=False, return_dict=True).logits
     except ModelError:
         raise
     except Exception as error:
@@ -125,86 +125,86 @@ def observe(given: nn.Module, model: nn.Module, names: Sequence[str], head: nn.M
     if logits.shape != expected:
         raise ModelError(
             f"{type(model).__name__} gives logits of shape {tuple(logits.shape)} where its head has {expected[-1]} "
-            f"rows for {tuple(ids.shape)} tokens; semviz reads heads with one logit a row and token."
+            f"rows for {tuple(ids.shape)} tokens; semviz reads heads with one logit per row and token."
         )
     return Observation(
         ids=ids,
         state=spaces[-1],
-        handed=seen["handed"],
+        tail_input=record["tail_input"],
         logits=logits.float(),
         tail=tuple(module for module, _ in tail),
-        entry_scale=_factor(seen["handed"], tail[0][1]) if tail else 1.0,
-        outputs=seen["outputs"],
+        entry_scale=_factor(record["tail_input"], tail[0][1]) if tail else 1.0,
+        outputs=record["outputs"],
         tolerance=3e-2 if {spaces[-1].dtype, head.weight.dtype} & _HALF else 1e-3,
     )
 
 
-def find_body(model: nn.Module, names: Sequence[str], embeddings: nn.Module, seen: Observation) -> nn.Module:
-    """The innermost module that brings token ids through all blocks as the whole model does, padded or not.
+def find_body(model: nn.Module, names: Sequence[str], embeddings: nn.Module, observation: Observation) -> nn.Module:
+    """Find the innermost module that runs token ids through all blocks as the whole model does, padded or not.
 
     Args:
         model: The model itself.
         names: Dotted names of its blocks.
         embeddings: Its input embeddings.
-        seen: What the probe showed.
+        observation: What the probe has shown.
 
     Raises:
-        ModelError: If no module that holds embeddings and blocks does, not even the model itself.
+        ModelError: If no module with embeddings and blocks does, not even the model itself.
     """
     length = _TOKENS // 2
-    ids, mask = seen.ids.clone(), torch.ones_like(seen.ids)
+    ids, mask = observation.ids.clone(), torch.ones_like(observation.ids)
     ids[-1, length:], mask[-1, length:] = 0, 0
-    holders = _holders(model, embeddings)
-    problem = "no module holds them and the input embeddings"
-    for body in [module for module in _chain(model, names[-1]) if id(module) in holders]:
+    ancestors = _ancestor_ids(model, embeddings)
+    problem = "no module contains both them and the input embeddings"
+    for body in [module for module in _ancestors(model, names[-1]) if id(module) in ancestors]:
         try:
-            with _once_each(model, names, ids.shape) as spaces:
+            with _checked_spaces(model, names, ids.shape) as spaces:
                 body(input_ids=ids, attention_mask=mask, use_cache=False)
         except Exception as error:
             problem = f"{type(body).__name__}: {error}"
             continue
         # The median and some slack, because a mask changes the order of sums, and rounding may send single tokens to
-        # another expert; a body that reads the ids otherwise, or lets padding leak, moves most tokens of a sample.
-        moved = (spaces[-1] - seen.state).float().norm(dim=-1) / seen.state.float().norm(dim=-1)
-        distance = max(float(moved[:-1].median()), float(moved[-1, :length].median()))
-        if distance <= 5 * seen.tolerance:
+        # another expert; a body that treats the ids differently, or lets padding leak, moves most tokens of a sample.
+        distances = (spaces[-1] - observation.state).float().norm(dim=-1) / observation.state.float().norm(dim=-1)
+        distance = max(float(distances[:-1].median()), float(distances[-1, :length].median()))
+        if distance <= 5 * observation.tolerance:
             return body
         problem = f"{type(body).__name__} gives states that differ by {distance:.2g} of their size"
     raise ModelError(
         f"The blocks of {type(model).__name__} do not give the same states when a text is padded on the right "
-        f"({problem}); semviz reads causal LMs, in which a token's state depends on the tokens up to it alone. If an "
+        f"({problem}); semviz reads causal LMs, in which a token's state depends only on the tokens up to it. If an "
         "adapter adds virtual tokens to the input, unload it; if other blocks are meant, pass layers=."
     )
 
 
 def fit_logits(raw: Tensor, logits: Tensor, config: dict[str, Any]) -> Iterator[tuple[float, float | None]]:
-    """Ways in which a model may make its logits of the head's output: softcap(scale · raw).
+    """Fit how a model may compute its logits from the head's output: softcap(scale · raw).
 
     Families name their scales differently, and multiply or divide under the same name. So the scale is not looked up:
     it is the one number that fits the model's logits best.
 
     Args:
-        raw: What the head gives, float32, shape (…, V).
+        raw: The head's output, float32, shape (…, V).
         logits: The model's logits, float32, shape (…, V).
         config: The model's config.
 
     Yields:
         Scale, and softcap or None; softcaps that the config names come first.
     """
-    named = [v for key, v in config.items() if _SOFTCAPS.search(key) and isinstance(v, int | float) and v]
-    for softcap in [*map(float, named), None]:
+    softcaps = [v for key, v in config.items() if _SOFTCAPS.search(key) and isinstance(v, int | float) and v]
+    for softcap in [*map(float, softcaps), None]:
         inner, weight = logits, torch.ones_like(logits)
         if softcap is not None:
             share = (logits / softcap).clamp(-1 + 1e-6, 1 - 1e-6)
             # A saturated logit says nothing about the scale; weighted with the slope of tanh it does not count.
             inner, weight = softcap * torch.atanh(share), (1 - share.square()).square()
         scale = float((weight * raw * inner).sum() / (weight * raw * raw).sum().clamp_min(1e-30))
-        # What is 1 up to rounding is 1, and costs nothing.
+        # A scale of 1 up to rounding is 1, which costs nothing.
         yield (1.0 if abs(scale - 1) < 1e-3 else scale), softcap
 
 
 def _factor(before: Tensor, after: Any) -> float:
-    """The number that one tensor was multiplied with to make another, or 1 if it was not."""
+    """Return the number by which one tensor was multiplied to give another, or 1 if it was not."""
     if not isinstance(after, Tensor) or after.shape != before.shape:
         return 1.0
     old, new = before.float(), after.float().to(before.device)
@@ -213,8 +213,8 @@ def _factor(before: Tensor, after: Any) -> float:
 
 
 @contextmanager
-def _once_each(model: nn.Module, names: Sequence[str], shape: torch.Size) -> Iterator[list[Tensor]]:
-    """Check that blocks run once each, in order, and hand on one tensor of shape (*shape, width); yield the spaces."""
+def _checked_spaces(model: nn.Module, names: Sequence[str], shape: torch.Size) -> Iterator[list[Tensor]]:
+    """Check that blocks run once each, in order, and pass on one tensor of shape (*shape, width); yield the spaces."""
     visits: list[int] = []
     spaces: list[Tensor] = []
 
@@ -223,7 +223,7 @@ def _once_each(model: nn.Module, names: Sequence[str], shape: torch.Size) -> Ite
             got = f"a tensor of shape {tuple(state.shape)}" if isinstance(state, Tensor) else type(state).__name__
             raise ModelError(
                 f"Space {space} of {type(model).__name__} is {got} for {tuple(shape)} tokens; semviz reads models "
-                "whose blocks hand on one tensor of shape (batch, tokens, width)."
+                "whose blocks pass on one tensor of shape (batch, tokens, width)."
             )
         visits.append(space)
         spaces.append(state)
@@ -245,7 +245,7 @@ def _once_each(model: nn.Module, names: Sequence[str], shape: torch.Size) -> Ite
     if visits != list(range(len(names) + 1)):
         raise ModelError(
             f"One forward pass of {type(model).__name__} visits its spaces in the order {visits} instead of 0 to "
-            f"{len(names)} once each, so its layers are no chain of blocks. If other blocks are meant, pass layers=."
+            f"{len(names)} once each, so its layers are not a chain of blocks. If other blocks are meant, pass layers=."
         )
     widths = sorted({state.shape[-1] for state in spaces})
     if len(widths) > 1:
@@ -254,13 +254,13 @@ def _once_each(model: nn.Module, names: Sequence[str], shape: torch.Size) -> Ite
         )
 
 
-def _holders(root: nn.Module, inner: nn.Module) -> set[int]:
-    """Ids of the modules that hold another one."""
+def _ancestor_ids(root: nn.Module, inner: nn.Module) -> set[int]:
+    """Return the Python ids of the modules that contain another one."""
     names = [name for name, module in root.named_modules(remove_duplicate=False) if module is inner]
-    return {id(module) for name in names for module in _chain(root, name)}
+    return {id(module) for name in names for module in _ancestors(root, name)}
 
 
-def _chain(root: nn.Module, name: str) -> list[nn.Module]:
-    """The modules that hold the one of this name, innermost first, up to the root."""
+def _ancestors(root: nn.Module, name: str) -> list[nn.Module]:
+    """Return the modules that contain the one of this name, innermost first, up to the root."""
     parts = name.split(".")
     return [root.get_submodule(".".join(parts[:depth])) for depth in reversed(range(len(parts)))]

@@ -1,4 +1,4 @@
-"""Where a module computes, and its weights, also while accelerate keeps them elsewhere."""
+"""Devices and weights of modules, also where accelerate has offloaded them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from semviz.common.errors import ModelError
 
 
 def execution_device(module: nn.Module) -> torch.device:
-    """The device on which a module computes: where accelerate brings its weights, or where they are."""
+    """Return the device on which a module computes: where accelerate moves its weights, or where they are."""
     hook = module.__dict__.get("_hf_hook")
     if hook is not None:
         for part in getattr(hook, "hooks", (hook,)):
@@ -35,11 +35,11 @@ def check_values(module: nn.Module) -> None:
 
 
 def weight_rows(module: nn.Module, rows: Tensor | slice | None = None) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a projection, or the rows of them that are asked for, where the module computes.
+    """Return weight and bias of a projection, or some of their rows, on the device on which it computes.
 
     Args:
         module: A module with `weight` of shape (V, d) and perhaps `bias` of shape (V,).
-        rows: Ids of shape (C,) or a slice; all V without them.
+        rows: Ids of shape (C,) or a slice; all V by default.
 
     Returns:
         Weight of shape (V, d) or (C, d), and bias of shape (V,) or (C,) or None. Weights that accelerate has offloaded
@@ -59,7 +59,7 @@ def weight_rows(module: nn.Module, rows: Tensor | slice | None = None) -> tuple[
 
 
 def _rows(module: nn.Module, rows: Tensor | slice | None) -> tuple[Tensor, Tensor | None]:
-    """Rows of weights that have values."""
+    """Return rows of weights that have values."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     bias: Tensor | None = getattr(module, "bias", None)
     if rows is None:

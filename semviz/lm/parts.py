@@ -1,4 +1,4 @@
-"""What a model consists of: names and unique parameters of its parts, as plain data that outlives the model."""
+"""Names and parameter counts of a model's parts, as plain data that outlives the model."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Parts:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Parts:
-        """The inverse of `dataclasses.asdict`, also after JSON."""
-        given = record["names"]
-        lists = {key: tuple(given[key]) for key in ("blocks", "tail", "linears")}
-        return cls(**{**record, "blocks": tuple(record["blocks"]), "names": Names(head=given["head"], **lists)})
+        """Invert `dataclasses.asdict`, also after JSON."""
+        names = record["names"]
+        lists = {key: tuple(names[key]) for key in ("blocks", "tail", "linears")}
+        return cls(**{**record, "blocks": tuple(record["blocks"]), "names": Names(head=names["head"], **lists)})
 
 
 _NAMES = Record({"blocks": ListOf(TEXT), "tail": ListOf(TEXT), "head": TEXT, "linears": ListOf(TEXT)}, of=Names)
@@ -78,7 +78,7 @@ PARTS = Record(
 
 
 def parts_of(anatomy: Anatomy) -> Parts:
-    """Take stock of a model."""
+    """Count the unique parameters of a model's parts."""
     counted: set[int] = set()
 
     def count(*modules: nn.Module) -> int:
@@ -91,22 +91,22 @@ def parts_of(anatomy: Anatomy) -> Parts:
     tail = count(*anatomy.tail)
     tied = anatomy.tied
     head = 0 if tied else count(anatomy.head)
-    # Asked after `tied`, which brings weights in: offloading leaves two stand-ins of the one, new ones each time.
-    own: Any = anatomy.head.weight
-    if tied and own is not getattr(model.get_input_embeddings(), "weight", None):
-        counted.add(id(own))
+    # Read after `tied`, which loads weights: offloading leaves two placeholders of the one, new ones each time.
+    head_weight: Any = anatomy.head.weight
+    if tied and head_weight is not getattr(model.get_input_embeddings(), "weight", None):
+        counted.add(id(head_weight))
     return Parts(
         blocks=blocks,
         tail=tail,
         head=head,
         embeddings=count(model),
-        tied_head=own.numel() if tied else 0,
-        names=_names(anatomy),
+        tied_head=head_weight.numel() if tied else 0,
+        names=_part_names(anatomy),
     )
 
 
-def _names(anatomy: Anatomy) -> Names:
-    """Names in the model itself, not in a PEFT wrapper around it."""
+def _part_names(anatomy: Anatomy) -> Names:
+    """Return the names in the model itself, not in a PEFT wrapper around it."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 

@@ -1,4 +1,4 @@
-"""Some modules made trainable on the model itself, and everything put back afterwards."""
+"""Make some modules of the model itself trainable for a while, and restore everything afterwards."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def made_trainable(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
+def temporarily_trainable(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
     """Train only these modules inside the `with` block; see `Scope.apply`. Keeps a copy of all weights."""
     network: nn.Module = model.model
     if any(p.is_meta for p in network.parameters()):
-        raise ScopeError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
+        raise ScopeError("The model is offloaded, so its blocks cannot be trained; load it whole, without device_map.")
     check_floats(modules)
-    # Gradients too: an optimizer step of the user's own may be under way.
+    # Gradients too: the user's own training may be between backward and step.
     flags = [(p, p.requires_grad, p.grad) for p in network.parameters()]
-    kept = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
+    saved = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
     with evaluating(network), _untied(model, modules):
         try:
             network.requires_grad_(False)
@@ -36,7 +36,7 @@ def made_trainable(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterat
             yield network
         finally:
             with interrupts_held(), torch.no_grad():
-                for tensor, value in kept:
+                for tensor, value in saved:
                     tensor.copy_(value)
                 for p, flag, gradient in flags:
                     p.requires_grad_(flag)
@@ -49,17 +49,17 @@ def check_floats(modules: Iterable[nn.Module]) -> None:
     Raises:
         ScopeError: If one holds integers, as quantized weights do.
     """
-    found = next((p.dtype for module in modules for p in module.parameters() if not p.is_floating_point()), None)
-    if found is not None:
+    quantized = next((p.dtype for module in modules for p in module.parameters() if not p.is_floating_point()), None)
+    if quantized is not None:
         raise ScopeError(
-            f"The scope holds weights of {found}, quantized ones, which cannot train; load the model in a "
+            f"The scope has quantized weights ({quantized}), which cannot be trained; load the model in a "
             'floating-point dtype, or pass method="lora" to train adapters beside them.'
         )
 
 
 @contextmanager
 def _untied(model: LanguageModel, modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Give a tied head weights of its own where it trains, and tie it again."""
+    """Give a tied head weights of its own while it is trained, and tie it again."""
     head, tied = model.anatomy.head, model.anatomy.head.weight
     if not (model.anatomy.tied and any(module is head for module in modules)):
         yield

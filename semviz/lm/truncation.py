@@ -1,7 +1,7 @@
-"""A model that starts at a boundary: its frozen blocks are taken out, and a kept state goes in instead.
+"""A model that starts at a boundary: its frozen blocks are removed, and a cached state is passed in instead.
 
-Everything else stays the model's own code: masks, rotary angles, the final norm, the scaling of logits. That is why a
-state and the attention mask are all that has to be kept.
+Everything else stays the model's own code: masks, rotary angles, the final norm, the scaling of logits. So only
+the state and the attention mask have to be cached.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PassThrough(nn.Module):
-    """Stands where a frozen block was: hands on its input, or the kept state."""
+    """Takes the place of a frozen block: returns its input, or the cached state."""
 
     def __init__(self, block: nn.Module, *, outputs: int) -> None:
         super().__init__()
@@ -31,15 +31,15 @@ class PassThrough(nn.Module):
         self.states: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the block would, without running it."""
+        """Return the state in the form of the block's output, without running the block."""
         states = self.states
         if states is None:
             states = args[0] if args else kwargs["hidden_states"]
         return (states, *[None] * (self.outputs - 1)) if self.outputs else states
 
 
-def take_out(network: nn.Module, anatomy: Anatomy, boundary: int) -> PassThrough:
-    """Replace blocks 1…k of a private copy, k ≥ 1; returns the one at the boundary, whose `states` go in."""
+def replace_prefix(network: nn.Module, anatomy: Anatomy, boundary: int) -> PassThrough:
+    """Replace blocks 1…k of a private copy, k ≥ 1, and return the module at the boundary, whose `states` are set."""
     for name in anatomy.block_names[:boundary]:
         parent, _, index = name.rpartition(".")
         blocks: Any = network.get_submodule(parent)
@@ -49,21 +49,21 @@ def take_out(network: nn.Module, anatomy: Anatomy, boundary: int) -> PassThrough
     return entry
 
 
-def moved(model: LanguageModel, network: PreTrainedModel) -> LanguageModel:
-    """The same model with the parts of a private copy; nothing is proven again."""
+def with_network(model: LanguageModel, network: PreTrainedModel) -> LanguageModel:
+    """Return the model with the parts of a private copy; nothing is proven again."""
     anatomy, names = model.anatomy, {id(m): name for name, m in model.anatomy.model.named_modules()}
-    there = replace(
+    copied_anatomy = replace(
         anatomy,
         model=network,
         body=network.get_submodule(names[id(anatomy.body)]),
         tail=tuple(network.get_submodule(names[id(m)]) for m in anatomy.tail),
         head=network.get_submodule(names[id(anatomy.head)]),
     )
-    return replace(model, model=network, anatomy=there)
+    return replace(model, model=network, anatomy=copied_anatomy)
 
 
-def resumed(model: LanguageModel, boundary: int) -> tuple[LanguageModel, PassThrough]:
-    """The model without blocks 1…k, sharing all its weights, and the place where states of space k go in."""
+def without_prefix(model: LanguageModel, boundary: int) -> tuple[LanguageModel, PassThrough]:
+    """Return the model without blocks 1…k, sharing all its weights, and the module that takes states of space k."""
     network = private_copy(model)
-    entry = take_out(network, model.anatomy, boundary)
-    return moved(model, network), entry
+    entry = replace_prefix(network, model.anatomy, boundary)
+    return with_network(model, network), entry

@@ -22,7 +22,7 @@ import numpy as np
 from semviz.common import formats
 from semviz.common.checks import as_path, of_class, require_attributes
 from semviz.common.errors import SemvizError
-from semviz.common.files import replace_file
+from semviz.common.files import write_text_file
 from semviz.common.scores import score_named
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def write_report(
         require_attributes("probes", probes, ("points", "message"), "what sv.probe() or Runs.probes() returns, or None")
     page = report_page(trace=trace, gain=gain, runs=runs, probes=probes, title=title)
     # A lone surrogate in a user's text has no UTF-8 encoding; it is written as its code point.
-    return replace_file(target, page.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return write_text_file(target, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def report_page(

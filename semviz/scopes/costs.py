@@ -268,7 +268,7 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
 
     check_model(model)
     check_task(task)
-    batch_size = checks.whole_number("batch_size", batch_size, least=1)
+    batch_size = checks.whole_number("batch_size", batch_size, minimum=1)
     return price_scopes(model, encode(model, task, "train"), batch_size=batch_size)
 
 

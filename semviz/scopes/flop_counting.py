@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from semviz.common import interrupts
 from semviz.lm.copies import private_copy
 from semviz.lm.eval_mode import evaluating
-from semviz.lm.truncation import moved
+from semviz.lm.truncation import with_network
 from semviz.tasks.streaming import by_length, pad_batch, pad_id
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.floa
     network = private_copy(model)
     for p in network.parameters():
         p.requires_grad_(p.is_floating_point())  # quantized weights have none
-    anatomy = moved(model, network).anatomy
+    anatomy = with_network(model, network).anatomy
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     counter = FlopCounterMode(display=False, custom_mapping=_uncounted())
     flops: list[int] = []

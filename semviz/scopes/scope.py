@@ -87,7 +87,7 @@ class Scope:
             )
         given = checks.as_list("blocks", blocks, "a list of blocks, such as [3]", error=ScopeError)
         wanted = {
-            checks.whole_number(f"blocks[{i}]", b, least=1, most=model.n_blocks, error=ScopeError)
+            checks.whole_number(f"blocks[{i}]", b, minimum=1, maximum=model.n_blocks, error=ScopeError)
             for i, b in enumerate(given)
         }
         return cls(tuple(sorted(wanted)), model.n_blocks, parts, tail=tail, head=head)
@@ -109,7 +109,7 @@ class Scope:
             ScopeError: If the boundary lies outside 0…L−1, or as in `of`.
         """
         most = _checked(model).n_blocks - 1
-        boundary = checks.whole_number("boundary", boundary, most=most, error=ScopeError)
+        boundary = checks.whole_number("boundary", boundary, maximum=most, error=ScopeError)
         return cls._of(model, _above(model, boundary), tail=tail, head=head, untie=untie)
 
     @classmethod
@@ -236,10 +236,10 @@ class Scope:
             ...     sum(p.numel() for p in network.parameters() if p.requires_grad)
             198016
         """
-        from semviz.lm.trainable import made_trainable
+        from semviz.lm.trainable import temporarily_trainable
 
         # A scope of another depth is refused before anything is touched.
-        return made_trainable(model, self.modules(model))
+        return temporarily_trainable(model, self.modules(model))
 
     def export(self, trainer: str) -> str:
         """A ready snippet that trains exactly these blocks in another trainer.

@@ -55,7 +55,7 @@ def open_sample(model: LanguageModel, task: Task, trace: Trace, number: int) -> 
         TaskError: If there is no such row.
     """
     part = task.split(trace.meta["split"])
-    number = checks.whole_number("sample", number, most=len(part) - 1, error=TaskError)
+    number = checks.whole_number("sample", number, maximum=len(part) - 1, error=TaskError)
     if number in trace.detailed:
         return Sample(trace, number, part.texts[number])
     made = _read(model, replace(task, splits={"train": part.take([number])}), trace)

@@ -35,7 +35,7 @@ class Settings:
             SemvizError: If one is out of range.
         """
         # Numpy's numbers as Python's.
-        object.__setattr__(self, "steps", checks.whole_number("steps", self.steps, least=1))
+        object.__setattr__(self, "steps", checks.whole_number("steps", self.steps, minimum=1))
         checked = Recipe(self.method, self.lr, batch_size=self.batch_size, seed=self.seed)
         for name in ("lr", "batch_size", "seed"):
             object.__setattr__(self, name, getattr(checked, name))

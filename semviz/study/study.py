@@ -89,7 +89,7 @@ class Study(ViewState):
         # Before the store, of which nothing should be left if the rest is refused.
         model = load_model() if model is None else check_model(model)
         task = as_task(task)
-        self.samples = samples if samples is None else checks.whole_number("samples", samples, least=1)
+        self.samples = samples if samples is None else checks.whole_number("samples", samples, minimum=1)
         self._folder = temporary_folder("runs") if store is None else None
         self.store = Store(self._folder.name if self._folder is not None else store or "")
         self.job: Job[Any] | None = None
@@ -280,7 +280,7 @@ class Study(ViewState):
         def step(_: Progress) -> None:
             self._tell("progress")
 
-        job = Job(label, work, on_step=self.trials.hear, on_progress=step, on_end=end)
+        job = Job(label, work, on_step=self.trials.record, on_progress=step, on_end=end)
         self.job = job
         try:
             self._tell("job")

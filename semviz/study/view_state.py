@@ -151,7 +151,7 @@ class ViewState:
         Raises:
             SemvizError: If the sample has no such token.
         """
-        self.start = checks.whole_number("start", start, most=self.sample.tokens - 1)
+        self.start = checks.whole_number("start", start, maximum=self.sample.tokens - 1)
         self._tell("sample")
 
     def point(self, position: int, space: int) -> None:

@@ -103,7 +103,7 @@ class Task:
         """
         splits, seed = dict(self.splits), checks.whole_number("seed", seed, error=TaskError)
         for name, size in (("train", train), ("test", test)):
-            if size is not None and checks.whole_number(name, size, least=1, error=TaskError) < len(splits[name]):
+            if size is not None and checks.whole_number(name, size, minimum=1, error=TaskError) < len(splits[name]):
                 rows = sorted(random.Random(seed).sample(range(len(splits[name])), size))
                 splits[name] = splits[name].take(rows)
         return replace(self, splits=splits)
@@ -148,7 +148,7 @@ class Task:
         checks.one_text("name", name)
         seed = checks.whole_number("seed", seed, error=TaskError)
         if max_tokens is not None:
-            max_tokens = checks.whole_number("max_tokens", max_tokens, least=2, error=TaskError)
+            max_tokens = checks.whole_number("max_tokens", max_tokens, minimum=2, error=TaskError)
         names: tuple[str, ...] = ()
         if labels is not None:
             labels = checks.as_list("labels", labels, "one label for each text", error=TaskError)

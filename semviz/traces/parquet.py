@@ -23,7 +23,7 @@ from semviz.common import memory
 from semviz.common.arc import PathKind
 from semviz.common.checks import as_path, first_line, short_repr
 from semviz.common.errors import SemvizError
-from semviz.common.files import digest_of, replacing
+from semviz.common.files import atomic_write, digest_of
 from semviz.common.json_shapes import (
     AMOUNT,
     COUNT,
@@ -157,7 +157,7 @@ def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[
     record = json.dumps(facts).encode()
     place = digest_of(record).encode()  # a text that is nowhere else in the file
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: record, _DIGEST: place})
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(table, temporary)
         data = Path(temporary).read_bytes()
         with open(temporary, "r+b") as file:

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from semviz.common import checks, formats, memory
 from semviz.common.arc import PathKind
-from semviz.common.distributed import gather, share
+from semviz.common.distributed import gather, shard
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import without_function
 from semviz.common.progress import check_control
@@ -103,7 +103,7 @@ def trace(
     plan = Plan(model, calibration, keys, encoded.label_ids, vocab == "labels", path, centre)
     _announce(plan, table, progress)
     reducer = Reducer(plan, table)
-    rows = share(by_length(encoded)) if distributed else None
+    rows = shard(by_length(encoded)) if distributed else None
     label = f"Tracing {task.name}"
     stream(model, encoded, reducer.start, label=label, rows=rows, control=control, progress=progress)
     if distributed:
@@ -145,7 +145,7 @@ def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) 
     if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
         raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
     checks.one_of("path", path, get_args(PathKind))
-    return None if samples is None else checks.whole_number("samples", samples, least=1), checks.whole_number(
+    return None if samples is None else checks.whole_number("samples", samples, minimum=1), checks.whole_number(
         "detail", detail
     )
 

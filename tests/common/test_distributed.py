@@ -11,7 +11,7 @@ from small import plain_text
 
 import semviz as sv
 from semviz.common import distributed
-from semviz.common.distributed import share
+from semviz.common.distributed import shard
 
 SCRIPT = """
 import sys
@@ -60,6 +60,6 @@ def test_two_processes_share_the_rows_and_each_gets_the_whole(model_folder, tmp_
 def test_alone_nothing_is_shared():
     rows = np.arange(5)
     assert distributed.join() == (0, 1)
-    np.testing.assert_array_equal(share(rows), rows)
+    np.testing.assert_array_equal(shard(rows), rows)
     assert distributed.gather("x") == ["x"]
     assert distributed.leave()

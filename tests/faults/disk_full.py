@@ -46,7 +46,7 @@ from faults.jobs import QUICK, Jobs, numbers, same
 from faults.surroundings import changed, own_temporary_folder, surroundings
 from faults.works import Report
 from semviz.common.errors import SemvizError
-from semviz.common.files import replace_file
+from semviz.common.files import write_text_file
 from semviz.experiments.run_store import Store
 from semviz.finetuning.prefix_cache import run_prefix
 from semviz.report.page import report_page
@@ -92,7 +92,7 @@ class Bench:
         self.writers: dict[str, Callable[[Path], Any]] = {
             "trace": lambda place: self.trace.save(place / "trace.parquet"),
             "run": lambda place: Store(place).add(self.run),
-            "report": lambda place: replace_file(place / "report.html", page),
+            "report": lambda place: write_text_file(place / "report.html", page),
         }
         gc.collect()
         gc.freeze()  # every look at the surroundings collects

@@ -34,7 +34,7 @@ def test_hooks_that_make_inputs_require_gradients_stay_with_the_user(tiny, mood)
 
 def test_a_leak_into_the_prefix_is_refused(tiny, mood, monkeypatch):
     tiny.model.enable_input_require_grads()
-    monkeypatch.setattr(copies, "_strip", lambda network: None)
+    monkeypatch.setattr(copies, "_remove_checkpointing", lambda network: None)
     suffix = Suffix(tiny, sv.Scope.half(tiny), cached=False).train()
     with pytest.raises(ScopeError, match="enable_input_require_grads"):
         suffix(**batch_of(tiny, mood))

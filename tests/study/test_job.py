@@ -222,7 +222,7 @@ def test_every_rate_is_a_trial_of_its_own_and_other_stages_are_none():
         told += [training(done, rate, loss=4.0 - done, accuracy=done / 8) for done in (1, 2, 3, 4)]
         told += [Progress("Scoring rows", 0, 12), Progress("Scoring rows", 0, 12)]
     for progress in told:
-        trials.hear(progress)
+        trials.record(progress)
     assert [trial.rate for trial in trials.trials] == [1e-3, 1e-4]
     for trial in trials.trials:
         assert (trial.label, trial.total) == ("Finetuning", 4)
@@ -234,14 +234,14 @@ def test_every_rate_is_a_trial_of_its_own_and_other_stages_are_none():
 def test_the_same_rate_twice_without_a_stage_between_is_two_trials():
     trials = LiveCurves()
     for done in (1, 2, 1, 2):
-        trials.hear(training(done, 1e-3))
+        trials.record(training(done, 1e-3))
     assert len(trials.trials) == 2
 
 
 def test_a_loss_is_a_point_once_and_none_is_none():
     trials = LiveCurves()
     for done, loss in enumerate((None, 3.0, 3.0, 2.0), start=1):
-        trials.hear(training(done, 1e-3, loss=loss))
+        trials.record(training(done, 1e-3, loss=loss))
     assert trials.trials[0].losses == [3.0, 2.0]
     assert len(trials.trials[0].steps) == len(trials.trials[0].accuracies) == 2
 
@@ -249,16 +249,16 @@ def test_a_loss_is_a_point_once_and_none_is_none():
 def test_the_time_left_is_that_of_the_stage_at_its_pace_so_far(clock):
     trials = LiveCurves()
     assert math.isnan(trials.seconds_left)
-    trials.hear(Progress("Running", 10, 20))
+    trials.record(Progress("Running", 10, 20))
     assert math.isnan(trials.seconds_left)  # nothing has moved so far
     clock.now += 3
-    trials.hear(Progress("Running", 15, 20))
+    trials.record(Progress("Running", 15, 20))
     assert trials.seconds_left == pytest.approx(3.0)
     clock.now += 100
-    trials.hear(training(1, 1e-3, total=11))  # a new stage has a pace of its own
+    trials.record(training(1, 1e-3, total=11))  # a new stage has a pace of its own
     assert math.isnan(trials.seconds_left)
     clock.now += 2
-    trials.hear(training(5, 1e-3, total=11))
+    trials.record(training(5, 1e-3, total=11))
     assert trials.seconds_left == pytest.approx(3.0)
 
 
@@ -269,5 +269,5 @@ def test_a_job_tells_its_trials_every_step():
         for done in (1, 2, 3):
             control.tell(training(done, 1e-3, loss=float(done), total=3))
 
-    Job("Finetuning", work, on_step=trials.hear).start().result()
+    Job("Finetuning", work, on_step=trials.record).start().result()
     assert trials.trials[0].losses == [1.0, 2.0, 3.0]
