@@ -18,7 +18,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
 from semviz.lm.model import check_model
-from semviz.tasks.streaming import Batch, Enough, OnSpace, stream
+from semviz.tasks.streaming import Batch, OnSpace, StopForward, stream
 from semviz.tasks.tokenizing import Encoded, encode_texts
 from semviz.traces.semantic_bases import RIDGES, SemanticBases, fidelity
 
@@ -106,7 +106,7 @@ def calibrate(
                 sums.add_(own)
                 last.append(frames)
                 targets.append(wanted)
-                raise Enough
+                raise StopForward
 
         return on_space
 

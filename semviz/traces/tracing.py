@@ -20,7 +20,7 @@ from semviz.common.metric_facts import without_function
 from semviz.common.progress import check_control
 from semviz.common.token_text import decode
 from semviz.lm.model import check_model
-from semviz.tasks.streaming import by_length, stream
+from semviz.tasks.streaming import longest_first, stream
 from semviz.tasks.task import Task, check_task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
 from semviz.traces import virtual_path
@@ -103,7 +103,7 @@ def trace(
     plan = Plan(model, calibration, keys, encoded.label_ids, vocab == "labels", path, centre)
     _announce(plan, table, progress)
     reducer = Reducer(plan, table)
-    rows = share(by_length(encoded)) if distributed else None
+    rows = share(longest_first(encoded)) if distributed else None
     label = f"Tracing {task.name}"
     stream(model, encoded, reducer.start, label=label, rows=rows, control=control, progress=progress)
     if distributed:

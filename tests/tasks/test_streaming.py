@@ -9,7 +9,7 @@ import torch
 import semviz as sv
 from semviz.common.errors import SemvizError
 from semviz.common.ragged import Ragged
-from semviz.tasks.streaming import batches, stream
+from semviz.tasks.streaming import batch_rows, stream
 from semviz.tasks.tokenizing import encode
 
 QUIET = {"progress": False}
@@ -32,7 +32,7 @@ def test_ragged_rows_are_the_rows_that_were_put_in():
 def test_every_row_is_in_one_batch_longest_first(tiny, stories, monkeypatch):
     monkeypatch.setattr("semviz.tasks.streaming._BATCH_TOKENS", {"cpu": 40})
     encoded = encode(tiny, stories, "train")
-    found = list(batches(encoded, device=torch.device("cpu")))
+    found = list(batch_rows(encoded, device=torch.device("cpu")))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(encoded)))
     lengths = encoded.ids.lengths[np.concatenate(found)]
     assert (np.diff(lengths) <= 0).all()
