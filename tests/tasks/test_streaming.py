@@ -97,7 +97,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny, stories):
 
 
 def test_a_trace_that_cannot_fit_is_refused_before_it_starts(tiny, stories, monkeypatch, capsys):
-    monkeypatch.setattr("semviz.traces.tracing._WORTH_SAYING", 1)
+    monkeypatch.setattr("semviz.traces.tracing._ANNOUNCED_BYTES", 1)
     sv.trace(tiny, stories, progress=True)
     assert "This trace will hold" in capsys.readouterr().err
     monkeypatch.setattr("semviz.common.memory.free", lambda: 1000)
