@@ -62,5 +62,5 @@ def _check_columns(columns: list[Any], *required: str | None) -> None:
     for column in (name for name in required if name):
         count = columns.count(column)
         if count != 1:
-            problem = "is duplicated" if count else "is missing"
+            problem = "appears twice" if count else "is missing"
             raise TaskError(f"Column {checks.short_repr(column)} {problem}; pass one of {checks.short_repr(columns)}.")
