@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import Progress
-from semviz.tasks.streaming import batches
+from semviz.tasks.streaming import batch_rows
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def evaluate(
     labels = torch.as_tensor(encoded.label_ids, device=device)
     probabilities = np.zeros((len(encoded), len(labels)))
     done = 0
-    for rows in batches(encoded, device=device):
+    for rows in batch_rows(encoded, device=device):
         raise_waiting_interrupt()
         if control is not None:
             control.check()

@@ -23,7 +23,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.ragged import Ragged
 from semviz.lm.truncation import without_prefix
-from semviz.tasks.streaming import Batch, Enough, OnSpace, pad_batch, stream
+from semviz.tasks.streaming import Batch, OnSpace, StopForward, pad_batch, stream
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def run_prefix(
                     kept = made[space][int(row)]
                     kept.copy_(state[: len(kept)])
             if space == wanted[-1]:
-                raise Enough
+                raise StopForward
 
         return on_space
 

@@ -1,4 +1,4 @@
-"""From deviations of samples to a `Gain`: rules that read a boundary off a profile, with bootstrap intervals."""
+"""Estimate a `Gain` from the deviations of samples: rules that read off a boundary, and bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def estimate_gain(
     beta: float | None = None,
     seed: int = 0,
 ) -> Gain:
-    """Turn the deviations of samples into gains of layers and a boundary (SALF-style, our reading).
+    """Estimate gains of layers and a boundary from the deviations of samples (SALF-style, our reading).
 
     Args:
         samples: Mean deviation of each sample in every space, shape (samples, L+1), in the metric's unit.
@@ -37,7 +37,7 @@ def estimate_gain(
         virtual: The samples' virtual deviation, shape (samples, L+1), for the rule `"virtual peak"`.
         rule: `"surplus"` (depth surplus, the boundary of least predicted deviation), `"law"` (largest gain), `"drop"`
             (largest plain drop) or `"virtual peak"`. The default is the rule that lost least against measured
-            boundaries (tests/bench/README.md); it is cautious, and freezes little.
+            boundaries (tests/bench/README.md); it is cautious and freezes few blocks.
         beta: β of the law; fitted by default.
         seed: Seed of the bootstrap.
 
@@ -53,18 +53,18 @@ def estimate_gain(
     seed = checks.whole_number("seed", seed)
 
     deviation = samples.mean(0, dtype=np.float64)
-    drawn = bootstrap_means(samples, seed=seed)
+    resampled = bootstrap_means(samples, seed=seed)
     law = fit_law(deviation, beta)
     gains = layer_gains(deviation, law.beta)
     scales = {name: scale(deviation, law.beta) for name, scale in SCALES.items()}
-    drawn_scales = {name: scale(drawn, law.beta) for name, scale in SCALES.items()}
+    resampled_scales = {name: scale(resampled, law.beta) for name, scale in SCALES.items()}
     if virtual is not None:
         scales[PEAK] = virtual.mean(0, dtype=np.float64)[1:]
-        drawn_scales[PEAK] = bootstrap_means(virtual, seed=seed)[:, 1:]
-    choices = argmax_layer(drawn_scales[rule])
+        resampled_scales[PEAK] = bootstrap_means(virtual, seed=seed)[:, 1:]
+    choices = argmax_layer(resampled_scales[rule])
 
-    low, high = interval(drawn)
-    gains_low, gains_high = interval(layer_gains(drawn, law.beta)[:, 1:])
+    low, high = interval(resampled)
+    gains_low, gains_high = interval(layer_gains(resampled, law.beta)[:, 1:])
     return Gain(
         facts=facts,
         rule=rule,
@@ -78,7 +78,7 @@ def estimate_gain(
         predicted=predict(deviation, gains, law.beta),
         candidates={name: int(argmax_layer(values)) for name, values in scales.items()},
         scales={name: np.append(np.nan, values) for name, values in scales.items()},
-        chosen_share=np.bincount(choices, minlength=len(deviation)) / len(drawn),
+        chosen_share=np.bincount(choices, minlength=len(deviation)) / len(resampled),
         kind=kind,
         parts=parts,
     )

@@ -3,7 +3,7 @@
 SALF-style, our reading: the paper's formulas are not public. At fixed width a scaling law N ∝ depth gives
 D(n) = c·n^(−α). With β = 1/α the transform y_β(D) = (D^(−β) − 1)/β (β → 0: −ln D) is a straight line in depth, and the
 gain of layer ℓ is y_β(D_ℓ) − y_β(D_{ℓ−1}). Read literally, the layer of the largest gain is frozen together with all
-below it (rule `law`); measured, the depth surplus loses less, so it is the default.
+below it (rule `law`); in measured runs the depth surplus loses less, so it is the default.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Gain:
         law: The law of the profile, and whether it applies.
         predicted: D̂(k), predicted deviation after finetuning the blocks above k, shape (L+1,).
         candidates: Boundary that each rule suggests.
-        scales: What each rule looks for the maximum of, by boundary, shape (L+1,); NaN at k = 0.
+        scales: The quantity that each rule maximises, by boundary, shape (L+1,); NaN at k = 0.
         chosen_share: Share of bootstrap resamples in which the rule chooses boundary k, shape (L+1,).
         kind: Kind of the task: `"classification"` or `"language modelling"`.
         parts: Names and unique parameters of the model's parts, as `LanguageModel.parts`.
@@ -101,7 +101,7 @@ class Gain:
 
     @property
     def applies(self) -> bool:
-        """Whether the profile moves, and mostly towards the target, so that the law says something."""
+        """Whether the profile moves, and mostly towards the target, so that the law is informative."""
         return self.law.applies
 
     @property
@@ -112,24 +112,24 @@ class Gain:
     @property
     def benefit(self) -> Array:
         """Predicted share of full finetuning's improvement at k = 0…L, shape (L+1,); NaN if there is none."""
-        whole = self.deviation[-1] - self.predicted[0]
+        full_benefit = self.deviation[-1] - self.predicted[0]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(whole > 0, (self.deviation[-1] - self.predicted) / whole, np.nan)
+            return np.where(full_benefit > 0, (self.deviation[-1] - self.predicted) / full_benefit, np.nan)
 
     @property
     def predictions(self) -> dict[str, Array]:
-        """What the profile says of every boundary k = 0…L, larger is better, shape (L+1,) each.
+        """What the profile predicts for every boundary k = 0…L; larger is better, shape (L+1,) each.
 
-        `benefit` is the predicted share of full finetuning's improvement; the rules give what they look for the maximum
-        of, NaN at k = 0.
+        `benefit` is the predicted share of full finetuning's improvement; for each rule, the values are the quantity
+        that it maximises, NaN at k = 0.
         """
         return {BENEFIT: self.benefit, **self.scales}
 
     def recommend(self, *, epsilon: float = EPSILON, weight: float | None = None, epochs: float = 3) -> Recommendation:
-        """A boundary from the profile alone.
+        """Recommend a boundary from the profile alone.
 
         Where the law applies: the largest k whose predicted benefit keeps 1 − ε of full finetuning's, or the largest
-        benefit − λ·cost. Elsewhere: the rule's boundary, and the recommendation says so.
+        benefit − λ·cost. Otherwise the rule's boundary, and the recommendation says so.
 
         Args:
             epsilon: ε, the share of full finetuning's benefit that may be given up.
@@ -158,8 +158,8 @@ class Gain:
     def message(self) -> str:
         """What to do, and how far to trust it."""
         k = self.boundary
-        read = "peak of the virtual deviation" if self.rule == PEAK else f"{self.rule} rule, {self.facts.title}"
-        advice = f"Freeze {_blocks(1, k)}, train {_blocks(k + 1, self.n_blocks)} ({read})."
+        source = "peak of the virtual deviation" if self.rule == PEAK else f"{self.rule} rule, {self.facts.title}"
+        advice = f"Freeze {_block_range(1, k)}, train {_block_range(k + 1, self.n_blocks)} ({source})."
         if self.rule != "law":
             advice += f" The layer of the largest gain is {self.candidates['law']}."
         if self.flat:
@@ -170,8 +170,8 @@ class Gain:
                 "so the scaling law does not apply here: trust measured runs instead."
             )
         fit = f"β = {self.beta:.2f}, R² = {self.r2:.2f}"
-        sure = f"{formats.percent(self.chosen_share[k])} of bootstrap resamples choose this boundary"
-        return f"{advice} The law's line fits with {fit}; {sure}."
+        support = f"{formats.percent(self.chosen_share[k])} of bootstrap resamples choose this boundary"
+        return f"{advice} The law's line fits with {fit}; {support}."
 
     @cached_property
     def _normalised(self) -> Array:
@@ -195,14 +195,14 @@ class Gain:
         return int(min(reached[0] + 1, self.n_blocks - 1)) if len(reached) else 0
 
     def theta_of(self, boundary: int) -> float:
-        """The freeze threshold that freezes this many blocks: the normalised gain reached by then, in [0, 1].
+        """The freeze threshold that freezes this many blocks: the normalised gain reached there, in [0, 1].
 
-        Not every boundary has one of its own: `threshold` of the result may be smaller, never larger.
+        Several boundaries may share a threshold: `threshold` of the result may be smaller, never larger.
 
         Raises:
             ScopeError: If the boundary lies outside 0…L−1.
         """
-        boundary = self._boundary(boundary)
+        boundary = self._checked_boundary(boundary)
         return float(self._normalised[boundary - 1]) if boundary else 0.0
 
     def scope(self, boundary: int | None = None) -> Scope:
@@ -213,14 +213,14 @@ class Gain:
         """
         from semviz.scopes.scope import Scope
 
-        k = self.boundary if boundary is None else self._boundary(boundary)
+        k = self.boundary if boundary is None else self._checked_boundary(boundary)
         return Scope(tuple(range(k + 1, self.n_blocks + 1)), self.n_blocks, self.parts)
 
-    def _boundary(self, boundary: int) -> int:
+    def _checked_boundary(self, boundary: int) -> int:
         return checks.whole_number("boundary", boundary, maximum=self.n_blocks - 1, error=ScopeError)
 
     def frame(self) -> pd.DataFrame:
-        """One row a layer: deviation before and after it, gain with interval, share of resamples that choose it."""
+        """One row per layer: deviation before and after it, gain with interval, share of resamples that choose it."""
         return pd.DataFrame(
             {
                 "block": np.arange(1, self.n_blocks + 1),
@@ -239,7 +239,7 @@ class Gain:
         """Draw the profile with the law's line above the gain of each layer.
 
         Args:
-            boundary: Number of frozen blocks to cut at; the suggested one by default.
+            boundary: Number of frozen blocks to show; the suggested one by default.
         """
         from semviz.figures import gain
 
@@ -259,5 +259,5 @@ class Gain:
         return line_and_table(self.message, self.frame().round(3))
 
 
-def _blocks(first: int, last: int) -> str:
+def _block_range(first: int, last: int) -> str:
     return f"block {first}" if first == last else f"blocks {first}–{last}"

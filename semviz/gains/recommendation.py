@@ -1,4 +1,4 @@
-"""`Recommendation`: a boundary, how it is chosen by the predicted benefit of all, and what speaks for it."""
+"""`Recommendation`: a boundary chosen by predicted benefit and cost, and the reason for it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Recommendation:
         evidence: `"profile"` or `"probes"`.
         scope: What to train.
         benefit: Predicted share of full finetuning's improvement; NaN where the evidence predicts none.
-        low, high: Its 95 % interval; NaN where there is none.
+        low, high: Its 95 % interval; NaN where no interval is known.
         cost: Cost of training it, as a share of full finetuning's.
-        why: What speaks for it, in one sentence.
+        why: The reason for it, in one sentence.
     """
 
     evidence: str
@@ -64,22 +64,22 @@ class Recommendation:
 
 
 def choose_boundary(benefit: Array, cost: Array, *, epsilon: float, weight: float | None) -> NDArray[np.int64]:
-    """Boundary by predicted benefit and cost.
+    """Choose a boundary by predicted benefit and cost.
 
     Args:
         benefit: Predicted share of full finetuning's improvement at k = 0…L, shape (…, L+1).
         cost: Cost of training as a share of full finetuning's at k = 0…L−1, shape (L,).
         epsilon: ε, the share of the benefit that may be given up.
-        weight: λ: take the largest benefit − λ·cost instead. None goes by ε.
+        weight: λ: choose the largest benefit − λ·cost instead. None decides by ε.
 
     Returns:
         The largest k < L whose benefit reaches 1 − ε, or the k with the largest benefit − λ·cost; shape (…).
     """
-    able = benefit[..., : len(cost)]
+    reachable = benefit[..., : len(cost)]
     if weight is not None:
-        # Of equals the one with the most frozen blocks.
-        return np.asarray(len(cost) - 1 - np.argmax((able - weight * cost)[..., ::-1], axis=-1))
-    enough = able >= 1 - epsilon
+        # Reversed: of equals, take the one with the most frozen blocks.
+        return np.asarray(len(cost) - 1 - np.argmax((reachable - weight * cost)[..., ::-1], axis=-1))
+    enough = reachable >= 1 - epsilon
     last = len(cost) - 1 - np.argmax(enough[..., ::-1], axis=-1)
     return np.where(enough.any(-1), last, 0)
 
@@ -99,7 +99,7 @@ def check_terms(epsilon: float, weight: float | None) -> tuple[float, float | No
 
 
 def reason(epsilon: float, weight: float | None) -> str:
-    """What a boundary was chosen by."""
+    """How a boundary was chosen, in words."""
     if weight is None:
         return f"most frozen blocks that are predicted to keep {formats.percent(1 - epsilon)} of the benefit"
     return f"largest predicted benefit − {weight:g} × cost"

@@ -17,14 +17,14 @@ Array = NDArray[np.float64]
 _BETAS = np.linspace(0, 3, 61)
 _GOOD_FIT = 0.8  # R² below which β falls back to 0
 _PROGRESS = 0.9  # quantile of the gains that stands for the progress of a finetuned layer
-_SMALLEST = 1e-6  # a deviation of 0 (rank of a sure token) has no logarithm
+_SMALLEST = 1e-6  # a deviation of 0 (the rank of a certain token) has no logarithm
 _TOO_JAGGED = 0.3  # share of the profile's movement that goes the wrong way, above which the law does not apply
 _FLAT = 0.02  # relative movement of a profile up to which it carries no information
 
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """The law fitted to a profile, and whether it says anything about it.
+    """The law fitted to a profile, and whether it applies.
 
     Attributes:
         beta: β of the transform.
@@ -43,7 +43,7 @@ class Law:
 
     @property
     def applies(self) -> bool:
-        """Whether the profile moves, and mostly towards the target, so that the law says something."""
+        """Whether the profile moves, and mostly towards the target, so that the law is informative."""
         return _applies(self.nonmonotone, self.flat)
 
 
@@ -52,7 +52,7 @@ def fit_law(deviation: Array, beta: float | None = None) -> Law:
 
     Args:
         deviation: D_0…D_L, shape (L+1,).
-        beta: β of the law. None takes the β in [0, 3] that makes y_β(D_ℓ) straightest over ℓ = 1…L, and 0 where none
+        beta: β of the law. None takes the β in [0, 3] that makes y_β(D_ℓ) straightest over ℓ = 1…L, or 0 if no β
             fits well.
     """
     inner = deviation[1:]
@@ -63,17 +63,17 @@ def fit_law(deviation: Array, beta: float | None = None) -> Law:
         beta, r2 = (float(_BETAS[best]), fits[best]) if fits[best] >= _GOOD_FIT else (0.0, fits[0])
     else:
         r2 = r_squared(depth, transform(inner, beta))
-    jagged = nonmonotone(inner)
-    flat = float(np.ptp(inner)) <= _FLAT * float(np.abs(inner).max())  # equal: a single space, or zeros everywhere
+    nu = nonmonotone(inner)
+    flat = float(np.ptp(inner)) <= _FLAT * float(np.abs(inner).max())  # ≤, not <: a single space, or zeros everywhere
     line = np.full(len(deviation), np.nan)
-    if _applies(jagged, flat):
+    if _applies(nu, flat):
         slope, intercept = np.polyfit(depth, transform(inner, beta), 1)
         line[1:] = untransform(intercept + slope * depth, beta)
-    return Law(beta, r2, jagged, flat, line)
+    return Law(beta, r2, nu, flat, line)
 
 
-def _applies(jagged: float, flat: bool) -> bool:
-    return jagged <= _TOO_JAGGED and not flat
+def _applies(nu: float, flat: bool) -> bool:
+    return nu <= _TOO_JAGGED and not flat
 
 
 def transform(deviation: Array, beta: float) -> Array:
@@ -98,14 +98,14 @@ def r_squared(x: NDArray[np.int64], y: Array) -> float:
 
 
 def layer_gains(deviation: Array, beta: float) -> Array:
-    """γ_1…γ_L of a profile, or of many at once, shape (…, L); γ_1 is NaN: the embedding space has another frame."""
+    """γ_1…γ_L of a profile, or of many at once, shape (…, L); γ_1 is NaN, as the embedding space has another frame."""
     gains = np.diff(transform(deviation, beta), axis=-1)
     gains[..., 0] = np.nan
     return gains
 
 
 def depth_surplus(deviation: Array, beta: float) -> Array:
-    """y_β(D_k) − s·k over k = 1…L: what blocks 1…k have reached, less what as many finetuned blocks would.
+    """y_β(D_k) − s·k over k = 1…L: what blocks 1…k reach, less what k finetuned blocks would.
 
     s, the progress of a finetuned layer, is the 0.9 quantile of the gains.
     """
@@ -114,12 +114,12 @@ def depth_surplus(deviation: Array, beta: float) -> Array:
 
 
 def argmax_layer(values: Array) -> NDArray[np.int64]:
-    """1-based position of the maximum over layers, kept to boundaries 1…L−1."""
+    """1-based position of the maximum over layers, limited to boundaries 1…L−1."""
     filled = np.where(np.isnan(values), -np.inf, values)
     return np.minimum(filled.argmax(-1) + 1, max(1, values.shape[-1] - 1))
 
 
-# What each rule looks for the maximum of over layers 1…L, read off a loss-like profile (…, L+1). `virtual peak` reads
+# The quantity that each rule maximises over layers 1…L, read off a loss-like profile (…, L+1). `virtual peak` reads
 # the virtual profile instead.
 SCALES: dict[str, Callable[[Array, float], Array]] = {
     "law": layer_gains,
@@ -127,8 +127,8 @@ SCALES: dict[str, Callable[[Array, float], Array]] = {
     "surplus": depth_surplus,
 }
 PEAK = "virtual peak"
-# ε: what of the benefit may be given up for more frozen blocks. On seven pairs of model and task, 0.05 lost nearly
-# twice as much for little less cost (tests/bench/README.md).
+# ε: share of the benefit that may be given up for more frozen blocks. On seven pairs of model and task, 0.05 lost
+# nearly twice as much and saved little cost (tests/bench/README.md).
 EPSILON = 0.02
 BENEFIT = "benefit"  # predicted share of full finetuning's improvement
 
@@ -136,15 +136,15 @@ BENEFIT = "benefit"  # predicted share of full finetuning's improvement
 def nonmonotone(profile: Array) -> float:
     """ν = Σ max(0, ΔD) / Σ |ΔD|."""
     steps = np.diff(profile)
-    moved = float(np.abs(steps).sum())
-    return float(np.maximum(steps, 0).sum()) / moved if moved else 0.0
+    movement = float(np.abs(steps).sum())
+    return float(np.maximum(steps, 0).sum()) / movement if movement else 0.0
 
 
 def predict(deviation: Array, gains: Array, beta: float) -> Array:
-    """D̂(k) = y_β⁻¹(y_β(D_k) + s·(L−k)) for k = 0…L, with s the progress of a finetuned layer.
+    """D̂(k) = y_β⁻¹(y_β(D_k) + s·(L−k)) for k = 0…L, where s is the progress of a finetuned layer.
 
-    Space 0 lives in another frame and its deviation compares with no other, so block 1 is credited with the progress of
-    any finetuned layer: D̂(0) = D̂(1).
+    Space 0 has another frame and its deviation is not comparable with the others, so block 1 is credited with the
+    progress of any finetuned layer: D̂(0) = D̂(1).
     """
     blocks = len(gains)
     s = float(np.nanquantile(gains, _PROGRESS))

@@ -276,10 +276,10 @@ def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32
     """What `estimate_costs` says of training rows that are tokenized already."""
     from semviz.scopes.flop_counting import count_flops
     from semviz.scopes.scope import Scope
-    from semviz.tasks.streaming import by_length
+    from semviz.tasks.streaming import longest_first
 
     flops, kept = count_flops(model, encoded)
-    longest = by_length(encoded)[:batch_size]
+    longest = longest_first(encoded)[:batch_size]
     targets = int(encoded.counted.flat.sum())
     itemsize = model.model.dtype.itemsize
     return Costs(

@@ -16,7 +16,7 @@ from semviz.common import interrupts
 from semviz.lm.copies import private_copy
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.truncation import with_network
-from semviz.tasks.streaming import by_length, pad_batch, pad_id
+from semviz.tasks.streaming import longest_first, pad_batch, pad_id
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
@@ -53,7 +53,7 @@ def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.floa
     Returns:
         Two arrays of shape (L,). FLOPs are those of matrix products and attention, as torch counts them.
     """
-    order = by_length(encoded)
+    order = longest_first(encoded)
     middle = max(0, len(order) // 2 - _ROWS // 2)
     batch = pad_batch(encoded, order[middle : middle + _ROWS], pad=pad_id(model), device=model.device)
     # A copy that shares all weights, so that the user's own keep their flags.

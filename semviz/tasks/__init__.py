@@ -1,1 +1,1 @@
-"""Texts, the prompts made of them, their tokens, and batches through a model."""
+"""Texts, the prompts built from them, their tokens, and batched forward passes."""

@@ -1,4 +1,4 @@
-"""Run texts through a model's body, batch by batch, and hand every space to a callback while it is there."""
+"""Run texts through a model's body, batch by batch, and pass each space to a callback as it is computed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BATCH_TOKENS_GPU = 32768
 OnSpace = Callable[[int, Tensor], None]
 
 
-class Enough(Exception):  # noqa: N818 (nothing is wrong: it ends a pass)
+class StopForward(Exception):  # noqa: N818 (not an error: it ends a pass)
     """Raised by a callback that needs no higher space; ends the batch's forward pass."""
 
 
@@ -41,7 +41,7 @@ class Batch:
     """Some samples, padded on the right (left padding would move learned positions).
 
     Attributes:
-        rows: Which samples, shape (B,).
+        rows: Row of each sample in the split, shape (B,).
         lengths: Their lengths in tokens, shape (B,).
         ids: Token ids, shape (B, T).
         mask: 1 on tokens and 0 on padding, shape (B, T).
@@ -53,19 +53,19 @@ class Batch:
     mask: Tensor
 
 
-def by_length(encoded: Encoded, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Rows (all by default) longest first: padding is then small, and a batch that is too large fails at once."""
+def longest_first(encoded: Encoded, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Rows (all by default), longest first: this keeps padding small, and a batch that is too large fails at once."""
     rows = np.arange(len(encoded)) if rows is None else rows
     return rows[np.argsort(-encoded.ids.lengths[rows], kind="stable")]
 
 
-def batches(encoded: Encoded, *, device: torch.device) -> Iterator[NDArray[np.int64]]:
+def batch_rows(encoded: Encoded, *, device: torch.device) -> Iterator[NDArray[np.int64]]:
     """Rows of each batch, the longest samples first."""
-    left, budget = by_length(encoded), batch_tokens(device)
-    while len(left):
-        rows = _next_batch(encoded, left, budget)
+    remaining, budget = longest_first(encoded), batch_tokens(device)
+    while len(remaining):
+        rows = _next_batch(encoded, remaining, budget)
         yield rows
-        left = left[len(rows) :]
+        remaining = remaining[len(rows) :]
 
 
 def batch_tokens(device: torch.device) -> int:
@@ -73,9 +73,9 @@ def batch_tokens(device: torch.device) -> int:
     return _BATCH_TOKENS.get(device.type, _BATCH_TOKENS_GPU)
 
 
-def _next_batch(encoded: Encoded, left: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-    """The first of these rows that make up a batch: `left` begins with its longest."""
-    return left[: max(1, budget // int(encoded.ids.lengths[left[0]]))]
+def _next_batch(encoded: Encoded, remaining: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+    """The leading rows that fill one batch; `remaining` is sorted longest first."""
+    return remaining[: max(1, budget // int(encoded.ids.lengths[remaining[0]]))]
 
 
 def pad_batch(encoded: Encoded, rows: NDArray[np.int64], *, pad: int, device: torch.device) -> Batch:
@@ -89,9 +89,9 @@ def pad_batch(encoded: Encoded, rows: NDArray[np.int64], *, pad: int, device: to
 
 
 def pad_id(model: LanguageModel) -> int:
-    """Any id will do under the mask; the tokenizer's own where it has one that the model can embed."""
-    own, embeddings = model.tokenizer.pad_token_id, model.anatomy.model.get_input_embeddings()
-    return own if own is not None and own < len(embeddings.weight) else 0
+    """Id that fills the padding: the tokenizer's own if the model can embed it, else 0, as the mask hides any id."""
+    own_id, embeddings = model.tokenizer.pad_token_id, model.anatomy.model.get_input_embeddings()
+    return own_id if own_id is not None and own_id < len(embeddings.weight) else 0
 
 
 @interrupts_held()
@@ -106,64 +106,64 @@ def stream(
     control: Control | None = None,
     progress: bool = True,
 ) -> None:
-    """Read samples once and give every space of every batch to a callback.
+    """Read samples once and pass every space of every batch to a callback.
 
-    Out of memory halves the batch and goes on, with a warning; the rows of the batch that failed are then read again,
-    so a callback must not keep anything of a batch before its last space.
+    When memory runs out, the batch is halved and the pass continues, with a warning. The rows of the failed batch are
+    then read again, so a callback must not keep anything from a batch before its last space.
 
     Args:
-        model: The model; its mode and hooks are as before afterwards.
-        encoded: Samples.
+        model: The model; its mode and hooks are restored afterwards.
+        encoded: The samples to read from.
         start: Called with each batch; returns the callback `on_space(ℓ, h_ℓ)` with h_ℓ of shape (B, T, d). The
-            callback may raise `Enough` to skip the spaces above.
-        label: What the progress bar says.
+            callback may raise `StopForward` to skip the spaces above.
+        label: Text of the progress bar.
         rows: Which samples to read; all by default.
-        control: To watch the pass and to stop it.
+        control: Reports progress and can stop the pass.
         progress: Show a progress bar.
 
     Raises:
-        Cancelled: If asked to stop.
+        Cancelled: If `control` asked to stop.
         KeyboardInterrupt: Between two spaces or batches.
-        SemvizError: If one sample alone does not fit into memory.
+        SemvizError: If a single sample does not fit into memory.
     """
-    left, device = by_length(encoded, rows), model.anatomy.input_device
+    remaining, device = longest_first(encoded, rows), model.anatomy.input_device
     budget = batch_tokens(device)
-    done, total = 0, int(encoded.ids.lengths[left].sum())
-    with evaluating(model.model), progress_bar(total, label, unit="tokens", show=progress) as bar:
-        while len(left):
-            rows = _next_batch(encoded, left, budget)
+    done_tokens, total_tokens = 0, int(encoded.ids.lengths[remaining].sum())
+    with evaluating(model.model), progress_bar(total_tokens, label, unit="tokens", show=progress) as bar:
+        while len(remaining):
+            rows = _next_batch(encoded, remaining, budget)
             try:
                 batch = pad_batch(encoded, rows, pad=pad_id(model), device=device)
-                _read(model, batch, start(batch))
+                _forward(model, batch, start(batch))
             except (RuntimeError, MemoryError) as error:
                 if not memory.is_out_of_memory(error):
                     raise
             else:
-                left = left[len(rows) :]
+                remaining = remaining[len(rows) :]
                 bar.update(int(batch.lengths.sum()))
-                done += int(batch.lengths.sum())
+                done_tokens += int(batch.lengths.sum())
                 if control is not None:
-                    control.tell(Progress(label, done, total))
+                    control.tell(Progress(label, done_tokens, total_tokens))
                     control.check()
                 raise_waiting_interrupt()
                 continue
-            # Here and not in the except clause, where the exception would keep the failed batch's tensors alive.
-            budget = _halve(encoded, rows)
+            # Outside the except clause, where the exception would keep the failed batch's tensors alive.
+            budget = _halved_budget(encoded, rows)
 
 
-def _read(model: LanguageModel, batch: Batch, on_space: OnSpace) -> None:
-    """One forward pass through the body."""
+def _forward(model: LanguageModel, batch: Batch, on_space: OnSpace) -> None:
+    """Run one forward pass through the body."""
 
-    def heard(space: int, states: Tensor) -> None:
+    def on_output(space: int, states: Tensor) -> None:
         raise_waiting_interrupt()
         on_space(space, states)
 
-    with model.anatomy.tap(heard), suppress(Enough):
+    with model.anatomy.tap(on_output), suppress(StopForward):
         model.anatomy.body(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
 
 
-def _halve(encoded: Encoded, rows: NDArray[np.int64]) -> int:
-    """The budget of tokens after a batch that did not fit."""
+def _halved_budget(encoded: Encoded, rows: NDArray[np.int64]) -> int:
+    """Token budget of the next batch after one that did not fit into memory."""
     longest = int(encoded.ids.lengths[rows].max())
     if len(rows) == 1:
         raise SemvizError(

@@ -1,4 +1,4 @@
-"""Rows of other people's tables (pandas, datasets) as texts and labels."""
+"""Read texts and labels from pandas and `datasets` tables."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def rows_of_frame(name: str, table: Any, text: str, label: str | None) -> tuple[list[Any], list[Any] | None]:
-    """Texts and labels of a pandas DataFrame; labels become text, but for missing ones, which a task refuses.
+def texts_and_labels(name: str, table: Any, text: str, label: str | None) -> tuple[list[Any], list[Any] | None]:
+    """Read the texts and labels of a pandas DataFrame; labels become text, except missing ones, which a task refuses.
 
     Args:
-        name: The argument that it was, for messages.
+        name: Name of the argument, for messages.
         table: The DataFrame.
         text: Column of texts.
         label: Column of labels, or None.
 
     Raises:
-        TaskError: If it is no DataFrame, or a column is missing or there twice.
+        TaskError: If it is not a DataFrame, or a column is missing or duplicated.
     """
     import pandas as pd
 
@@ -30,33 +30,37 @@ def rows_of_frame(name: str, table: Any, text: str, label: str | None) -> tuple[
     _check_columns(list(table.columns), text, label)
     if not label:
         return list(table[text]), None
-    # A missing label has a name in pandas ("nan"), and would become a class of its own.
+    # As text, a missing label ("nan") would become a class of its own.
     return list(table[text]), [v if pd.api.types.is_scalar(v) and pd.isna(v) else str(v) for v in table[label]]
 
 
-def frame_of_dataset(part: Any, text: str, label: str | None) -> pd.DataFrame:
-    """The columns of a `datasets.Dataset`, with the names of its `ClassLabel`.
+def dataset_to_frame(dataset: Any, text: str, label: str | None) -> pd.DataFrame:
+    """Convert a `datasets.Dataset` to a DataFrame, with the class names of its `ClassLabel`.
 
     Raises:
-        TaskError: If it is none, a column is missing, or a row has no label.
+        TaskError: If it is not a dataset, a column is missing, or a row has no label.
     """
-    if not hasattr(part, "to_pandas") or not hasattr(part, "__len__"):
-        raise TaskError(f"{checks.named_repr('dataset', part)}; pass a map-style datasets.Dataset, or a DatasetDict.")
-    _check_columns(list(part.column_names), text, label)
-    made: pd.DataFrame = part.select_columns([text, *([label] if label else [])]).to_pandas()
-    names = getattr(part.features[label], "names", None) if label else None
+    if not hasattr(dataset, "to_pandas") or not hasattr(dataset, "__len__"):
+        raise TaskError(
+            f"{checks.named_repr('dataset', dataset)}; pass a map-style datasets.Dataset, or a DatasetDict."
+        )
+    _check_columns(list(dataset.column_names), text, label)
+    frame: pd.DataFrame = dataset.select_columns([text, *([label] if label else [])]).to_pandas()
+    names = getattr(dataset.features[label], "names", None) if label else None
     if not (label and names):
-        return made
-    for row, index in enumerate(made[label]):
-        if not 0 <= index < len(names):  # -1 stands for no label, and NaN is in no range
-            raise TaskError(f"labels[{row}] is {index}, which is no label of {names}; drop rows without one.")
-    return made.assign(**{label: [names[int(i)] for i in made[label]]})
+        return frame
+    for row, index in enumerate(frame[label]):
+        if not 0 <= index < len(names):  # -1 stands for a missing label, and NaN fails every comparison
+            raise TaskError(
+                f"labels[{row}] is {index}, which is not the index of a label in {names}; drop rows without one."
+            )
+    return frame.assign(**{label: [names[int(i)] for i in frame[label]]})
 
 
-def _check_columns(there: list[Any], *wanted: str | None) -> None:
-    """Refuse columns that are not there, or there twice."""
-    for column in (name for name in wanted if name):
-        found = there.count(column)
-        if found != 1:
-            told = "is there twice" if found else "is not there"
-            raise TaskError(f"Column {checks.short_repr(column)} {told}; pass one of {checks.short_repr(there)}.")
+def _check_columns(columns: list[Any], *required: str | None) -> None:
+    """Refuse a required column that is missing or duplicated."""
+    for column in (name for name in required if name):
+        count = columns.count(column)
+        if count != 1:
+            problem = "appears twice" if count else "is missing"
+            raise TaskError(f"Column {checks.short_repr(column)} {problem}; pass one of {checks.short_repr(columns)}.")

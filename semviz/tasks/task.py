@@ -1,4 +1,4 @@
-"""A task: texts with labels (or texts alone) → prompts, traced positions and targets.
+"""A task: texts, with or without labels → prompts, traced positions and targets.
 
 A *classification* task asks for a label word after a prompt; the traced position is the last one of the prompt
 (`answer`). A *language modelling* task asks for the next token at every position (`next`).
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
-from semviz.tasks.tables import frame_of_dataset, rows_of_frame
+from semviz.tasks.tables import dataset_to_frame, texts_and_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["classification", "language modelling"]
 SPLITS = ("train", "validation", "test")
-_HELD_OUT = 0.15  # share of the training rows that becomes the validation or test split where none was given
+_HELD_OUT = 0.15  # share of the training rows held out for a validation or test split that is not passed
 _HELD_OUT_MOST = 500
 
 
 @dataclass(frozen=True)
 class Split:
-    """Texts, and for classification the index of each text's label.
+    """Texts and, for classification, the index of each text's label.
 
     Attributes:
         texts: n texts.
@@ -46,7 +46,7 @@ class Split:
         return len(self.texts)
 
     def take(self, rows: Sequence[int]) -> Split:
-        """The rows asked for, in that order."""
+        """These rows, in this order."""
         return Split(tuple(self.texts[i] for i in rows), tuple(self.labels[i] for i in rows) if self.labels else ())
 
 
@@ -55,12 +55,13 @@ class Task:
     """What a model should learn, as text.
 
     Attributes:
-        name: What it is called in tables and figures.
-        prompt: Template with `{text}` in it; a classification prompt ends where the label word should come.
+        name: Its name in tables and figures.
+        prompt: Template that contains `{text}`; a classification prompt ends where the label word belongs.
         labels: Names of the classes; empty for language modelling.
         words: The word that stands for each label after the prompt, in the same order.
         splits: `train`, `validation` and `test`.
-        max_tokens: Texts are cut to this many tokens (prompt included); None refuses texts that the model cannot read.
+        max_tokens: Texts are truncated to this many tokens (prompt included); None refuses texts that exceed the
+            model's context.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Task:
 
     @property
     def score(self) -> Literal["accuracy", "loss"]:
-        """What a finetune on this task is judged by."""
+        """Score by which finetunes on this task are compared."""
         return "accuracy" if self.labels else "loss"
 
     @cached_property
@@ -96,10 +97,10 @@ class Task:
         return self.splits[checks.one_of("split", name, sorted(self.splits), error=TaskError)]
 
     def subset(self, *, train: int | None = None, test: int | None = None, seed: int = 0) -> Task:
-        """The same task with at most `train` training and `test` test rows, drawn at random with a `seed`.
+        """The same task with at most `train` training rows and `test` test rows, drawn at random with `seed`.
 
         Raises:
-            TaskError: If a number of rows or the seed is no whole number, or no row would be left.
+            TaskError: If a number of rows or the seed is not a whole number, or no row would remain.
         """
         splits, seed = dict(self.splits), checks.whole_number("seed", seed, error=TaskError)
         for name, size in (("train", train), ("test", test)):
@@ -126,18 +127,18 @@ class Task:
 
         Args:
             texts: n texts.
-            labels: n label names for classification; leave out for language modelling.
+            labels: n label names for classification; omit them for language modelling.
             prompt: Template with `{text}`; by default the text alone, or the text and `Label:` on a new line.
             words: Label name → the word that the model should say; by default the name itself.
             test: `(texts, labels)`, or texts alone for language modelling; by default 15 % of the rows, at most 500.
-            validation: The same; by default 15 % of the training rows, at most 500.
-            name: What the task is called in tables and figures.
-            max_tokens: Cut texts to so many tokens instead of refusing long ones.
-            seed: Seed of the splits that are made here.
+            validation: As `test`; by default 15 % of the training rows, at most 500.
+            name: The task's name in tables and figures.
+            max_tokens: Truncate texts to this many tokens instead of refusing long ones.
+            seed: Seed of the splits that are drawn here.
 
         Raises:
-            TaskError: If there is no text, an item is no text, labels do not fit, the prompt has no `{text}`, or an
-                argument is of the wrong kind.
+            TaskError: If there are no texts, an item is not a text, labels do not match the texts, the prompt lacks
+                `{text}`, or an argument is of the wrong kind.
         """
         prompt = prompt if prompt is not None else ("{text}" if labels is None else "{text}\nLabel:")
         if not isinstance(prompt, str) or "{text}" not in prompt:
@@ -154,21 +155,22 @@ class Task:
             labels = checks.as_list("labels", labels, "one label for each text", error=TaskError)
             names = tuple(sorted({checks.one_text(f"labels[{i}]", label) for i, label in enumerate(labels)}))
             if len(names) < 2:
-                raise TaskError(f"labels hold {len(names)} class ({', '.join(names)}); pass at least two.")
-        said = _words(words, names)
-        train = _split(texts, labels, names, "texts")
+                count = "1 class" if names else "0 classes"
+                raise TaskError(f"labels has {count} ({', '.join(names)}); pass at least two.")
+        label_words = _label_words(words, names)
+        train = _make_split(texts, labels, names, "texts")
         if len(train) < 4:
-            raise TaskError(f"Got {len(train)} texts; pass at least 4, better some hundreds.")
+            raise TaskError(f"Got {len(train)} texts; pass at least 4, preferably a few hundred.")
         rows = list(range(len(train)))
         random.Random(seed).shuffle(rows)
         held_out = min(_HELD_OUT_MOST, max(1, round(_HELD_OUT * len(rows))))
-        given = {"test": test, "validation": validation}
-        splits = {key: _given(key, part, names) for key, part in given.items() if part is not None}
-        for key in given:
+        passed_splits = {"test": test, "validation": validation}
+        splits = {key: _check_split(key, part, names) for key, part in passed_splits.items() if part is not None}
+        for key in passed_splits:
             if key not in splits:
                 splits[key], rows = train.take(rows[:held_out]), rows[held_out:]
         splits = {"test": splits["test"], "validation": splits["validation"], "train": train.take(sorted(rows))}
-        return cls(name, prompt, names, said, splits, max_tokens)
+        return cls(name, prompt, names, label_words, splits, max_tokens)
 
     @classmethod
     def from_frame(
@@ -184,23 +186,23 @@ class Task:
         """Make a task from a pandas DataFrame; other options as in `from_texts`.
 
         Args:
-            frame: One row a text.
+            frame: One row per text.
             text: Column of texts.
-            label: Column of label names; leave out for language modelling.
+            label: Column of label names; omit it for language modelling.
             test: Another DataFrame with the same columns.
-            validation: The same.
+            validation: As `test`.
             **options: `prompt`, `words`, `name`, `max_tokens`, `seed`.
 
         Raises:
             TaskError: If a column is missing, a row has no label, or as in `from_texts`.
         """
-        texts, labels = rows_of_frame("frame", frame, text, label)
-        given: dict[str, Any] = {}
+        texts, labels = texts_and_labels("frame", frame, text, label)
+        passed_splits: dict[str, Any] = {}
         for name, table in (("test", test), ("validation", validation)):
             if table is not None:
-                rows = rows_of_frame(name, table, text, label)
-                given[name] = rows if label else rows[0]
-        return cls.from_texts(texts, labels, **given, **options)
+                rows = texts_and_labels(name, table, text, label)
+                passed_splits[name] = rows if label else rows[0]
+        return cls.from_texts(texts, labels, **passed_splits, **options)
 
     @classmethod
     def from_dataset(
@@ -209,8 +211,8 @@ class Task:
         """Make a task from a `datasets.Dataset`, or a `DatasetDict` with `train` and, if it has them, other splits.
 
         Args:
-            dataset: The rows; of a `DatasetDict` its `test` and `validation` are taken as such, and of one without
-                `test`, `validation` is the test split.
+            dataset: The rows. The `test` and `validation` splits of a `DatasetDict` are used as such; if it has no
+                `test`, its `validation` becomes the test split.
             text: Name of the column of texts.
             label: Name of the column of labels; None for language modelling. Integers with a `ClassLabel` feature are
                 turned into their names.
@@ -226,7 +228,7 @@ class Task:
             parts = {name: dataset[name] for name in SPLITS if name in dataset}
             if "test" not in parts and "validation" in parts:
                 parts["test"] = parts.pop("validation")
-        frames = {name: frame_of_dataset(part, text, label) for name, part in parts.items()}
+        frames = {name: dataset_to_frame(part, text, label) for name, part in parts.items()}
         return cls.from_frame(frames.pop("train"), text=text, label=label, **frames, **options)
 
     def frame(self) -> pd.DataFrame:
@@ -256,15 +258,14 @@ def load_task(name: str) -> Task:
     """Load a packaged demo task: `mood`, `question`, `where` or `dialect`.
 
     Raises:
-        TaskError: If there is no such task; the message lists those there are.
+        TaskError: If there is no such task; the message lists the packaged ones.
     """
     from semviz.demo import tasks as demo
 
     if not isinstance(name, str) or name not in demo.SPECS:
         raise TaskError(
-            f"There is no packaged task {checks.short_repr(name)}; pass one of {sorted(demo.SPECS)}, or make one "
-            "of your "
-            "own with Task.from_dataset, Task.from_frame or Task.from_texts."
+            f"There is no packaged task {checks.short_repr(name)}; pass one of {sorted(demo.SPECS)}, or make "
+            "your own with Task.from_dataset, Task.from_frame or Task.from_texts."
         )
     spec = demo.SPECS[name]
     train, test = demo.rows(name, "train"), demo.rows(name, "test")
@@ -279,35 +280,37 @@ def load_task(name: str) -> Task:
     )
 
 
-def _given(key: str, part: Any, names: tuple[str, ...]) -> Split:
-    """Check a split that the caller brings."""
+def _check_split(key: str, part: Any, names: tuple[str, ...]) -> Split:
+    """Check a validation or test split that the caller passed."""
     if not names:
-        return _split(part, None, names, key)
-    pair = checks.as_list(key, part, "a pair, (texts, labels)", error=TaskError)
+        return _make_split(part, None, names, key)
+    pair = checks.as_list(key, part, "a pair (texts, labels)", error=TaskError)
     if len(pair) != 2:
-        raise TaskError(f"{key} of a classification task is a pair; pass (texts, labels).")
-    answers = checks.as_list(f"the labels of {key}", pair[1], "one label for each text", error=TaskError)
-    return _split(pair[0], answers, names, key)
+        raise TaskError(f"{key} of a classification task must be a pair; pass (texts, labels).")
+    labels = checks.as_list(f"the labels of {key}", pair[1], "one label for each text", error=TaskError)
+    return _make_split(pair[0], labels, names, key)
 
 
-def _split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str, ...], argument: str) -> Split:
+def _make_split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str, ...], argument: str) -> Split:
     """Check texts and labels and turn labels into indices."""
-    made = tuple(checks.texts(argument, texts))
+    checked_texts = tuple(checks.texts(argument, texts))
     if labels is None:
-        return Split(made)
-    if len(labels) != len(made):
-        raise TaskError(f"{argument} has {len(made)} texts and {len(labels)} labels; pass one label for each text.")
+        return Split(checked_texts)
+    if len(labels) != len(checked_texts):
+        raise TaskError(
+            f"{argument} has {len(checked_texts)} texts and {len(labels)} labels; pass one label for each text."
+        )
     unknown = sorted({str(label) for label in labels} - set(names))
     if unknown:
         raise TaskError(
-            f"{argument} has labels {checks.short_repr(unknown)} that no training row has; pass labels among "
+            f"{argument} has labels {checks.short_repr(unknown)} that no training row has; pass labels from "
             f"{list(names)}."
         )
     index = {label: i for i, label in enumerate(names)}
-    return Split(made, tuple(index[str(label)] for label in labels))
+    return Split(checked_texts, tuple(index[str(label)] for label in labels))
 
 
-def _words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+def _label_words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
     """The word that stands for each label."""
     if words is None:
         return names
@@ -319,13 +322,13 @@ def _words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str
 
 
 def check_task(task: Any) -> Task:
-    """Refuse what is no `Task`.
+    """Return a task; refuse anything that is not a `Task`.
 
     Raises:
         TaskError: If it is something else.
     """
     if not isinstance(task, Task):
         raise TaskError(
-            f"{checks.named_repr('task', task)} is no task; pass load_task(…), or Task.from_texts(…) and its like."
+            f"{checks.named_repr('task', task)} is not a task; pass load_task(…), Task.from_texts(…) or the like."
         )
     return task

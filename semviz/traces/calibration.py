@@ -1,4 +1,4 @@
-"""What a trace needs to know of the model from general text: the bases' ridge, τ, and each space's mean state."""
+"""Calibrate a model on general text: the ridge of its semantic bases, τ, and each space's mean state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
 from semviz.lm.model import check_model
-from semviz.tasks.streaming import Batch, Enough, OnSpace, stream
+from semviz.tasks.streaming import Batch, OnSpace, StopForward, stream
 from semviz.tasks.tokenizing import Encoded, encode_texts
 from semviz.traces.semantic_bases import RIDGES, SemanticBases, fidelity
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 _POSITIONS = 2000
 _TOKENS_A_TEXT = 64
-_TEMPERATURES = (1e-3, 10.0)  # least and largest τ
+_TEMPERATURES = (1e-3, 10.0)  # smallest and largest τ
 _MOST_SCORES = 2**26  # positions × vocabulary held at once while τ is fitted: 256 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """One model's semantic bases with the constants fitted on general text.
+    """A model's semantic bases and the constants fitted on general text.
 
     Attributes:
         bases: Semantic bases with the chosen ridge.
         temperature: τ, fitted by likelihood at space L.
         fidelity: φ of these bases, in [0, 1].
-        fidelities: φ by ridge, for all ridges tried.
+        fidelities: φ of every ridge that was tried.
         means: Mean state of each space in the output frame, float32, shape (L+1, d).
         positions: Number of positions of general text that were read.
     """
@@ -68,11 +68,11 @@ def calibrate(
     ridge: float | None = None,
     progress: bool = True,
 ) -> Calibration:
-    """Read about 2,000 positions of general text and fit what traces need.
+    """Read about 2,000 positions of general text and fit the constants that traces need.
 
     Args:
         model: A loaded model.
-        texts: General text; the model's own sample by default.
+        texts: General text; by default the sample that comes with the model.
         ridge: λ of the semantic bases; by default the one with the highest fidelity.
         progress: Show a progress bar.
 
@@ -83,115 +83,115 @@ def calibrate(
     if ridge is not None:
         instead = "a number of at least 0, math.inf for the head's own rows, or None"
         ridge = checks.number("ridge", ridge, instead, fits=lambda x: x >= 0)
-    given = model.general_text if texts is None else checks.texts("texts", texts)
-    encoded = _first_positions(encode_texts(model, given, max_tokens=_TOKENS_A_TEXT))
+    general_texts = model.general_text if texts is None else checks.texts("texts", texts)
+    encoded = _leading_samples(encode_texts(model, general_texts, max_tokens=_TOKENS_A_TEXT))
     head = model.anatomy.head_weight
     sums = torch.zeros(model.n_blocks + 1, head.shape[1], dtype=torch.float64)
-    last: list[Tensor] = []
+    last_frames: list[Tensor] = []
     targets: list[Tensor] = []
 
     def start(batch: Batch) -> OnSpace:
         counted = encoded.counted.take(batch.rows)
-        inside, positions = counted.owners[counted.flat], counted.positions[counted.flat]
-        picked = torch.as_tensor(inside), torch.as_tensor(positions)
-        wanted = torch.as_tensor(encoded.targets.take(batch.rows).flat[counted.flat], dtype=torch.int64)
-        own = torch.zeros_like(sums)
+        rows, positions = counted.owners[counted.flat], counted.positions[counted.flat]
+        counted_index = torch.as_tensor(rows), torch.as_tensor(positions)
+        batch_targets = torch.as_tensor(encoded.targets.take(batch.rows).flat[counted.flat], dtype=torch.int64)
+        batch_sums = torch.zeros_like(sums)
 
         def on_space(space: int, states: Tensor) -> None:
-            frames = model.anatomy.output_frame(states[picked])
-            own[space] = frames.cpu().double().sum(0)
+            frames = model.anatomy.output_frame(states[counted_index])
+            batch_sums[space] = frames.cpu().double().sum(0)
             if space == model.n_blocks:
-                # Only a batch that was read whole counts: after out of memory its rows come again, in two halves. So
-                # nothing of it may run from here on, where it has been counted.
-                sums.add_(own)
-                last.append(frames)
-                targets.append(wanted)
-                raise Enough
+                # Only a batch that was read to its last space counts: when memory runs out, its rows are read again in
+                # two halves. So its forward pass must not go on, and fail, once it has been counted.
+                sums.add_(batch_sums)
+                last_frames.append(frames)
+                targets.append(batch_targets)
+                raise StopForward
 
         return on_space
 
     stream(model, encoded, start, label="Reading general text", progress=progress)
-    frames, target = torch.cat(last), torch.cat(targets)
+    frames, target = torch.cat(last_frames), torch.cat(targets)
     size = min(len(model.tokenizer), len(head))
     frames, target = frames[: _MOST_SCORES // size], target[: _MOST_SCORES // size].to(frames.device)
     with torch.no_grad():
         logits = model.anatomy.project(frames)
         directions = torch.nn.functional.normalize(frames.float(), dim=-1)
         ridges = RIDGES if ridge is None else (ridge,)
-        bases, cosines, scores = _choose(head, size, directions, logits, ridges, progress)
+        bases, cosines, fidelities = _best_bases(head, size, directions, logits, ridges, progress)
         temperature = _fit_temperature(cosines, target)
     means = (sums / int(encoded.counted.flat.sum())).float().to(frames.device)
-    return Calibration(bases, temperature, scores[bases.ridge], scores, means, len(target))
+    return Calibration(bases, temperature, fidelities[bases.ridge], fidelities, means, len(target))
 
 
-# One calibration a loaded model: reading general text again would give the same numbers.
-_DONE: WeakKeyDictionary[LanguageModel, Calibration] = WeakKeyDictionary()
+# One calibration per loaded model: reading the general text again would give the same numbers.
+_DEFAULTS: WeakKeyDictionary[LanguageModel, Calibration] = WeakKeyDictionary()
 
 
 def default_calibration(model: LanguageModel, *, progress: bool = True) -> Calibration:
-    """The model's calibration on its own general text, made once."""
-    if model not in _DONE:
-        _DONE[model] = calibrate(model, progress=progress)
-    return _DONE[model]
+    """The model's calibration on its own general text, computed once."""
+    if model not in _DEFAULTS:
+        _DEFAULTS[model] = calibrate(model, progress=progress)
+    return _DEFAULTS[model]
 
 
 def check_calibration(calibration: Calibration, model: LanguageModel) -> None:
-    """Refuse a calibration of a model of another shape; of two models of one shape, either's may be meant.
+    """Refuse a calibration of a model with other dimensions; those of models with the same dimensions pass.
 
     Raises:
-        SemvizError: If it does not fit the model, or is none.
+        SemvizError: If it does not fit the model, or is not a `Calibration`.
     """
     checks.of_class("calibration", calibration, Calibration, "calibrate(model), or None")
     spaces, width = calibration.means.shape
     size = min(len(model.tokenizer), model.anatomy.vocabulary)
     if (spaces - 1, width, calibration.bases.size) != (model.n_blocks, model.anatomy.width, size):
         raise SemvizError(
-            f"calibration is of a model of {spaces - 1} blocks, width {width} and {calibration.bases.size:,} tokens, "
-            f"and this one has {model.n_blocks} blocks, width {model.anatomy.width} and {size:,} tokens; pass "
+            f"calibration is for a model of {spaces - 1} blocks, width {width} and {calibration.bases.size:,} tokens, "
+            f"but this one has {model.n_blocks} blocks, width {model.anatomy.width} and {size:,} tokens; pass "
             "calibrate(model), or None."
         )
 
 
-def _choose(
+def _best_bases(
     head: Tensor, size: int, directions: Tensor, logits: Tensor, ridges: Sequence[float], progress: bool
 ) -> tuple[SemanticBases, Tensor, dict[float, float]]:
     """The bases of highest fidelity, their cosines with the states, and the fidelity of every ridge tried."""
     best, best_cosines = SemanticBases(head, size=size, ridge=ridges[0]), None
-    scores: dict[float, float] = {}
+    fidelities: dict[float, float] = {}
     with progress_bar(len(ridges), "Fitting semantic bases", unit="ridges", show=progress) as bar:
         for ridge in ridges:
             raise_waiting_interrupt()
             bases = best if ridge == best.ridge else best.with_ridge(ridge)
             cosines = bases.cosines(directions)
-            scores[ridge] = fidelity(cosines, logits)
-            if best_cosines is None or scores[ridge] > scores[best.ridge]:
+            fidelities[ridge] = fidelity(cosines, logits)
+            if best_cosines is None or fidelities[ridge] > fidelities[best.ridge]:
                 best, best_cosines = bases, cosines
             bar.update()
     assert best_cosines is not None  # at least one ridge is tried
-    return best, best_cosines, scores
+    return best, best_cosines, fidelities
 
 
-def _first_positions(encoded: Encoded) -> Encoded:
-    """As many samples as make up the positions wanted."""
+def _leading_samples(encoded: Encoded) -> Encoded:
+    """The first samples that together have the required number of positions."""
     counts = np.cumsum([counted.sum() for counted in encoded.counted])
     if counts[-1] < 50:
-        raise SemvizError(f"The general text has {counts[-1]} positions; pass texts with some 2,000 tokens in all.")
+        raise SemvizError(f"The general text has {counts[-1]} positions; pass texts with about 2,000 tokens in all.")
     return encoded.take(range(int(np.searchsorted(counts, _POSITIONS)) + 1 if counts[-1] > _POSITIONS else len(counts)))
 
 
 def _fit_temperature(cosines: Tensor, target: Tensor) -> float:
-    """τ that makes the targets most likely under softmax(cos/τ).
+    """Fit the τ that makes the targets most likely under softmax(cos/τ).
 
-    The likelihood is concave in 1/τ, and at its maximum the mean cosine that the model expects is that of the targets.
-    Where two curves cross is found to more digits than where one is flat.
+    The likelihood is concave in 1/τ, and at its maximum the expected mean cosine equals that of the targets. The
+    crossing of two curves can be found with more precision than the top of a flat one.
     """
-    hit = float(cosines.gather(-1, target[:, None]).double().mean())
+    target_cosine = float(cosines.gather(-1, target[:, None]).double().mean())
 
     def excess(log_temperature: float) -> float:
         shares = (cosines / math.exp(log_temperature)).softmax(-1).mul_(cosines)
-        return float(shares.sum(-1).double().mean()) - hit
+        return float(shares.sum(-1).double().mean()) - target_cosine
 
-    least, most = (math.log(bound) for bound in _TEMPERATURES)
-    if excess(least) <= 0:
+    low, high = (math.log(bound) for bound in _TEMPERATURES)
+    if excess(low) <= 0:
         return _TEMPERATURES[0]
-    return _TEMPERATURES[1] if excess(most) >= 0 else math.exp(brentq(excess, least, most, xtol=1e-9))
+    return _TEMPERATURES[1] if excess(high) >= 0 else math.exp(brentq(excess, low, high, xtol=1e-9))

@@ -1,4 +1,4 @@
-"""What traces and their differences share: a table of positions, and a value for each metric, position and space."""
+"""The base of traces and their differences: a table of positions, and a value per metric, position and space."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Deviations:
     """Values of every traced position at every space.
 
     Attributes:
-        positions: One row a position: sample (its number in the split), position, token_id, token, target_id (−1:
-            none), target, label, role (`answer`, `next`; `context` and `special` are never averaged), predicted,
+        positions: One row per position: sample (its number in the split), position, token_id, token, target_id (−1:
+            no target), target, label, role (`answer`, `next`; `context` and `special` are never averaged), predicted,
             correct.
         values: Metric key → float32 array of shape (positions, L+1); NaN where there is no target.
         nearest: Ids of the three tokens whose semantic bases are nearest, int32, shape (positions, L+1, 3); None if
@@ -39,7 +39,7 @@ class Deviations:
             L+1); None if they were not computed (`lens` or `rank` over the full vocabulary compute them).
         vocabulary: Token id → its text, for every id in the trace.
         facts: Metric key → title, unit and range.
-        meta: What decided the numbers: model and its hash, task, split, τ, ridge, fidelity, …
+        meta: What determined the numbers: model and its hash, task, split, τ, ridge, fidelity, …
     """
 
     positions: pd.DataFrame = field(repr=False)
@@ -62,7 +62,7 @@ class Deviations:
 
     @property
     def default_metric(self) -> str:
-        """The metric that figures and gains take unless told: the first loss-like one."""
+        """The metric that figures and gains use by default: the first loss-like one."""
         return next((key for key in self.values if self.facts[key].loss_like), self.metrics[0])
 
     @cached_property
@@ -72,12 +72,12 @@ class Deviations:
 
     @cached_property
     def detailed(self) -> tuple[int, ...]:
-        """Numbers of the samples whose every position was traced: the first ones, as `detail` asked."""
+        """Numbers of the samples of which every position was traced: the first `detail` ones."""
         samples = self.positions["sample"].unique()[: self.meta["detail"]]
         return tuple(int(sample) for sample in samples)
 
     def check(self, metric: str | None) -> str:
-        """Resolve a metric key.
+        """Return a metric's key, or the default one for None.
 
         Raises:
             SemvizError: If the metric was not traced.
@@ -85,9 +85,9 @@ class Deviations:
         if metric is None:
             return self.default_metric
         if not isinstance(metric, str) or metric not in self.values:
-            known = ", ".join(repr(key) for key in self.values)
+            metric_keys = ", ".join(repr(key) for key in self.values)
             raise SemvizError(
-                f"metric={checks.short_repr(metric)} was not traced. Pass one of {known}, or trace again with it."
+                f"metric={checks.short_repr(metric)} was not traced. Pass one of {metric_keys}, or trace again with it."
             )
         return metric
 
@@ -100,7 +100,7 @@ class Deviations:
         """The profile: mean of each space with a 95 % bootstrap interval over samples.
 
         Returns:
-            Columns space, mean, low, high; one row a space.
+            Columns space, mean, low, high; one row per space.
         """
         key, seed = self.check(metric), checks.whole_number("seed", seed)
         if (key, seed) not in self._profiles:
@@ -120,20 +120,20 @@ class Deviations:
         key = self.check(metric)
         return fit_law(self.mean_profile(key).astype(np.float64)) if self.facts[key].loss_like else None
 
-    def take(self, kept: NDArray[np.bool_]) -> Self:
-        """The part with these rows of `positions`, shape (positions,)."""
-        positions = self.positions[kept].reset_index(drop=True)
+    def take(self, rows: NDArray[np.bool_]) -> Self:
+        """The part with the rows of `positions` that this mask selects, shape (positions,)."""
+        positions = self.positions[rows].reset_index(drop=True)
         samples = positions["sample"].unique()
         return replace(
             self,
             positions=positions,
-            values={key: values[kept] for key, values in self.values.items()},
-            nearest=None if self.nearest is None else self.nearest[kept],
-            top1=None if self.top1 is None else self.top1[kept],
+            values={key: values[rows] for key, values in self.values.items()},
+            nearest=None if self.nearest is None else self.nearest[rows],
+            top1=None if self.top1 is None else self.top1[rows],
             meta={
                 **self.meta,
                 "samples": len(samples),
-                "positions": int(self.counted[kept].sum()),
+                "positions": int(self.counted[rows].sum()),
                 "detail": int(np.isin(samples, self.detailed).sum()),
             },
         )
@@ -143,7 +143,7 @@ class Deviations:
         return np.asarray(self.sample_means(metric).to_numpy(dtype=np.float32).mean(0))
 
     def frame(self) -> pd.DataFrame:
-        """Everything as one long table: the columns of `positions`, then space and one column a metric."""
+        """Everything as one long table: the columns of `positions`, then space and one column per metric."""
         spaces = self.n_blocks + 1
         table = self.positions.loc[self.positions.index.repeat(spaces)].reset_index(drop=True)
         table["space"] = np.tile(np.arange(spaces), len(self.positions))
@@ -152,7 +152,7 @@ class Deviations:
         return table
 
     def summary(self) -> pd.DataFrame:
-        """Mean by space, one column a metric."""
+        """Mean of each space, one column per metric."""
         columns = {self.facts[key].title: self.mean_profile(key).astype(float).round(2) for key in self.values}
         return pd.DataFrame(columns).rename_axis("space")
 
@@ -173,7 +173,7 @@ class Deviations:
         boundary: int | None = None,
         limit: int = 200,
     ) -> Figure:
-        """Draw all samples: one column a sample, spaces upwards, mean deviation as colour; `limit` columns at most."""
+        """Draw all samples: a column per sample, spaces upwards, mean deviation as colour; at most `limit` columns."""
         from semviz.figures import sample_heatmap
 
         return sample_heatmap(self, metric=metric, order=order, boundary=boundary, limit=limit)

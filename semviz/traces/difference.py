@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semviz.common.errors import SemvizError
 from semviz.traces.deviations import Deviations
 
-# What must be the same for two numbers to be comparable, with what to say where it is not.
+# Settings that must agree for two traces to be comparable, and how to trace both alike.
 _SETTINGS = {
     "vocab": "over the same vocabulary (vocab=)",
     "path": "along the same kind of virtual path (path=)",
@@ -23,7 +23,7 @@ class TraceDifference(Deviations):
     """Change of every deviation, after − before; negative means nearer to the target.
 
     Intervals are over samples of the paired differences. Besides the attributes of `Deviations` (`values` are the
-    changes; everything else is of `after`):
+    changes; everything else is taken from `after`):
 
     Attributes:
         before, after: The two traces, rows aligned.
@@ -34,25 +34,25 @@ class TraceDifference(Deviations):
 
     @property
     def note(self) -> str:
-        """What else differs than the model; empty if nothing."""
-        one, two = self.before.meta, self.after.meta
-        if "semantic" in self.values and one["tau"] != two["tau"]:
+        """What differs besides the model; empty if nothing does."""
+        old, new = self.before.meta, self.after.meta
+        if "semantic" in self.values and old["tau"] != new["tau"]:
             return (
-                f"The traces have different τ ({one['tau']:.3f} and {two['tau']:.3f}), so the semantic deviation also "
+                f"The traces have different τ ({old['tau']:.3f} and {new['tau']:.3f}), so the semantic deviation also "
                 "changed its scale; pass the same calibration= to both to compare it."
             )
         return ""
 
-    def take(self, kept: NDArray[np.bool_]) -> TraceDifference:
-        """The part with these rows of `positions`, shape (positions,)."""
-        return replace(super().take(kept), before=self.before.take(kept), after=self.after.take(kept))
+    def take(self, rows: NDArray[np.bool_]) -> TraceDifference:
+        """The part with the rows of `positions` that this mask selects, shape (positions,)."""
+        return replace(super().take(rows), before=self.before.take(rows), after=self.after.take(rows))
 
     def __repr__(self) -> str:
         """One line: the two models, the task, the mean change at the last space."""
-        key, one, two = self.default_metric, self.before.meta, self.after.meta
+        key, old, new = self.default_metric, self.before.meta, self.after.meta
         change = self.profile_frame(key).iloc[-1]
         return (
-            f"TraceDifference({two['model']} − {one['model']} on {two['task']}/{two['split']}: {two['positions']:,} "
+            f"TraceDifference({new['model']} − {old['model']} on {new['task']}/{new['split']}: {new['positions']:,} "
             f"positions; {self.facts[key].title} at the last space {change['mean']:+.3f} {self.facts[key].unit}, "
             f"95 % {change['low']:+.3f} to {change['high']:+.3f}{'; ' + self.note if self.note else ''})"
         )
@@ -67,20 +67,24 @@ def subtract(after: Deviations, before: Deviations) -> TraceDifference:
     if after.n_blocks != before.n_blocks:
         raise SemvizError(
             f"The traces have {after.n_blocks} and {before.n_blocks} blocks, so their spaces do not correspond; pass "
-            "traces of models with the same number of blocks, and compare other ones by their profiles."
+            "traces of models with the same number of blocks, and compare others by their profiles."
         )
-    for key, wish in _SETTINGS.items():
+    for key, advice in _SETTINGS.items():
         if after.meta[key] != before.meta[key]:
-            raise SemvizError(f"The traces have {key} {after.meta[key]!r} and {before.meta[key]!r}; trace both {wish}.")
+            raise SemvizError(
+                f"The traces have {key} {after.meta[key]!r} and {before.meta[key]!r}; trace both {advice}."
+            )
     keys = [key for key in after.values if key in before.values]
     if not keys:
         raise SemvizError(
             f"The traces share no metric ({', '.join(after.values)} and {', '.join(before.values)}); trace both with "
             "the same metrics=."
         )
-    same = ["sample", "position", "token_id", "target_id", "role"]
-    ours, theirs = (t.positions[same].reset_index(drop=True) for t in (after, before))
-    if not ours.equals(theirs) or any(before.vocabulary.get(i, text) != text for i, text in after.vocabulary.items()):
+    columns = ["sample", "position", "token_id", "target_id", "role"]
+    after_rows, before_rows = (t.positions[columns].reset_index(drop=True) for t in (after, before))
+    if not after_rows.equals(before_rows) or any(
+        before.vocabulary.get(i, text) != text for i, text in after.vocabulary.items()
+    ):
         raise SemvizError(
             "The traces are not of the same positions and tokens; trace the same task, split, samples= and detail= "
             "with two models that share one tokenizer."

@@ -1,4 +1,4 @@
-"""A trace split by a column of its positions: one trace a label, or one for right and one for wrong answers."""
+"""A trace split by a column of its positions: one trace per label, or one for right and one for wrong answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Groups(Mapping[str, D]):
     """Traces by group, from the largest group to the smallest.
 
     Attributes:
-        column: The column of `positions` that tells the groups apart.
+        column: The column of `positions` that separates the groups.
         traces: Name of a group → its trace.
     """
 
@@ -53,7 +53,7 @@ class Groups(Mapping[str, D]):
         return pd.concat(parts, ignore_index=True)
 
     def profile(self, *, metric: str | None = None, boundary: int | None = None) -> Figure:
-        """Draw one profile a group in one panel."""
+        """Draw one profile per group in one panel."""
         from semviz.figures import group_profile
 
         return group_profile(self, metric=metric, boundary=boundary)
@@ -74,7 +74,7 @@ class Groups(Mapping[str, D]):
 def group(trace: D, column: str) -> Groups[D]:
     """Split the counted positions of a trace by a column.
 
-    Positions that are not averaged (context, special) go with their sample where all its counted positions are in one
+    Positions that are not averaged (context, special) stay with their sample if all its counted positions are in one
     group, and are left out otherwise.
 
     Raises:
@@ -82,22 +82,22 @@ def group(trace: D, column: str) -> Groups[D]:
     """
     if not isinstance(column, str) or column not in trace.positions:
         raise SemvizError(
-            f"by={checks.short_repr(column)} is no column of positions; pass one of {list(trace.positions)}."
+            f"by={checks.short_repr(column)} is not a column of positions; pass one of {list(trace.positions)}."
         )
     values = trace.positions[column].to_numpy(dtype=object, na_value=None)
-    known = trace.counted & np.array([value is not None for value in values])
-    if not known.any():
+    has_value = trace.counted & np.array([value is not None for value in values])
+    if not has_value.any():
         raise SemvizError(f"No counted position has a {column}; pass another column of {list(trace.positions)}.")
     names = np.array([str(value) for value in values], dtype=object)
     sample = trace.positions["sample"].to_numpy()
-    pure = pd.Series(names[known]).groupby(sample[known]).agg(["first", "nunique"])
-    owner = pure["first"].where(pure["nunique"] == 1).reindex(sample).to_numpy(dtype=object)
-    sizes = pd.Series(names[known]).value_counts(sort=True)
+    sample_groups = pd.Series(names[has_value]).groupby(sample[has_value]).agg(["first", "nunique"])
+    owner = sample_groups["first"].where(sample_groups["nunique"] == 1).reindex(sample).to_numpy(dtype=object)
+    sizes = pd.Series(names[has_value]).value_counts(sort=True)
     order = sorted(sizes.index, key=lambda name: (-sizes[name], name))
     return Groups(
         column,
         {
-            name: trace.take(np.where(trace.counted, known & (names == name), owner == name).astype(bool))
+            name: trace.take(np.where(trace.counted, has_value & (names == name), owner == name).astype(bool))
             for name in order
         },
     )

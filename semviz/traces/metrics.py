@@ -1,6 +1,6 @@
-"""Deviation metrics: small pure functions of one space's states, in a registry that users can add to.
+"""Deviation metrics: small pure functions of one space's states, in a registry that users can extend.
 
-A metric reads a `View` and returns one number a position:
+A metric reads a `View` and returns one number per position:
 
     >>> @metric("norm", title="length", unit="", low=0, high=None, loss_like=False, definition="length of f")
     ... def norm(view):
@@ -29,7 +29,7 @@ from semviz.traces.vocabulary_scores import Product, TokenScores, score_position
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a metric may read at one space, for n positions; what it does not read is not computed. All float32.
+    """What a metric can read at one space, for n positions; anything it does not read is not computed. All float32.
 
     Attributes:
         space: ℓ in 0…L.
@@ -40,7 +40,7 @@ class View:
         candidates: Returns the unit semantic bases of all candidates (vocabulary or label words), shape (C, d).
         temperature: τ of the semantic distribution.
         size: C, the number of candidates that the head scores.
-        read: Computes logits at this space: of a slice of the candidates or of some ids, shape (n, c).
+        read: Computes logits at this space, for a slice of the candidates or for some ids, shape (n, c).
     """
 
     space: int
@@ -80,12 +80,12 @@ class View:
 
     @cached_property
     def by_head(self) -> TokenScores:
-        """The target's surprise and rank under the model's own head, and the first choice; needs no (n, C) array."""
+        """The target's surprise and rank under the model's own head, and its first choice; needs no (n, C) array."""
         return score_positions(self.read, self.size, self.target, keep=1)
 
     @cached_property
     def by_basis(self) -> TokenScores:
-        """The same by cosines with the semantic bases, divided by τ, with the three nearest candidates."""
+        """The same under the cosines with the semantic bases divided by τ, with the three nearest candidates."""
         size = self.candidates().shape[0]
         return score_positions(lambda columns: self._cosines(columns) / self.temperature, size, self.target, keep=3)
 
@@ -98,8 +98,8 @@ class Metric(MetricFacts):
     """A deviation metric: its facts and how it is computed.
 
     Attributes:
-        function: View → one float32 value a position, shape (n,).
-        scores_candidates: Whether it reads `cosines` or `logits`, so that positions come in parts of bounded size.
+        function: View → one float32 value per position, shape (n,).
+        scores_candidates: Whether it reads `cosines` or `logits`, so that positions are read in parts of bounded size.
     """
 
     function: Callable[[View], Tensor] = field(kw_only=True)
@@ -107,7 +107,7 @@ class Metric(MetricFacts):
 
 
 METRICS: dict[str, Metric] = {}
-_RESERVED = ("top1", "nearest", "path")  # columns of saved traces that are of no metric
+_RESERVED = ("top1", "nearest", "path")  # columns of saved traces that do not belong to a metric
 
 
 def metric(
@@ -127,18 +127,18 @@ def metric(
 
     Args:
         key: Name in `trace.values` and in columns. A metric of the same module with this key is replaced, as when a
-            notebook's cell is run again; semviz' own and those of other modules are not.
+            notebook cell is run again; semviz's own metrics and those of other modules are not.
         title: Name in figures.
-        unit: Of the numbers, such as `"nats"`.
+        unit: Unit of the numbers, such as `"nats"`.
         low: Smallest possible value; None if there is no bound.
         high: Largest possible value; None if there is no bound.
         loss_like: Whether it falls towards 0 as a state nears its target; only such metrics have gains.
         definition: One line for tables and hovers.
         scores_candidates: Whether the function reads `view.logits`, `view.cosines`, `view.by_head` or `view.by_basis`;
-            without, more positions are read at once.
+            otherwise more positions are read at once.
 
     Raises:
-        SemvizError: If the key is taken or no name of columns, or a bound is no number.
+        SemvizError: If the key is taken or cannot name columns, or a bound is not a number.
     """
     if not isinstance(key, str) or not re.fullmatch(r"[\w-]+", key) or key in _RESERVED:
         raise SemvizError(
@@ -149,9 +149,9 @@ def metric(
             checks.number(name, bound, "a finite number, or None")
 
     def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
-        of = getattr(METRICS[key].function, "__module__", None) if key in METRICS else None
-        if key in METRICS and (of == __name__ or of != getattr(function, "__module__", None)):
-            raise SemvizError(f"There is a metric {key!r} already, made in {of}; pass another key.")
+        module = getattr(METRICS[key].function, "__module__", None) if key in METRICS else None
+        if key in METRICS and (module == __name__ or module != getattr(function, "__module__", None)):
+            raise SemvizError(f"There is already a metric {key!r}, defined in {module}; pass another key.")
         METRICS[key] = Metric(
             key, title, unit, low, high, loss_like, definition, function=function, scores_candidates=scores_candidates
         )
@@ -161,25 +161,23 @@ def metric(
 
 
 def resolve_metrics(keys: Sequence[str] | str | None) -> tuple[str, ...]:
-    """Check metric keys; all registered ones without any.
+    """Check metric keys; None stands for all registered ones.
 
     Raises:
-        SemvizError: If a key is unknown or there is none.
+        SemvizError: If a key is unknown or there are no keys.
     """
     if keys is None:
         return tuple(METRICS)
-    wanted = (keys,) if isinstance(keys, str) else checks.as_list("metrics", keys, f"some of {list(METRICS)}")
-    unknown = [key for key in wanted if not isinstance(key, str) or key not in METRICS]
-    if unknown or not wanted:
-        raise SemvizError(
-            f"metrics={checks.short_repr(keys)} has none or unknown ones {checks.short_repr(unknown)}; pass some of "
-            f"{list(METRICS)}."
-        )
-    return tuple(dict.fromkeys(wanted))
+    requested = (keys,) if isinstance(keys, str) else checks.as_list("metrics", keys, f"some of {list(METRICS)}")
+    unknown = [key for key in requested if not isinstance(key, str) or key not in METRICS]
+    if unknown or not requested:
+        problem = f"has unknown keys {checks.short_repr(unknown)}" if unknown else "is empty"
+        raise SemvizError(f"metrics={checks.short_repr(keys)} {problem}; pass some of {list(METRICS)}.")
+    return tuple(dict.fromkeys(requested))
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of unit vectors; rounding can leave it a hair outside [−1, 1], and a deviation a hair below 0."""
+    """Cosine of unit vectors, clamped: rounding can put it just outside [−1, 1], and a deviation just below 0."""
     return torch.linalg.vecdot(a, b).clamp(-1, 1)
 
 
@@ -222,7 +220,7 @@ def lens(view: View) -> Tensor:
     scores_candidates=False,
 )
 def target(view: View) -> Tensor:
-    """1 − cos(f_ℓ, s_y), in [0, 2]; needs one basis a position only."""
+    """1 − cos(f_ℓ, s_y), in [0, 2]; needs only one basis per position."""
     return 1 - _cosine(view.directions, view.basis)
 
 

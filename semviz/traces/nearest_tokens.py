@@ -1,4 +1,4 @@
-"""Which tokens each space is nearest to, as a table."""
+"""The tokens that each space is nearest to, as a table."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ _WIDTH = 24
 
 
 def nearest_tokens(trace: Deviations, sample: int, position: int | None) -> pd.DataFrame:
-    """Tabulate one traced position; `Trace.nearest_tokens` says how."""
+    """Tabulate the nearest tokens of one traced position; see `Trace.nearest_tokens`."""
     if trace.nearest is None and trace.top1 is None:
         raise SemvizError('This trace names no tokens; pass sv.trace(..., metrics=("semantic", "lens"), vocab="full").')
     rows = trace.positions[trace.positions["sample"] == (sample if is_whole(sample) else -1)]
     if not len(rows):
         raise SemvizError(f"sample={short_repr(sample)} was not traced; pass one of those in trace.positions.")
     if position is None:
-        # Of a labelled sample that is the answer position: it ends the prompt.
+        # In a labelled sample this is the answer position, which ends the prompt.
         row = (rows[rows["target_id"] >= 0] if (rows["target_id"] >= 0).any() else rows)["position"].idxmax()
     elif is_whole(position) and position in set(rows["position"]):
         row = rows["position"].eq(position).idxmax()
     else:
-        known = ", ".join(str(known) for known in rows["position"])
-        raise SemvizError(f"position={short_repr(position)} of sample {sample} was not traced; pass one of {known}.")
+        positions = ", ".join(map(str, rows["position"]))
+        raise SemvizError(
+            f"position={short_repr(position)} of sample {sample} was not traced; pass one of {positions}."
+        )
 
     def name(token_id: int) -> str:
         return short_label(trace.vocabulary.get(token_id, f"id {token_id}"), width=_WIDTH)

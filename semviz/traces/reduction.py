@@ -1,7 +1,8 @@
-"""From the hidden states of a batch to one number a metric, position and space; nothing larger is kept.
+"""Reduce the hidden states of a batch to one number per metric, position and space; nothing larger is kept.
 
-`Plan` says what is read, `Table` at which positions, `Reducer` holds the results. A batch is cut into parts of bounded
-size; each part reads its positions at every space while the model runs, and hands its numbers over after the last one.
+`Plan` says what is read, `PositionTable` at which positions, and `Reducer` holds the results. A batch is split into
+parts of bounded size; each part reads its positions at every space while the model runs, and delivers its numbers after
+the last one.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from semviz.common.errors import SemvizError
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 from semviz.traces.metrics import METRICS, View
 from semviz.traces.virtual_path import Arc, plane
-from semviz.traces.vocabulary_scores import best_of, rows_at_once
+from semviz.traces.vocabulary_scores import best_candidates, rows_at_once
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.tasks.streaming import Batch, OnSpace
     from semviz.traces.calibration import Calibration
 
-# Positions whose states are read at once where no candidates are scored.
+# Positions whose states are read at once if no candidates are scored.
 _MOST_POSITIONS = {"cpu": 1024}
 _MOST_POSITIONS_GPU = 2**16
 _NEAREST = 3
@@ -38,12 +39,12 @@ class PositionTable:
     """The positions that are read, one entry each.
 
     Attributes:
-        sample: Which sample, shape (n,), ascending.
+        sample: Index of the sample, shape (n,), ascending.
         position: Position in the sample, shape (n,).
         target: Token to predict, `NO_TARGET` where there is none, shape (n,).
         counted: Whether the position enters averages, shape (n,).
         first: Index of each sample's first entry, and n at the end, shape (samples + 1,).
-        detailed: The first so many entries belong to samples of which every position is read.
+        detailed: Number of leading entries that belong to samples of which every position is read.
     """
 
     sample: NDArray[np.int64]
@@ -55,16 +56,16 @@ class PositionTable:
 
 
 def position_table(encoded: Encoded, detail: int) -> PositionTable:
-    """All positions of the first `detail` samples, and those that count of the others."""
+    """All positions of the first `detail` samples, and the counted ones of the others."""
     counted = encoded.counted
-    wanted = counted.flat | (counted.owners < detail)
-    sample = counted.owners[wanted]
+    selected = counted.flat | (counted.owners < detail)
+    sample = counted.owners[selected]
     first = np.searchsorted(sample, np.arange(len(encoded) + 1))
     return PositionTable(
         sample=sample,
-        position=counted.positions[wanted],
-        target=encoded.targets.flat[wanted].astype(np.int64),
-        counted=counted.flat[wanted],
+        position=counted.positions[selected],
+        target=encoded.targets.flat[selected].astype(np.int64),
+        counted=counted.flat[selected],
         first=first,
         detailed=int(first[min(detail, len(encoded))]),
     )
@@ -89,7 +90,7 @@ class Plan:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where states are read: the head's."""
+        """The head's device, on which states are read."""
         return self.model.anatomy.head_device
 
     @cached_property
@@ -109,12 +110,12 @@ class Plan:
 
     @property
     def keeps_nearest(self) -> bool:
-        """The nearest tokens come almost free with the semantic deviation over the whole vocabulary."""
+        """Whether the nearest tokens are kept: they are nearly free with `semantic` over the whole vocabulary."""
         return "semantic" in self.keys and not self.labels_only
 
     @property
     def keeps_top1(self) -> bool:
-        """So does the head's first choice with the lens or the rank."""
+        """Whether the head's first choice is kept: it is nearly free with `lens` or `rank`."""
         return bool({"lens", "rank"} & set(self.keys)) and not self.labels_only
 
     @cached_property
@@ -128,16 +129,16 @@ class Plan:
         return self.model.anatomy.project(frames, rows)
 
     @property
-    def part(self) -> int:
+    def part_size(self) -> int:
         """Positions in one part of a batch."""
         if not self.labels_only and any(METRICS[key].scores_candidates for key in self.keys):
             return rows_at_once(self.size, self.device)
         return _MOST_POSITIONS.get(self.device.type, _MOST_POSITIONS_GPU)
 
     def nbytes(self, table: PositionTable) -> int:
-        """Bytes that the results hold: the arrays, and about 100 a row for the table in words."""
-        numbers = len(self.keys) + _NEAREST * self.keeps_nearest + self.keeps_top1
-        return len(table.sample) * (4 * self.spaces * numbers + 100) + 8 * self.spaces * table.detailed
+        """Bytes that the results take: the arrays, and about 100 per row for the table of positions."""
+        n_values = len(self.keys) + _NEAREST * self.keeps_nearest + self.keeps_top1
+        return len(table.sample) * (4 * self.spaces * n_values + 100) + 8 * self.spaces * table.detailed
 
 
 class Reducer:
@@ -151,31 +152,31 @@ class Reducer:
         self.nearest = np.full((*shape, _NEAREST), -1, dtype=np.int32) if plan.keeps_nearest else None
         self.top1 = np.full(shape, -1, dtype=np.int32) if plan.keeps_top1 else None
         self.paths = np.full((table.detailed, plan.spaces, 2), np.nan, dtype=np.float32)
-        self._read: list[NDArray[np.int64]] = []
+        self._finished: list[NDArray[np.int64]] = []
 
     def start(self, batch: Batch) -> OnSpace:
         """Prepare the positions of a batch; returns the callback for its spaces."""
         first = self.table.first
         entries = np.concatenate([np.arange(first[row], first[row + 1]) for row in batch.rows])
-        inside = np.repeat(np.arange(len(batch.rows)), first[batch.rows + 1] - first[batch.rows])
-        size = self.plan.part
+        batch_rows = np.repeat(np.arange(len(batch.rows)), first[batch.rows + 1] - first[batch.rows])
+        size = self.plan.part_size
         cuts = range(0, len(entries), size)
-        parts = [_Strip(self.plan, self.table, entries[i : i + size], inside[i : i + size]) for i in cuts]
+        parts = [_Part(self.plan, self.table, entries[i : i + size], batch_rows[i : i + size]) for i in cuts]
 
         def on_space(space: int, states: Tensor) -> None:
             for part in parts:
                 part.read(space, states)
             if space == self.plan.model.n_blocks:
                 for part in parts:
-                    self._take(part)
+                    self._store(part)
 
         return on_space
 
-    def _take(self, part: _Strip) -> None:
-        """Keep the numbers of a part that was read to its last space."""
-        values, known = part.values.cpu().numpy(), part.known
-        for key, found in zip(self.plan.keys, values, strict=True):
-            self.values[key][part.entries[known]] = found[known]
+    def _store(self, part: _Part) -> None:
+        """Store the numbers of a part that was read to its last space."""
+        values, has_target = part.values.cpu().numpy(), part.has_target
+        for key, metric_values in zip(self.plan.keys, values, strict=True):
+            self.values[key][part.entries[has_target]] = metric_values[has_target]
         self.predicted[part.entries] = part.predicted.cpu().numpy()
         if self.nearest is not None:
             self.nearest[part.entries] = part.nearest.cpu().numpy()
@@ -183,60 +184,62 @@ class Reducer:
             self.top1[part.entries] = part.top1.cpu().numpy()
         if len(part.detailed):
             self.paths[part.entries[part.detailed]] = part.path().cpu().numpy()
-        self._read.append(part.entries)
+        self._finished.append(part.entries)
 
-    def taken(self) -> dict[str, Any]:
-        """The entries that this process has read, with their numbers."""
-        entries = np.sort(np.concatenate(self._read)) if self._read else np.zeros(0, dtype=np.int64)
+    def own_share(self) -> dict[str, Any]:
+        """The entries that this process has read, with their numbers, by name of the array."""
+        entries = np.sort(np.concatenate(self._finished)) if self._finished else np.zeros(0, dtype=np.int64)
         inner = entries[entries < self.table.detailed]
-        found: dict[str, Any] = {name: (entries, array[entries]) for name, array in self._arrays().items()}
-        return found | {"paths": (inner, self.paths[inner])}
+        results: dict[str, Any] = {name: (entries, array[entries]) for name, array in self._arrays().items()}
+        return results | {"paths": (inner, self.paths[inner])}
 
     def merge(self, shares: list[dict[str, Any]]) -> None:
-        """Take over what other processes have read."""
+        """Add what other processes have read."""
         arrays = self._arrays() | {"paths": self.paths}
-        for found in shares:
-            for name, (entries, numbers) in found.items():
+        for results in shares:
+            for name, (entries, numbers) in results.items():
                 arrays[name][entries] = numbers
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        """All results with an entry for every position."""
-        some = {"nearest": self.nearest, "top1": self.top1}
-        made: dict[str, NDArray[Any]] = {f"values {key}": values for key, values in self.values.items()}
-        return made | {"predicted": self.predicted} | {name: a for name, a in some.items() if a is not None}
+        """All arrays with an entry for every position, by name."""
+        optional = {"nearest": self.nearest, "top1": self.top1}
+        arrays: dict[str, NDArray[Any]] = {f"values {key}": values for key, values in self.values.items()}
+        return arrays | {"predicted": self.predicted} | {name: a for name, a in optional.items() if a is not None}
 
 
-class _Strip:
-    """Some positions of a batch on their way through the spaces."""
+class _Part:
+    """Some positions of a batch, read at one space after the other."""
 
-    def __init__(self, plan: Plan, table: PositionTable, entries: NDArray[np.int64], inside: NDArray[np.int64]) -> None:
-        """Prepare targets and room for numbers.
+    def __init__(
+        self, plan: Plan, table: PositionTable, entries: NDArray[np.int64], batch_rows: NDArray[np.int64]
+    ) -> None:
+        """Prepare the targets and allocate the numbers.
 
         Args:
             plan: What to read.
             table: All positions of the trace.
-            entries: Which of them, shape (n,).
-            inside: Their row in the batch, shape (n,).
+            entries: Indices of this part's positions in the table, shape (n,).
+            batch_rows: Their row in the batch, shape (n,).
         """
         self.plan, self.entries = plan, entries
-        self._at = torch.as_tensor(inside), torch.as_tensor(table.position[entries])
+        self._batch_index = torch.as_tensor(batch_rows), torch.as_tensor(table.position[entries])
         ids = table.target[entries]
-        self.known = ids != NO_TARGET
-        # A position without a target is read like any other and its numbers are dropped.
-        target = torch.as_tensor(np.where(self.known, ids, 0), device=plan.device)
+        self.has_target = ids != NO_TARGET
+        # A position without a target is read like any other, and its numbers are dropped.
+        target = torch.as_tensor(np.where(self.has_target, ids, 0), device=plan.device)
         unique, inverse = torch.unique(target, return_inverse=True)
         self._goal = plan.calibration.bases.unit_rows(unique)[inverse]
-        self._index = target
+        self._target_index = target
         if plan.candidate_ids is not None:
-            # A context position's next token is rarely a label word; it then has no value over the labels.
+            # A context position's next token is rarely a label word, and without one it has no value over the labels.
             matches = target.unsqueeze(-1) == plan.candidate_ids
-            self._index = matches.int().argmax(-1)
-            self.known = self.known & matches.any(-1).cpu().numpy()
+            self._target_index = matches.int().argmax(-1)
+            self.has_target = self.has_target & matches.any(-1).cpu().numpy()
         self.values = torch.empty(len(plan.keys), len(entries), plan.spaces, device=plan.device)
-        ids_at = len(entries) if plan.keeps_nearest else 0, plan.spaces, _NEAREST
-        self.nearest = torch.empty(ids_at, dtype=torch.int32, device=plan.device)
-        firsts_at = len(entries) if plan.keeps_top1 else 0, plan.spaces
-        self.top1 = torch.empty(firsts_at, dtype=torch.int32, device=plan.device)
+        nearest_shape = len(entries) if plan.keeps_nearest else 0, plan.spaces, _NEAREST
+        self.nearest = torch.empty(nearest_shape, dtype=torch.int32, device=plan.device)
+        top1_shape = len(entries) if plan.keeps_top1 else 0, plan.spaces
+        self.top1 = torch.empty(top1_shape, dtype=torch.int32, device=plan.device)
         self.predicted = torch.empty(0)
         self.detailed = np.flatnonzero((entries < table.detailed) & (ids != NO_TARGET))
         self._directions: list[Tensor] = []
@@ -250,31 +253,31 @@ class _Strip:
             states: The whole batch's states, shape (B, T, d).
         """
         plan, anatomy = self.plan, self.plan.model.anatomy
-        frames = anatomy.output_frame(states[self._at])
-        placed = frames.float()
+        frames = anatomy.output_frame(states[self._batch_index])
+        view_states = frames.float()
         if plan.centre:
-            placed = placed - plan.calibration.means[space]
+            view_states = view_states - plan.calibration.means[space]
         if space == 0:
-            self._arc = Arc(placed, self._goal, plan.path)
+            self._arc = Arc(view_states, self._goal, plan.path)
         view = View(
             space=space,
             depth=space / plan.model.n_blocks,
-            states=placed,
+            states=view_states,
             arc=self._arc,
-            target=self._index,
+            target=self._target_index,
             candidates=lambda: plan.candidates,
             temperature=plan.calibration.temperature,
             size=plan.size,
             read=lambda columns: plan.read(frames, columns),
         )
         for i, key in enumerate(plan.keys):
-            found = METRICS[key].function(view)
-            if not isinstance(found, torch.Tensor) or found.shape != placed.shape[:1]:
-                what = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+            values = METRICS[key].function(view)
+            if not isinstance(values, torch.Tensor) or values.shape != view_states.shape[:1]:
+                what = f"shape {tuple(values.shape)}" if isinstance(values, torch.Tensor) else type(values).__name__
                 raise SemvizError(
-                    f"metric {key!r} returned {what} for {len(placed)} positions; return one value a position."
+                    f"metric {key!r} returned {what} for {len(view_states)} positions; return one value per position."
                 )
-            self.values[i, :, space] = found
+            self.values[i, :, space] = values
         if plan.keeps_nearest:
             self.nearest[:, space] = view.by_basis.best
         if plan.keeps_top1:
@@ -282,17 +285,17 @@ class _Strip:
         if len(self.detailed):
             self._directions.append(view.directions[self.detailed])
         if space == plan.model.n_blocks:
-            self.predicted = self._choice(frames, view)
+            self.predicted = self._predict(frames, view)
 
-    def _choice(self, frames: Tensor, view: View) -> Tensor:
+    def _predict(self, frames: Tensor, view: View) -> Tensor:
         """The model's own top choice: among the labels in a classification task, else among all tokens."""
         plan = self.plan
         if plan.label_ids is not None:
             return plan.label_ids[plan.model.anatomy.project(frames, plan.label_ids).argmax(-1)]
-        if "by_head" in vars(view):  # some metric has asked for it
+        if "by_head" in vars(view):  # a metric has computed it
             return view.by_head.best[:, 0]
-        return best_of(view.read, plan.size, len(frames), frames.device)
+        return best_candidates(view.read, plan.size, len(frames), frames.device)
 
     def path(self) -> Tensor:
-        """The detailed positions' factual transitions in the planes of their transition maps, shape (m, L+1, 2)."""
+        """Factual transitions of the detailed positions, in the planes of their transition maps, shape (m, L+1, 2)."""
         return plane(torch.stack(self._directions, dim=1), self._goal[self.detailed])

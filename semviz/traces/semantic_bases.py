@@ -1,4 +1,4 @@
-"""Semantic bases: the directions in the output frame that stand for single vocabulary entries.
+"""Semantic bases: the directions in the output frame that represent single vocabulary entries.
 
 Source: vocabulary-defined semantics (arXiv 2401.16184). The basis of vocabulary entry v is row v of W(WᵀW)⁻¹, which is
 the pseudo-inverse of the head W (V × d), transposed. A ridge λ makes ill-conditioned heads usable:
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 RIDGES = (0.0, 0.01, 0.1, 1.0, math.inf)
-_CHUNK = 8192  # vocabulary rows handled at once, so that no second V × d copy is made
-_BLOCK = 256  # columns of a block of the Gram matrix
-# Rank-deficient heads (dead columns, or fewer rows than columns) have no Cholesky factor without some ridge.
+_CHUNK = 8192  # vocabulary rows handled at once, to avoid a second V × d copy
+_TILE = 256  # columns of a tile of the Gram matrix
+# Rank-deficient heads (dead columns, or fewer rows than columns) have no Cholesky factor without a ridge.
 _LEAST_RIDGE = 1e-12
 
 
 class SemanticBases:
-    """Semantic bases of a head, solved for the rows that are asked for.
+    """Semantic bases of a head, solved for the requested rows.
 
-    One Cholesky factor of the d × d Gram matrix in float64, O(V·d²) once; then O(d²) a row.
+    One Cholesky factor of the d × d Gram matrix in float64, O(V·d²) once; then O(d²) per row.
 
     Attributes:
         ridge: λ ≥ 0, in units of the Gram matrix's mean eigenvalue; `math.inf` for the head's own rows.
@@ -40,17 +40,17 @@ class SemanticBases:
         self._head = head.detach()[:size]
         self.size = self._head.shape[0]
         self._gram: Tensor | None = None
-        self._set(ridge)
+        self._factorise(ridge)
 
     def with_ridge(self, ridge: float) -> SemanticBases:
         """Bases of the same head with another ridge; the Gram matrix is shared."""
-        made = object.__new__(SemanticBases)
-        made._head, made.size, made._gram = self._head, self.size, self._gram
-        made._set(ridge)
-        self._gram = made._gram
-        return made
+        bases = object.__new__(SemanticBases)
+        bases._head, bases.size, bases._gram = self._head, self.size, self._gram
+        bases._factorise(ridge)
+        self._gram = bases._gram
+        return bases
 
-    def _set(self, ridge: float) -> None:
+    def _factorise(self, ridge: float) -> None:
         self.ridge = ridge
         self._unit: Tensor | None = None
         self._inverse: Tensor | None = None
@@ -80,7 +80,7 @@ class SemanticBases:
         return solved.to(self._head.device, torch.float32)
 
     def unit_rows(self, ids: Tensor | None = None) -> Tensor:
-        """Semantic bases scaled to length 1, float32, shape (n, d); all V of them (kept) without `ids`."""
+        """Semantic bases scaled to length 1, float32, shape (n, d); without `ids` all V of them, cached."""
         if ids is not None:
             return _unit(self.rows(ids))
         if self._unit is None:
@@ -88,7 +88,7 @@ class SemanticBases:
         return self._unit
 
     def cosines(self, directions: Tensor) -> Tensor:
-        """Cosine of unit vectors with every basis; no V × d copy is made unless there is one already.
+        """Cosine of unit vectors with every basis; uses a cached V × d array if there is one, and makes none.
 
         Args:
             directions: Shape (n, d).
@@ -101,7 +101,7 @@ class SemanticBases:
         return torch.cat([directions @ self._unit_chunk(rows).T for rows in torch.split(self._head, _CHUNK)], dim=-1)
 
     def _unit_chunk(self, rows: Tensor) -> Tensor:
-        """Unit bases of some of the head's rows; for many, one inverse and a product are faster than solves."""
+        """Unit bases of some of the head's rows; for many rows, one inverse and a product are faster than solving."""
         if self._factor is None:
             return _unit(rows.float())
         if self._inverse is None:
@@ -110,22 +110,22 @@ class SemanticBases:
 
 
 def _double(rows: Tensor) -> Tensor:
-    """float64, on the CPU where the device has none."""
+    """Convert to float64, on the CPU if the device lacks it."""
     return rows.cpu().double() if rows.device.type == "mps" else rows.double()
 
 
 def _gram(head: Tensor) -> Tensor:
-    """WᵀW in float64, shape (d, d). It is symmetric, so only the blocks on and above the diagonal are computed."""
+    """WᵀW in float64, shape (d, d). It is symmetric, so only the tiles on and above the diagonal are computed."""
     width = head.shape[1]
-    starts = range(0, width, _BLOCK)
+    starts = range(0, width, _TILE)
     gram: Tensor | None = None
     for part in torch.split(head, _CHUNK):
         rows = _double(part)
         if gram is None:
             gram = rows.new_zeros(width, width)
         for start in starts:
-            block = slice(start, start + _BLOCK)
-            gram[block, start:].addmm_(rows[:, block].T, rows[:, start:])
+            tile = slice(start, start + _TILE)
+            gram[tile, start:].addmm_(rows[:, tile].T, rows[:, start:])
     assert gram is not None  # a head has rows
     return gram.triu() + gram.triu(1).T
 
@@ -138,7 +138,7 @@ def fidelity(cosines: Tensor, logits: Tensor) -> float:
     """Share of positions where the nearest semantic basis is the token that the model itself ranks first.
 
     Args:
-        cosines: Of the last space's states with every semantic basis, shape (n, V).
+        cosines: Cosines of the last space's states with every semantic basis, shape (n, V).
         logits: The model's own logits at these positions, shape (n, at least V).
 
     Returns:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from semviz.traces.difference import TraceDifference
     from semviz.traces.groups import Groups
 
-POOR_FIDELITY = 0.7  # below it the geometry of the semantic bases is a poor picture of what the model says
+POOR_FIDELITY = 0.7  # below it the semantic bases represent the model's own predictions poorly
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Trace(Deviations):
 
     @property
     def options(self) -> dict[str, Any]:
-        """How it was made, as options of `semviz.trace`."""
+        """The options of `semviz.trace` that produced it."""
         names = ("split", "samples", "vocab", "path", "detail")
         return {"metrics": self.metrics, "centre": self.meta["centred"], **{name: self.meta[name] for name in names}}
 
@@ -56,7 +56,7 @@ class Trace(Deviations):
         """Estimate the gain of finetuning each layer from a loss-like deviation. SALF-style, our reading.
 
         Args:
-            metric: Its key; the first loss-like one that was traced by default.
+            metric: Key of the deviation; by default the first loss-like one that was traced.
             rule: `"surplus"`, `"law"`, `"drop"` or `"virtual peak"`, as in `semviz.gains.estimation.estimate_gain`.
             beta: β of the law; fitted by default.
             seed: Seed of the bootstrap.
@@ -68,8 +68,9 @@ class Trace(Deviations):
 
         key = self.check(metric)
         if not self.facts[key].loss_like:
-            able = [k for k in self.values if self.facts[k].loss_like] or "the others"
-            raise SemvizError(f"metric={key!r} does not fall towards 0 at the target; pass one of {able}.")
+            loss_like = [k for k in self.values if self.facts[k].loss_like]
+            instead = f"pass one of {loss_like}" if loss_like else "trace again with a loss-like metric"
+            raise SemvizError(f"metric={key!r} does not fall towards 0 at the target; {instead}.")
         return estimate_gain(
             self.sample_means(key).to_numpy(dtype=np.float32),
             facts=self.facts[key],
@@ -81,12 +82,12 @@ class Trace(Deviations):
             seed=seed,
         )
 
-    def take(self, kept: NDArray[np.bool_]) -> Trace:
-        """The part with these rows of `positions`, shape (positions,)."""
-        return replace(super().take(kept), paths=self.paths[kept[: len(self.paths)]])
+    def take(self, rows: NDArray[np.bool_]) -> Trace:
+        """The part with the rows of `positions` that this mask selects, shape (positions,)."""
+        return replace(super().take(rows), paths=self.paths[rows[: len(self.paths)]])
 
     def by(self, column: str) -> Groups[Trace]:
-        """Split the trace by a column of `positions`, such as `"label"` or `"correct"`: one trace a value.
+        """Split the trace by a column of `positions`, such as `"label"` or `"correct"`: one trace per value.
 
         Raises:
             SemvizError: If there is no such column, or it has no values.
@@ -104,16 +105,16 @@ class Trace(Deviations):
         return subtract(self, before)
 
     def nearest_tokens(self, *, sample: int, position: int | None = None) -> pd.DataFrame:
-        """Name the tokens that one position is nearest to in every space.
+        """Tabulate the tokens that one position is nearest to in every space.
 
         Args:
             sample: Number of the sample, as in `positions`.
             position: Position in it; by default its answer, or its last position with a target.
 
         Returns:
-            One row a space, by `space`: first, second, third (the tokens whose semantic bases are nearest by angle, if
-            `"semantic"` was traced over the whole vocabulary) and head (what the model's own head ranks first when it
-            reads this space, if `"lens"` was).
+            One row per space, indexed by `space`: first, second, third (the tokens whose semantic bases are nearest by
+            angle, if `"semantic"` was traced over the whole vocabulary) and head (what the model's own head ranks first
+            when it reads this space, if `"lens"` or `"rank"` was).
 
         Raises:
             SemvizError: If neither was traced, or the position was not.
@@ -130,10 +131,10 @@ class Trace(Deviations):
         Args:
             sample: Its number, among `detailed`; the first of them by default.
             position: Position in it; by default its answer, or its last position with a target.
-            boundary: Number of frozen blocks, to be marked.
+            boundary: Number of frozen blocks to mark.
 
         Raises:
-            SemvizError: If the sample has no detail, or the position no target.
+            SemvizError: If the sample was not traced in detail, or the position has no target.
         """
         from semviz.figures import transition_map
 
@@ -142,17 +143,17 @@ class Trace(Deviations):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the trace as one Parquet file that pandas, polars and DuckDB read without semviz.
 
-        One row a position: the columns of `positions`, then `lens_0` … `lens_L` and so on for each metric, `top1_0` …
+        One row per position: the columns of `positions`, then `lens_0` … `lens_L` and so on for each metric, `top1_0` …
         and `nearest_0` … (lists of token ids), `path_0` … (pairs). The rest is JSON in the schema's metadata.
 
         Args:
-            path: Name of the file, such as `"mood.parquet"`.
+            path: Path of the file, such as `"mood.parquet"`.
 
         Returns:
             The path.
 
         Raises:
-            SemvizError: If the folder is missing or cannot be written; an old file is then as it was.
+            SemvizError: If the folder is missing or cannot be written; an existing file is then left as it was.
         """
         from semviz.traces.parquet import save
 
@@ -160,10 +161,10 @@ class Trace(Deviations):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
-        """Read what `save` wrote; needs neither the model nor torch.
+        """Read a file that `save` wrote; needs neither the model nor torch.
 
         Raises:
-            SemvizError: If there is no such file, it is no saved trace, or a newer semviz wrote it.
+            SemvizError: If there is no such file, it is not a saved trace, or a newer semviz wrote it.
         """
         from semviz.traces.parquet import load
 

@@ -1,4 +1,4 @@
-"""`trace()`: one forward pass over a task → a `Trace` of every position × space."""
+"""`trace()`: one forward pass over a task → a `Trace` of every position and space."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semviz.common.metric_facts import without_function
 from semviz.common.progress import check_control
 from semviz.common.token_text import decode
 from semviz.lm.model import check_model
-from semviz.tasks.streaming import by_length, stream
+from semviz.tasks.streaming import longest_first, stream
 from semviz.tasks.task import Task, check_task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
 from semviz.traces.calibration import Calibration, check_calibration, default_calibration
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from semviz.common.progress import Control
     from semviz.lm.model import LanguageModel
 
-_WORTH_SAYING = 2**28  # bytes that a trace holds, above which the estimate is shown before it starts
+_ANNOUNCED_BYTES = 2**28  # size of a trace above which it is announced before the trace starts
 
 
 def trace(
@@ -57,58 +57,59 @@ def trace(
 
     SALF-style, our reading: the deviation metrics are those of `semviz.traces.metrics`, the bases those of
     `semviz.traces.semantic_bases`. Each batch is reduced to numbers space by space while the model runs, so memory
-    grows with positions × spaces × metrics only. Out of memory halves the batch and goes on, with a warning.
+    only grows with positions × spaces × metrics. When memory runs out, the batch is halved and the pass continues, with
+    a warning.
 
     Args:
-        model: A loaded model; nothing of it is changed.
-        task: Where texts and targets come from.
-        metrics: Keys of `semviz.traces.metrics.METRICS`; all of them by default. `"target"` alone is much the fastest.
+        model: A loaded model; it is not changed.
+        task: Source of the texts and targets.
+        metrics: Keys of `semviz.traces.metrics.METRICS`; all by default. `"target"` alone is by far the fastest.
         split: `"train"` by default: choosing a boundary on test rows would leak them.
-        samples: Trace so many samples, drawn at random with a fixed seed; all by default.
+        samples: Number of samples to trace, drawn at random with a fixed seed; all by default.
         vocab: Compare with the whole vocabulary, or with the task's label words only.
         path: Virtual transition along the great circle (`"slerp"`) or the straight line (`"lerp"`).
         centre: Subtract each space's mean state over general text, against anisotropy.
-        detail: So many samples keep every position, so that `token_heatmap` and `transition_map` can show them.
-        calibration: Bases, τ and means, as `calibrate` makes them from your own general text or with a ridge of your
-            own; by default from the model's general text, once a model. Pass the same one to compare two traces.
+        detail: Number of samples that keep every position, so that `token_heatmap` and `transition_map` can show them.
+        calibration: Bases, τ and means from `calibrate`, for general text or a ridge of your choice; by default they
+            are fitted once per model, on its general text. Pass the same calibration to compare two traces.
         distributed: Under `accelerate launch`, let each process read its share of the samples; every process must
             call `trace`, and each gets the whole trace.
-        control: To watch the pass from another thread, and to cancel it within one batch.
+        control: Watches the pass from another thread, and can cancel it within one batch.
         progress: Show progress bars.
 
     Returns:
         A `Trace`.
 
     Raises:
-        Cancelled: If asked to stop.
-        SemvizError: If an argument is unknown, the task does not fit the model, or the trace would not fit into
+        Cancelled: If `control` asked to stop.
+        SemvizError: If an argument is invalid, the task does not fit the model, or the trace would not fit into
             memory; the message says what to pass.
     """
     started = time.perf_counter()
     check_model(model)
     keys = resolve_metrics(metrics)
-    samples, detail = _check(task, vocab, path, samples, detail)
+    samples, detail = _check_options(task, vocab, path, samples, detail)
     checks.flag("centre", centre)
     checks.flag("distributed", distributed)
     check_control(control)
     if calibration is not None:
         check_calibration(calibration, model)
     encoded = encode(model, task, split)
-    numbers = np.arange(len(encoded))
+    sample_numbers = np.arange(len(encoded))
     if samples is not None and samples < len(encoded):
-        numbers = np.asarray(sorted(random.Random(0).sample(range(len(encoded)), samples)))
-        encoded = encoded.take(numbers)
+        sample_numbers = np.asarray(sorted(random.Random(0).sample(range(len(encoded)), samples)))
+        encoded = encoded.take(sample_numbers)
     table = position_table(encoded, detail)
     calibration = calibration or default_calibration(model, progress=progress)
     plan = Plan(model, calibration, keys, encoded.label_ids, vocab == "labels", path, centre)
     _announce(plan, table, progress)
     reducer = Reducer(plan, table)
-    rows = shard(by_length(encoded)) if distributed else None
+    rows = shard(longest_first(encoded)) if distributed else None
     label = f"Tracing {task.name}"
     stream(model, encoded, reducer.start, label=label, rows=rows, control=control, progress=progress)
     if distributed:
-        reducer.merge(gather(reducer.taken()))
-    positions, vocabulary = _describe(model, task, encoded, reducer, numbers)
+        reducer.merge(gather(reducer.own_share()))
+    positions, vocabulary = _describe(model, task, encoded, reducer, sample_numbers)
     return Trace(
         positions=positions,
         values=reducer.values,
@@ -139,8 +140,8 @@ def trace(
     )
 
 
-def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) -> tuple[int | None, int]:
-    """Refuse what cannot be traced."""
+def _check_options(task: Task, vocab: str, path: str, samples: int | None, detail: int) -> tuple[int | None, int]:
+    """Refuse options that cannot be traced; return `samples` and `detail` as plain numbers."""
     check_task(task)
     if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
         raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
@@ -151,7 +152,7 @@ def _check(task: Task, vocab: str, path: str, samples: int | None, detail: int) 
 
 
 def _announce(plan: Plan, table: PositionTable, progress: bool) -> None:
-    """Say how large a large trace will be, and refuse one that this machine cannot hold."""
+    """Announce the size of a large trace, and refuse one that does not fit into memory."""
     size, free = plan.nbytes(table), memory.free()
     what = f"{len(table.sample):,} positions × {plan.spaces} spaces × {len(plan.keys)} metrics"
     if size > free:
@@ -159,37 +160,37 @@ def _announce(plan: Plan, table: PositionTable, progress: bool) -> None:
             f"This trace would hold {formats.size(size)} ({what}) and {formats.size(free)} of memory are free; pass a "
             "smaller samples=, fewer metrics= or a smaller detail=."
         )
-    if size > _WORTH_SAYING and progress:
+    if size > _ANNOUNCED_BYTES and progress:
         tqdm.write(f"This trace will hold {formats.size(size)}: {what}.", file=sys.stderr)
 
 
 def _describe(
-    model: LanguageModel, task: Task, encoded: Encoded, reducer: Reducer, numbers: np.ndarray
+    model: LanguageModel, task: Task, encoded: Encoded, reducer: Reducer, sample_numbers: np.ndarray
 ) -> tuple[pd.DataFrame, dict[int, str]]:
-    """The table of positions in words, and the text of every token id in the trace."""
+    """The table of positions with their texts, and the text of every token id in the trace."""
     table = reducer.table
     token = encoded.ids.flat[encoded.ids.offsets[table.sample] + table.position]
     target = np.where(table.target == NO_TARGET, -1, table.target)
-    kept = [array for array in (reducer.nearest, reducer.top1) if array is not None]
-    used = set(np.unique(np.concatenate([token, target, reducer.predicted])).tolist())
-    used.update(*(np.unique(array).tolist() for array in kept))
-    known = sorted(used - {-1})
-    vocabulary = dict(zip(known, decode(model.tokenizer, known), strict=True))
+    token_arrays = [array for array in (reducer.nearest, reducer.top1) if array is not None]
+    used_ids = set(np.unique(np.concatenate([token, target, reducer.predicted])).tolist())
+    used_ids.update(*(np.unique(array).tolist() for array in token_arrays))
+    token_ids = sorted(used_ids - {-1})
+    vocabulary = dict(zip(token_ids, decode(model.tokenizer, token_ids), strict=True))
     special = np.isin(token, model.tokenizer.all_special_ids)
-    counted = "answer" if task.labels else "next"
-    words = {**vocabulary, -1: ""}
+    counted_role = "answer" if task.labels else "next"
+    text_of = {**vocabulary, -1: ""}
     labels = [task.labels[i] if i >= 0 else None for i in encoded.labels]
     positions = pd.DataFrame(
         {
-            "sample": numbers[table.sample],
+            "sample": sample_numbers[table.sample],
             "position": table.position,
             "token_id": token,
-            "token": [words[i] for i in token.tolist()],
+            "token": [text_of[i] for i in token.tolist()],
             "target_id": target,
-            "target": [words[i] for i in target.tolist()],
+            "target": [text_of[i] for i in target.tolist()],
             "label": [labels[i] for i in table.sample.tolist()],
-            "role": np.where(table.counted, counted, np.where(special, "special", "context")),
-            "predicted": [words[i] for i in reducer.predicted.tolist()],
+            "role": np.where(table.counted, counted_role, np.where(special, "special", "context")),
+            "predicted": [text_of[i] for i in reducer.predicted.tolist()],
             "correct": pd.array(np.where(target >= 0, reducer.predicted == target, None), dtype="boolean"),
         }
     )

@@ -1,7 +1,7 @@
-"""Positions scored against all candidates, reduced strip by strip so that no (positions × vocabulary) array is made.
+"""Score positions against all candidates, strip by strip, so that no (positions × vocabulary) array is needed.
 
-A strip of the vocabulary that fits into a core's cache is made and reduced at once. That is not only smaller but
-faster than one product with the whole head: the scores never travel to memory and back.
+A strip of the vocabulary that fits into a core's cache is computed and reduced at once. That is not only smaller but
+also faster than one product with the whole head: the scores never travel to memory and back.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import torch
 from torch import Tensor
 
 Product = Callable[[slice | Tensor], Tensor]
-"""Makes the scores of some candidates, given as a slice or as ids of shape (c,): shape (n, c), float32."""
+"""Computes the scores of some candidates, selected by a slice or by ids of shape (c,): shape (n, c), float32."""
 
 # Scores in one strip: 4 MB on the CPU, 256 MB on a GPU.
 _STRIP = {"cpu": 2**20}
 _STRIP_GPU = 2**26
-_COLUMNS = 2048  # candidates in a strip, if there are as many positions as `rows_at_once` says
+_COLUMNS = 2048  # candidates in a strip of as many positions as `rows_at_once` returns
 
 
 def rows_at_once(size: int, device: torch.device) -> int:
-    """How many positions to score together against `size` candidates."""
+    """Number of positions to score together against `size` candidates."""
     return max(1, _STRIP.get(device.type, _STRIP_GPU) // max(1, min(size, _COLUMNS)))
 
 
 @dataclass(frozen=True, eq=False)
 class TokenScores:
-    """What is kept of the scores of n positions.
+    """What is kept from the scores of n positions.
 
     Attributes:
         surprise: −ln softmax(scores)[y] in nats, float32, shape (n,).
@@ -42,53 +42,53 @@ class TokenScores:
 
 
 def score_positions(product: Product, size: int, target: Tensor, *, keep: int) -> TokenScores:
-    """Score all candidates.
+    """Score all candidates at n positions.
 
     Args:
-        product: Makes scores.
+        product: Computes scores.
         size: C, the number of candidates.
         target: Index y of each position's target, shape (n,).
-        keep: k, how many of the best candidates to name.
+        keep: k, the number of best candidates to return.
     """
     strips = list(_strips(len(target), size, target.device))
     if len(strips) == 1:
-        return _whole(product(strips[0]), target, keep)
+        return _score_whole(product(strips[0]), target, keep)
     unique, inverse = torch.unique(target, return_inverse=True)
-    own = product(unique).gather(-1, inverse.unsqueeze(-1))
-    top = torch.full_like(own, -torch.inf)
-    total, better = torch.zeros_like(own), torch.zeros_like(own)
+    target_scores = product(unique).gather(-1, inverse.unsqueeze(-1))
+    top = torch.full_like(target_scores, -torch.inf)
+    total, better = torch.zeros_like(target_scores), torch.zeros_like(target_scores)
     values, indices = [], []
     for columns in strips:
         scores = product(columns)
-        # Finite, so that a strip of candidates that a model rules out (−∞) adds nothing.
+        # Finite, so that a strip of candidates that the model rules out (−∞) adds nothing.
         peak = torch.maximum(top, scores.amax(-1, keepdim=True)).clamp_min(torch.finfo(torch.float32).min)
         total = total * (top - peak).exp() + (scores - peak).exp_().sum(-1, keepdim=True)
         top = peak
-        better += _larger(scores, own)
-        # Another order of summation can put the target above itself.
+        better += _larger(scores, target_scores)
+        # Rounding in another order of summation can put the target above itself.
         inside = target.unsqueeze(-1) - columns.start
         here = (inside >= 0) & (inside < scores.shape[-1])
-        itself = scores.gather(-1, inside.clamp(0, scores.shape[-1] - 1))
-        better -= (here & (itself > own)).float()
+        target_again = scores.gather(-1, inside.clamp(0, scores.shape[-1] - 1))
+        better -= (here & (target_again > target_scores)).float()
         value, index = _largest(scores, keep)
         values.append(value)
         indices.append(index + columns.start)
-    surprise = (top + total.log() - own).clamp_min(0)
+    surprise = (top + total.log() - target_scores).clamp_min(0)
     best = torch.cat(indices, -1).gather(-1, torch.cat(values, -1).topk(min(keep, size)).indices)
     return TokenScores(surprise.squeeze(-1), better.squeeze(-1), best)
 
 
-def _whole(scores: Tensor, target: Tensor, keep: int) -> TokenScores:
-    """The same where all candidates fit into one strip; with fewer passes."""
+def _score_whole(scores: Tensor, target: Tensor, keep: int) -> TokenScores:
+    """The same if all candidates fit into one strip, with fewer passes."""
     surprise = torch.nn.functional.cross_entropy(scores, target, reduction="none")
     better = _larger(scores, scores.gather(-1, target.unsqueeze(-1)))
     return TokenScores(surprise, better.squeeze(-1), _largest(scores, keep)[1])
 
 
-def _larger(scores: Tensor, own: Tensor) -> Tensor:
-    """How many scores are larger, as float32, shape (n, 1)."""
-    # Written as numbers: adding up booleans is many times slower, and up to 2²⁴ candidates are counted exactly.
-    return torch.gt(scores, own, out=torch.empty_like(scores)).sum(-1, keepdim=True)
+def _larger(scores: Tensor, target_scores: Tensor) -> Tensor:
+    """Number of scores that are larger, as float32, shape (n, 1)."""
+    # As float32: summing booleans is many times slower, and up to 2²⁴ candidates are counted exactly.
+    return torch.gt(scores, target_scores, out=torch.empty_like(scores)).sum(-1, keepdim=True)
 
 
 def _largest(scores: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -96,15 +96,15 @@ def _largest(scores: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     if keep == 1:
         value, index = scores.max(-1, keepdim=True)
         return value, index
-    found = scores.topk(min(keep, scores.shape[-1]))
-    return found.values, found.indices
+    top = scores.topk(min(keep, scores.shape[-1]))
+    return top.values, top.indices
 
 
-def best_of(product: Product, size: int, rows: int, device: torch.device) -> Tensor:
-    """The candidate with the largest score of each of so many positions, shape (n,)."""
-    found = [(product(columns).max(-1), columns.start) for columns in _strips(rows, size, device)]
-    chosen = torch.stack([best.values for best, _ in found], -1).argmax(-1, keepdim=True)
-    return torch.stack([best.indices + start for best, start in found], -1).gather(-1, chosen).squeeze(-1)
+def best_candidates(product: Product, size: int, rows: int, device: torch.device) -> Tensor:
+    """The candidate with the largest score for each of `rows` positions, shape (n,)."""
+    strip_bests = [(product(columns).max(-1), columns.start) for columns in _strips(rows, size, device)]
+    chosen = torch.stack([best.values for best, _ in strip_bests], -1).argmax(-1, keepdim=True)
+    return torch.stack([best.indices + start for best, start in strip_bests], -1).gather(-1, chosen).squeeze(-1)
 
 
 def _strips(rows: int, size: int, device: torch.device) -> Iterator[slice]:

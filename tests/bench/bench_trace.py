@@ -29,7 +29,7 @@ from peers import MALLOC, PEERS, run_peer
 from peers.measuring import PeakMemory, resident_bytes
 
 import semviz as sv
-from semviz.tasks.streaming import batches, pad_batch, pad_id, stream
+from semviz.tasks.streaming import batch_rows, pad_batch, pad_id, stream
 from semviz.traces.calibration import default_calibration
 from semviz.traces.reduction import Plan, Reducer, position_table
 from semviz.traces.semantic_bases import SemanticBases
@@ -97,7 +97,7 @@ def table(title: str, head: str, lines: list[str]) -> None:
 
 
 def padded(model, encoded):
-    rows = batches(encoded, device=model.device)
+    rows = batch_rows(encoded, device=model.device)
     return [pad_batch(encoded, part, pad=pad_id(model), device=model.device) for part in rows]
 
 

@@ -9,7 +9,7 @@ import torch
 import semviz as sv
 from semviz.common.errors import SemvizError
 from semviz.common.ragged import Ragged
-from semviz.tasks.streaming import batches, stream
+from semviz.tasks.streaming import batch_rows, stream
 from semviz.tasks.tokenizing import encode
 
 QUIET = {"progress": False}
@@ -32,7 +32,7 @@ def test_ragged_rows_are_the_rows_that_were_put_in():
 def test_every_row_is_in_one_batch_longest_first(tiny, stories, monkeypatch):
     monkeypatch.setattr("semviz.tasks.streaming._BATCH_TOKENS", {"cpu": 40})
     encoded = encode(tiny, stories, "train")
-    found = list(batches(encoded, device=torch.device("cpu")))
+    found = list(batch_rows(encoded, device=torch.device("cpu")))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(encoded)))
     lengths = encoded.ids.lengths[np.concatenate(found)]
     assert (np.diff(lengths) <= 0).all()
@@ -97,7 +97,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny, stories):
 
 
 def test_a_trace_that_cannot_fit_is_refused_before_it_starts(tiny, stories, monkeypatch, capsys):
-    monkeypatch.setattr("semviz.traces.tracing._WORTH_SAYING", 1)
+    monkeypatch.setattr("semviz.traces.tracing._ANNOUNCED_BYTES", 1)
     sv.trace(tiny, stories, progress=True)
     assert "This trace will hold" in capsys.readouterr().err
     monkeypatch.setattr("semviz.common.memory.free", lambda: 1000)

@@ -209,11 +209,11 @@ def test_a_cell_that_is_run_again_replaces_its_metric_and_no_other(view):
             metric("test-again", **facts)(lambda view, value=value: view.target.float() * 0 + value)
         assert METRICS["test-again"].unit == ""
         assert METRICS["test-again"].function(view).unique().tolist() == [2.0]
-        with pytest.raises(SemvizError, match="made in test_metrics; pass another key"):
+        with pytest.raises(SemvizError, match="defined in test_metrics; pass another key"):
             metric("test-again", **facts)(torch.nn.functional.relu)
-        with pytest.raises(SemvizError, match=r"made in semviz\.traces\.metrics; pass another key"):
+        with pytest.raises(SemvizError, match=r"defined in semviz\.traces\.metrics; pass another key"):
             metric("lens", **facts)(lambda view: view.target.float())
-        with pytest.raises(SemvizError, match=r"made in semviz\.traces\.metrics; pass another key"):
+        with pytest.raises(SemvizError, match=r"defined in semviz\.traces\.metrics; pass another key"):
             metric("lens", **facts)(METRICS["lens"].function)
     finally:
         METRICS.pop("test-again", None)

@@ -93,7 +93,7 @@ def test_another_ridge_shares_the_gram_matrix(head):
     torch.testing.assert_close(late.unit_rows(), again.unit_rows())
 
 
-def test_the_gram_matrix_of_a_wide_head_is_put_together_from_its_blocks(monkeypatch):
-    monkeypatch.setattr("semviz.traces.semantic_bases._BLOCK", 5)
+def test_the_gram_matrix_of_a_wide_head_is_put_together_from_its_tiles(monkeypatch):
+    monkeypatch.setattr("semviz.traces.semantic_bases._TILE", 5)
     wide = torch.randn(40, 13)
     torch.testing.assert_close(SemanticBases(wide)._gram, wide.double().T @ wide.double())

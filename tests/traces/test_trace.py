@@ -211,7 +211,7 @@ def test_groups_of_single_positions(model, stories):
 
 
 def test_groups_by_what_is_not_there(traced, model, stories):
-    with pytest.raises(SemvizError, match="no column"):
+    with pytest.raises(SemvizError, match="not a column"):
         traced.by("colour")
     with pytest.raises(SemvizError, match="label"):
         sv.trace(model, stories, **QUIET).by("label")

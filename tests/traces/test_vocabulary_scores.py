@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semviz.traces.vocabulary_scores import best_of, score_positions
+from semviz.traces.vocabulary_scores import best_candidates, score_positions
 
 N, C = 9, 101
 
@@ -34,7 +34,7 @@ def test_surprise_rank_and_best_are_those_of_the_whole(strip, logits):
     assert found.better.tolist() == (logits > own).sum(-1).tolist()
     torch.testing.assert_close(found.best, logits.topk(3).indices)
     torch.testing.assert_close(score_positions(product(logits), C, target, keep=1).best[:, 0], logits.argmax(-1))
-    torch.testing.assert_close(best_of(product(logits), C, N, logits.device), logits.argmax(-1))
+    torch.testing.assert_close(best_candidates(product(logits), C, N, logits.device), logits.argmax(-1))
 
 
 def test_huge_and_equal_scores(strip):
