@@ -363,7 +363,11 @@ def test_files_that_are_no_runs(house, here, content):
 
 def test_a_run_that_was_changed_after_it_was_written(house, here):
     better = changed(house, "run", "accuracy", value=0.999, version=3)
-    refused(case("", run_file(house, here, better), "as it was written", "delete it").values[0], house.model, here)
+    refused(
+        case("", run_file(house, here, better), "changed after it was written", "delete it").values[0],
+        house.model,
+        here,
+    )
 
 
 def test_a_signed_change_is_a_run(house, here):

@@ -390,7 +390,7 @@ RUNS = [
     case("caching by a text", tuned(cache="no"), "cache='no'", "True or False"),
     case("checkpointing by a number", tuned(checkpointing=1), "checkpointing=1", "True or False"),
     case("no control", tuned(**BAD_CONTROL), "control=3", "Control"),
-    case("a workbench that is none", tuned(bench=3), "bench", "EncodedTask"),
+    case("a bench that is not an EncodedTask", tuned(bench=3), "bench", "EncodedTask"),
     case(
         "a bench of another task",
         lambda h: sv.finetune(h.model, h.task, bench=EncodedTask(h.model, h.stories, **QUIET), **QUICK),

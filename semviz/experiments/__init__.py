@@ -1,1 +1,1 @@
-"""Several runs, and what they predict."""
+"""Several runs, and what can be predicted from them."""

@@ -1,4 +1,4 @@
-"""`Agreement`: what evidence predicted of every boundary, against what was measured there."""
+"""`Agreement`: what was predicted for every boundary, compared with what was measured there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Predicted against measured benefit, one source of evidence beside the other.
+    """Predicted against measured benefit, for each source of evidence.
 
     Attributes:
         task, model: Names.
@@ -41,26 +41,26 @@ class Agreement:
     ranks: pd.DataFrame
 
     def frame(self) -> pd.DataFrame:
-        """One row a source and boundary: source, boundary, predicted, measured (benefit), low, high (95 %)."""
+        """One row per source and boundary: source, boundary, predicted, measured (benefit), low, high (95 %)."""
         return self.table.copy()
 
     def spearman(self) -> pd.DataFrame:
-        """One row a source: source, rho (Spearman), low, high (95 % over seeds and test rows), unit of the prediction.
+        """One row per source: source, rho (Spearman), low, high (95 % over seeds and test rows), unit of prediction.
 
-        Benefits that are all alike, or fewer than three boundaries, leave it undefined: NaN.
+        With equal benefits everywhere, or fewer than three boundaries, it is undefined: NaN.
         """
         return self.ranks.copy()
 
     def figure(self) -> Figure:
-        """Draw predicted against measured, one panel a source."""
+        """Draw predicted against measured, one panel per source."""
         from semviz.figures import agreement
 
         return agreement(self)
 
     def __repr__(self) -> str:
         """One line: Spearman by source."""
-        said = ", ".join(f"{row.source} {formats.number(row.rho, digits=2)}" for row in self.ranks.itertuples())
-        return f"Agreement(Spearman of predicted and measured benefit on {self.task}: {said})"
+        correlations = ", ".join(f"{row.source} {formats.number(row.rho, digits=2)}" for row in self.ranks.itertuples())
+        return f"Agreement(Spearman of predicted and measured benefit on {self.task}: {correlations})"
 
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table
@@ -68,15 +68,15 @@ class Agreement:
         return line_and_table(repr(self), self.ranks.round(3))
 
 
-def agree(
+def measure_agreement(
     runs: MeasuredRuns, predictions: Mapping[str, Array], *, units: Mapping[str, str], seed: int = 0
 ) -> Agreement:
     """Compare predictions with the measured benefit of suffixes.
 
     Args:
-        runs: MeasuredRuns of suffixes, full finetuning among them.
+        runs: Runs of suffixes, full finetuning among them.
         predictions: By source: a number for each boundary k = 0…L, shape (L+1,); NaN where there is none.
-        units: By source: `"benefit"`, or what else the numbers are.
+        units: By source: `"benefit"`, or what the numbers are instead.
         seed: Seed of the bootstrap.
 
     Raises:
@@ -86,15 +86,15 @@ def agree(
     if 0 not in groups or len(groups) < 2:
         raise SemvizError("Agreement needs full finetuning and at least one other suffix; pass them to sweep.")
     ks = sorted(groups)
-    scores = [np.asarray([run.rows for run in groups[k]]) for k in ks]
-    if len({rows.shape[1] for rows in scores}) > 1:
+    row_scores = [np.asarray([run.rows for run in groups[k]]) for k in ks]
+    if len({rows.shape[1] for rows in row_scores}) > 1:
         raise SemvizError("The runs were scored on different test rows; run them in one sweep.")
-    drawn = means_over_seeds_and_rows(scores, seed=seed)
-    gained = score_named(runs.score).sign * (drawn - runs.zero_shot)
-    if gained[0, 0] <= 0:
+    resampled_means = means_over_seeds_and_rows(row_scores, seed=seed)
+    improvements = score_named(runs.score).sign * (resampled_means - runs.zero_shot)
+    if improvements[0, 0] <= 0:
         raise SemvizError("Full finetuning did not improve the model, so there is no benefit to share out.")
     with np.errstate(divide="ignore", invalid="ignore"):
-        benefits = np.where(gained[:, :1] > 0, gained / gained[:, :1], np.nan)
+        benefits = np.where(improvements[:, :1] > 0, improvements / improvements[:, :1], np.nan)
     low, high = interval(benefits[1:])
     rows, ranks = [], []
     blocks = runs.runs[0].scope.n_blocks
@@ -116,12 +116,12 @@ def agree(
 
 
 def _spearman(predicted: Array, benefits: Array) -> Array:
-    """Rank correlation of one prediction with each row of benefits, shape (B,), ties ranked in the middle."""
-    known = np.isfinite(predicted)
-    if known.sum() < 3 or np.ptp(predicted[known]) == 0:
+    """Rank correlation of one prediction with each row of benefits, shape (B,); ties share their mean rank."""
+    finite = np.isfinite(predicted)
+    if finite.sum() < 3 or np.ptp(predicted[finite]) == 0:
         return np.full(len(benefits), np.nan)
-    x = rankdata(predicted[known])
-    y = rankdata(benefits[:, known], axis=1)
+    x = rankdata(predicted[finite])
+    y = rankdata(benefits[:, finite], axis=1)
     x, y = x - x.mean(), y - y.mean(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         rho: Array = (y @ x) / np.sqrt((x**2).sum() * (y**2).sum(1))

@@ -17,12 +17,12 @@ _CLOSE = 0.05  # share of full finetuning's benefit that may be given up for few
 
 
 def answer(table: pd.DataFrame, *, task: str, score: Score, zero_shot: float, zero_shot_validation: float) -> str:
-    """Say which blocks to train, with what it costs and gives against full finetuning.
+    """Say which blocks to train, with its cost and score against full finetuning.
 
     Args:
         table: What `Runs.table` returns.
         task: Name of the task.
-        score: What the runs are judged by.
+        score: The score that compares the runs.
         zero_shot: Score of test rows before finetuning.
         zero_shot_validation: Score of validation rows before finetuning.
 
@@ -30,13 +30,13 @@ def answer(table: pd.DataFrame, *, task: str, score: Score, zero_shot: float, ze
         One sentence or two. The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation
         rows, or, where full finetuning does not help there, the best one; the scores are those of test rows.
     """
-    better = score.sign * (table["validation"] - zero_shot_validation)
-    better = better.round(12)  # means of equal scores differ in their last digits
+    improvement = score.sign * (table["validation"] - zero_shot_validation)
+    improvement = improvement.round(12)  # means of equal scores differ in their last digits
     full = table.loc[table["share"].idxmax()]
-    whole = better[full.name]
-    if not whole > 0:
-        return _without_full(table, better, full, task=task, score=score, zero_shot=zero_shot)
-    close = table[better >= (1 - _CLOSE) * whole]
+    full_improvement = improvement[full.name]
+    if not full_improvement > 0:
+        return _answer_without_full(table, improvement, full, task=task, score=score, zero_shot=zero_shot)
+    close = table[improvement >= (1 - _CLOSE) * full_improvement]
     best = close.sort_values("trainable", kind="stable").iloc[0]
     reached = score.in_words(best[score.name])
     advice, count = f"On {task}, train {best['scope']}", formats.si(best["trainable"])
@@ -51,14 +51,14 @@ def answer(table: pd.DataFrame, *, task: str, score: Score, zero_shot: float, ze
     )
 
 
-def _without_full(
-    table: pd.DataFrame, better: pd.Series, full: pd.Series, *, task: str, score: Score, zero_shot: float
+def _answer_without_full(
+    table: pd.DataFrame, improvement: pd.Series, full: pd.Series, *, task: str, score: Score, zero_shot: float
 ) -> str:
-    """The answer where training all that was tried makes validation rows no better."""
+    """Answer where the largest scope does not improve the validation score."""
     before = score.in_words(zero_shot)
-    best = table.loc[better.fillna(-np.inf).idxmax()]
+    best = table.loc[improvement.fillna(-np.inf).idxmax()]
     reached = score.in_words(best[score.name])
-    if not better.max() > 0:
+    if not improvement.max() > 0:
         return (
             f"On {task}, nothing that was tried helped: {before} before finetuning, {reached} with "
             f'{best["scope"]}. More rows, more epochs or lr="auto" may.'

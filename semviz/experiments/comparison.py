@@ -1,4 +1,4 @@
-"""`Comparison`: how each scope differs from one of them, over the same seeds and the same test rows."""
+"""`Comparison`: how each scope differs from a reference, over the same seeds and test rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from semviz.experiments.measured_runs import MeasuredRuns
-    from semviz.finetuning.run import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class Comparison:
     table: pd.DataFrame
 
     def frame(self) -> pd.DataFrame:
-        """One row a scope and method other than the reference.
+        """One row per scope and method other than the reference.
 
         Returns:
             Columns name, scope, method, difference (in accuracy, or nats of loss), low, high (95 % bootstrap interval
@@ -54,8 +53,8 @@ class Comparison:
     def __repr__(self) -> str:
         """One line: reference, and how many scopes are better, worse or undecided."""
         counts = self.table["verdict"].value_counts()
-        said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("better", "worse", "undecided"))
-        return f"Comparison(against {self.reference} on {self.task}: {said})"
+        verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("better", "worse", "undecided"))
+        return f"Comparison(against {self.reference} on {self.task}: {verdicts})"
 
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table
@@ -64,10 +63,10 @@ class Comparison:
 
 
 def compare(runs: MeasuredRuns, reference: str) -> Comparison:
-    """Compare all scopes with one, seed by seed and row by row.
+    """Compare all scopes with a reference, seed by seed and row by row.
 
     Args:
-        runs: MeasuredRuns on one task.
+        runs: Runs on one task.
         reference: Name of the reference as in `Runs.table`, or one of its parts: `"full"`, `"half"`, `"k=2"`.
 
     Raises:
@@ -76,21 +75,23 @@ def compare(runs: MeasuredRuns, reference: str) -> Comparison:
     groups = runs.groups()
     scopes = dict(zip(groups, runs.scope_names(), strict=True))
     names = {key: scope.text for key, scope in scopes.items()}
-    found = [key for key, scope in scopes.items() if scope.matches(reference)]
-    if not found:
+    reference_key = next((key for key, scope in scopes.items() if scope.matches(reference)), None)
+    if reference_key is None:
         raise SemvizError(f"reference={reference!r} was not run; pass one of {list(names.values())}.")
-    base = {run.seed: run for run in groups[found[0]]}
+    reference_runs = {run.seed: run for run in groups[reference_key]}
     score = score_named(runs.score)
     rows = []
     for key, group in groups.items():
-        if key == found[0]:
+        if key == reference_key:
             continue
-        pairs = [(run, base[run.seed]) for run in group if run.seed in base]
+        pairs = [(run, reference_runs[run.seed]) for run in group if run.seed in reference_runs]
         if any(len(run.rows) != len(other.rows) for run, other in pairs):
-            raise SemvizError(f"{names[key]} was scored on other rows than {names[found[0]]}; run both in one sweep.")
+            raise SemvizError(
+                f"{names[key]} was scored on different rows from {names[reference_key]}; run both in one sweep."
+            )
         if not pairs:
-            raise SemvizError(f"{names[key]} and {names[found[0]]} share no seed; run both with the same seeds.")
-        difference = np.asarray([_rows(run) - _rows(other) for run, other in pairs])
+            raise SemvizError(f"{names[key]} and {names[reference_key]} share no seed; run both with the same seeds.")
+        difference = np.asarray([np.asarray(run.rows) - np.asarray(other.rows) for run, other in pairs])
         low, high = seeds_and_rows(difference)
         rows.append(
             {
@@ -105,11 +106,7 @@ def compare(runs: MeasuredRuns, reference: str) -> Comparison:
             }
         )
     columns = ["name", "scope", "method", "difference", "low", "high", "verdict", "seeds"]
-    return Comparison(runs.task, runs.model, runs.score, names[found[0]], pd.DataFrame(rows, columns=columns))
-
-
-def _rows(run: Run) -> np.ndarray:
-    return np.asarray(run.rows)
+    return Comparison(runs.task, runs.model, runs.score, names[reference_key], pd.DataFrame(rows, columns=columns))
 
 
 def _verdict(low: float, high: float, score: Score) -> str:
@@ -119,10 +116,10 @@ def _verdict(low: float, high: float, score: Score) -> str:
 
 
 def regrets(runs: MeasuredRuns, boundaries: dict[str, int]) -> pd.DataFrame:
-    """What each choice of a boundary loses against the best measured one.
+    """Compute what each choice of a boundary loses against the best measured one.
 
     Args:
-        runs: MeasuredRuns of suffixes.
+        runs: Runs of suffixes.
         boundaries: Boundary by the name of what chose it; `quarter` (L/4), `half` and `three quarters` are added where
             they were run.
 
@@ -138,20 +135,20 @@ def regrets(runs: MeasuredRuns, boundaries: dict[str, int]) -> pd.DataFrame:
     if table.empty:
         raise SemvizError("No suffix was run with method='full'; pass Scope.suffixes(model) to sweep.")
     blocks = runs.runs[0].scope.n_blocks
-    plain = {"quarter": blocks // 4, "half": blocks // 2, "three quarters": 3 * blocks // 4}
-    plain = {name: k for name, k in plain.items() if k in table.index}
+    fixed = {"quarter": blocks // 4, "half": blocks // 2, "three quarters": 3 * blocks // 4}
+    fixed = {name: k for name, k in fixed.items() if k in table.index}
     score = score_named(runs.score)
-    worth = score.sign * table[score.name]
+    signed_scores = score.sign * table[score.name]
     rows = []
-    for name, k in [*boundaries.items(), *plain.items()]:
-        if k not in worth.index:
+    for name, k in [*boundaries.items(), *fixed.items()]:
+        if k not in signed_scores.index:
             raise SemvizError(f"{name} chose boundary {k}, which was not run; pass Scope.suffixes(model) to sweep.")
         rows.append(
             {
                 "choice": name,
                 "boundary": k,
                 "score": float(table[score.name][k]),
-                "regret": float(worth.max() - worth[k]),
+                "regret": float(signed_scores.max() - signed_scores[k]),
                 "cost": 1 / float(table["speedup"][k]),
             }
         )

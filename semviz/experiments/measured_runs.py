@@ -1,4 +1,4 @@
-"""What the statistics of several runs read of them: the shape of `Runs`, so that `Runs` can hand itself in."""
+"""What statistics read from several runs: a protocol that `Runs` fulfils, so that `Runs` can pass itself."""
 
 # ruff: noqa: D102 - the members are documented where they are made: Runs.
 

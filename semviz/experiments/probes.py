@@ -1,4 +1,4 @@
-"""`Probes`: a few measured suffixes, the suffix law through them, and the benefit it predicts of every boundary."""
+"""`Probes`: a few measured suffixes, the suffix law fitted to them, and the benefit it predicts for every boundary."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _POOR_FIT = 0.05  # share of full finetuning's benefit
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """A few measured suffixes, and what the suffix law makes of them.
+    """A few measured suffixes, and what the suffix law predicts from them.
 
     Benefits are shares of full finetuning's improvement on validation rows.
 
     Attributes:
         runs: The probes.
-        law: The law that fits them.
+        law: The law fitted to them.
         benefit: Predicted benefit at k = 0…L, shape (L+1,).
         low, high: 95 % bootstrap interval over validation rows, shape (L+1,).
         points: The measured probes: boundary, benefit, low, high.
@@ -74,12 +74,12 @@ class Probes:
 
     @property
     def seconds(self) -> float:
-        """Time that the probes took, the search for learning rates included."""
+        """Time that the probes took, including the search for learning rates."""
         return float(sum(run.seconds + run.search_seconds for run in self.runs))
 
     @property
     def helps(self) -> bool:
-        """Whether full finetuning improved the model at all, so that there is a benefit to share out."""
+        """Whether full finetuning improved the model at all; without a benefit there are no shares of it."""
         return bool(np.isfinite(self.benefit).all())
 
     @cached_property
@@ -93,8 +93,8 @@ class Probes:
         return self.recommendation.boundary
 
     @property
-    def _doubt(self) -> str:
-        """A warning where the law does not go through the probes."""
+    def _fit_warning(self) -> str:
+        """A warning if the law does not fit the probes."""
         if not self.law.error > _POOR_FIT:
             return ""
         miss = formats.percent(self.law.error)
@@ -102,7 +102,7 @@ class Probes:
 
     @property
     def message(self) -> str:
-        """What to do, and how far to trust it."""
+        """What to do, and how far to trust this."""
         if not self.helps:
             return (
                 f"Full finetuning did not improve the model on {self.task}, so there is no benefit to share out: try "
@@ -113,16 +113,17 @@ class Probes:
         if k == 0:
             return (
                 f"Train all blocks: with any block frozen, less than {formats.percent(1 - self.epsilon)} of full "
-                f"finetuning's benefit is predicted; {formats.percent(share)} of resamples agree.{self._doubt}"
+                f"finetuning's benefit is predicted; {formats.percent(share)} of resamples agree.{self._fit_warning}"
             )
         return (
             f"Train {self.scopes[k].label}: {self.recommendation.why}. The law predicts "
             f"{formats.percent(self.benefit[k])} ({formats.percent(self.low[k])} to {formats.percent(self.high[k])}) "
-            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary.{self._doubt}"
+            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary."
+            f"{self._fit_warning}"
         )
 
     def recommend(self, *, epsilon: float = EPSILON, weight: float | None = None) -> Recommendation:
-        """The boundary to train above.
+        """Recommend a boundary to train above.
 
         Args:
             epsilon: ε, the share of full finetuning's benefit that may be given up.
@@ -146,7 +147,7 @@ class Probes:
         return choose_boundary(self.drawn, self._cost, epsilon=epsilon, weight=weight)
 
     def frame(self) -> pd.DataFrame:
-        """One row a boundary 0…L: predicted benefit with interval, measured benefit at the probes, cost."""
+        """One row per boundary 0…L: predicted benefit with interval, measured benefit at the probes, cost."""
         predicted = {
             "boundary": range(self.n_blocks + 1),
             "predicted": self.benefit,
@@ -159,7 +160,7 @@ class Probes:
         return table.assign(cost=np.append(self._cost, 0.0))
 
     def figure(self, runs: MeasuredRuns | None = None) -> Figure:
-        """Draw the predicted benefit over the boundary, with the probes, and with measured runs beside it if given."""
+        """Draw the predicted benefit over the boundary, with the probes, and with measured runs if there are any."""
         from semviz.figures import benefit_curve
 
         return benefit_curve(self, runs=runs)
@@ -187,13 +188,13 @@ def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...
     """Return boundaries in ascending order, each once.
 
     Raises:
-        ScopeError: If one is no whole number from 0 to L−1, or they are no list.
+        ScopeError: If one is not a whole number from 0 to L−1, or they are not a list.
     """
-    given = checks.as_list("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
+    listed = checks.as_list("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
     most = n_blocks - 1
     return tuple(
         sorted(
-            {checks.whole_number(f"boundaries[{i}]", k, maximum=most, error=ScopeError) for i, k in enumerate(given)}
+            {checks.whole_number(f"boundaries[{i}]", k, maximum=most, error=ScopeError) for i, k in enumerate(listed)}
         )
     )
 
@@ -202,48 +203,48 @@ def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
     """Fit the suffix law to measured suffixes of one task.
 
     Args:
-        runs: MeasuredRuns of at least two suffixes, one of all blocks; their validation rows count.
+        runs: Runs of at least two suffixes, one of them of all blocks; validation rows are used.
         seed: Seed of the bootstrap.
 
     Raises:
         SemvizError: If a run is missing.
     """
-    whole = runs.runs[0].scope
-    blocks = whole.n_blocks
-    suffixes = tuple(Scope(tuple(range(k + 1, blocks + 1)), blocks, whole.parts) for k in range(blocks))
-    found: dict[int, list[Run]] = {}
+    scope = runs.runs[0].scope
+    blocks = scope.n_blocks
+    suffixes = tuple(Scope(tuple(range(k + 1, blocks + 1)), blocks, scope.parts) for k in range(blocks))
+    runs_at: dict[int, list[Run]] = {}
     for run in runs:
         if run.scope.is_suffix and run.method == "full":
-            found.setdefault(run.scope.boundary, []).append(run)
-    ks = sorted(found)
+            runs_at.setdefault(run.scope.boundary, []).append(run)
+    ks = sorted(runs_at)
     if len(ks) < 2 or ks[0] != 0:
         raise SemvizError("The suffix law needs a run of all blocks and one of fewer; pass Scope.full(model) too.")
-    failed = [k for k in ks if any(run.diverged for run in found[k])]
-    if failed:
-        raise SemvizError(f"The probes at boundaries {failed} diverged; pass a smaller lr.")
-    if {len(run.validation_rows) for k in ks for run in found[k]} != {len(runs.untrained_rows)}:
+    diverged = [k for k in ks if any(run.diverged for run in runs_at[k])]
+    if diverged:
+        raise SemvizError(f"The probes at boundaries {diverged} diverged; pass a smaller lr.")
+    if {len(run.validation_rows) for k in ks for run in runs_at[k]} != {len(runs.untrained_rows)}:
         raise SemvizError(
             "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
             "sweep."
         )
-    rows = [np.mean([run.validation_rows for run in found[k]], axis=0) for k in ks]
-    drawn = means_over_rows(np.asarray([runs.untrained_rows, *rows]), seed=seed)
-    benefits = _shares(score_named(runs.score).sign * (drawn[:, 1:] - drawn[:, :1]))
+    rows = [np.mean([run.validation_rows for run in runs_at[k]], axis=0) for k in ks]
+    resampled_means = means_over_rows(np.asarray([runs.untrained_rows, *rows]), seed=seed)
+    benefits = _shares(score_named(runs.score).sign * (resampled_means[:, 1:] - resampled_means[:, :1]))
     n = len(suffixes)
-    real = np.asarray(np.isfinite(benefits).all(axis=1))
+    defined = np.asarray(np.isfinite(benefits).all(axis=1))
     curves = np.full((len(benefits), n + 1), np.nan)
     law = SuffixLaw(np.nan, np.nan, np.nan)
-    if real[0]:
-        law, curves[real] = fit_suffix_law(n - np.asarray(ks, dtype=float), benefits[real], n)
-    low, high = interval(curves[1:]) if real[0] else (curves[0], curves[0])
-    below, above = interval(benefits[1:]) if real[0] else (benefits[0], benefits[0])
+    if defined[0]:
+        law, curves[defined] = fit_suffix_law(n - np.asarray(ks, dtype=float), benefits[defined], n)
+    low, high = interval(curves[1:]) if defined[0] else (curves[0], curves[0])
+    below, above = interval(benefits[1:]) if defined[0] else (benefits[0], benefits[0])
     points = pd.DataFrame({"boundary": ks, "benefit": benefits[0], "low": below, "high": above})
-    return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:][real[1:]])
+    return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:][defined[1:]])
 
 
-def _shares(gained: Array) -> Array:
-    """Improvements as shares of the first column's, NaN where that is none."""
-    whole = gained[:, :1]
+def _shares(improvements: Array) -> Array:
+    """Divide improvements by the first column's; NaN where that is not positive."""
+    full = improvements[:, :1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares: Array = np.where(whole > 0, gained / whole, np.nan)
+        shares: Array = np.where(full > 0, improvements / full, np.nan)
     return shares

@@ -37,15 +37,15 @@ def probe(
 ) -> Probes:
     """Finetune the last block, the upper half and all blocks from cached states, and predict every other boundary.
 
-    The probes are runs like any other: in the same store a sweep finds them done.
+    The probes are ordinary runs: a sweep with the same store reuses them.
 
     Args:
-        model: A loaded model; nothing of it is changed.
-        task: Trains on `train`; benefits are those on `validation`, so test rows choose nothing.
+        model: A loaded model; it is not changed.
+        task: Trains on `train`; benefits are measured on `validation`, so test rows decide nothing.
         boundaries: Which suffixes to train, 0 among them; 0, L/2 and L−1 by default.
-        lr: A rate for all, or `"auto"`: each its own.
+        lr: A rate for all, or `"auto"`: one for each.
         epochs: Passes over the training rows; fewer are faster, and say less about longer training.
-        batch_size: Rows a step.
+        batch_size: Rows per step.
         seed: Seed of the probes.
         store: Folder of finished runs.
         control: To watch the probes from another thread, and to cancel them.
@@ -54,19 +54,19 @@ def probe(
 
     Raises:
         Cancelled: If asked to stop.
-        SemvizError: If the boundaries lack 0 or are fewer than two, or as in `sweep`.
+        SemvizError: If there are fewer than two boundaries or 0 is not among them, or as in `sweep`.
     """
     for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
         if name in options:
             raise SemvizError(f"{name}= is not for probes; pass {instead}.")
-    further = options.pop("arguments", None)
+    arguments = options.pop("arguments", None)
     recipe = Recipe(
         lr=lr,
         epochs=epochs,
         batch_size=batch_size,
         seed=seed,
         checkpointing=options.pop("checkpointing", False),
-        arguments={} if further is None else further,
+        arguments={} if arguments is None else arguments,
     )
     return probe_recipe(
         model, task, recipe, boundaries=boundaries, store=store, control=control, progress=progress, **options
@@ -85,19 +85,20 @@ def probe_recipe(
     control: Control | None = None,
     progress: bool = True,
 ) -> Probes:
-    """Do what `probe` does, by a recipe that is checked."""
+    """Do what `probe` does, with a checked recipe."""
     check_task(task)
     if check_model(model).n_blocks < 2:
         raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
-    wanted = probe_boundaries(model.n_blocks) if boundaries is None else check_boundaries(boundaries, model.n_blocks)
-    if 0 not in wanted or len(wanted) < 2:
+    n_blocks = model.n_blocks
+    ks = probe_boundaries(n_blocks) if boundaries is None else check_boundaries(boundaries, n_blocks)
+    if 0 not in ks or len(ks) < 2:
         raise SemvizError(
-            f"boundaries={wanted}; pass 0 (full finetuning, to which benefits are related) and at least one more."
+            f"boundaries={ks}; pass 0 (full finetuning, which benefits are relative to) and at least one more."
         )
     runs = sweep_scopes(
         model,
         task,
-        [Scope.above(model, k) for k in wanted],
+        [Scope.above(model, k) for k in ks],
         recipe,
         keep_weights=keep_weights,
         gain=gain,

@@ -28,7 +28,7 @@ def recommend(
 ) -> Recommendation:
     """Say which blocks to train, from a trace alone or from three measured probes.
 
-    The profile explains, the probes decide: a trace costs one forward pass and may mislead; probes are short finetunes.
+    The profile explains, the probes decide: a trace costs one forward pass and can mislead; probes are short finetunes.
 
     Args:
         model: A loaded model.
@@ -36,7 +36,7 @@ def recommend(
         evidence: `"probes"` (`semviz.probe`) or `"profile"` (`semviz.trace` and its gain; SALF-style, our reading).
         epsilon: ε, the share of full finetuning's benefit that may be given up for a larger frozen prefix.
         weight: λ: choose the largest benefit − λ·cost instead.
-        epochs: Passes over the training rows, of probes and for the cost.
+        epochs: Passes over the training rows, for the probes and for the cost.
         store: Folder of finished runs, for the probes.
         progress: Show progress bars.
         options: Further options of `probe` or `trace`.

@@ -1,4 +1,4 @@
-"""A folder of finished runs: a JSON file each, and a safetensors file where weights are kept; whole or not at all."""
+"""A folder of finished runs: one JSON file per run, and a safetensors file if weights are kept, written atomically."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ _OLD_RUN = Record({"run": Record({**RUN.fields, "curve": Record(_CURVE)})})
 
 
 class Store:
-    """Finished runs by key."""
+    """A folder of finished runs, by key."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Open a folder, making it if missing.
@@ -131,11 +131,11 @@ class Store:
             The run, with its weights in the store instead of in memory.
 
         Raises:
-            SemvizError: If the run's key is no name of a file, or the folder is full or cannot be written.
+            SemvizError: If the run's key cannot be a file name, or the folder is full or cannot be written.
         """
         record, digest = run.record(), None
         if run.weights:
-            # First, since a run is finished once its JSON file is there.
+            # First, since a run counts as finished once its JSON file exists.
             with atomic_write(self._weights(run.key)) as temporary:
                 _save({name: value.contiguous() for name, value in run.weights.items()}, temporary)
                 digest = digest_of_file(Path(temporary))
@@ -154,7 +154,7 @@ class Store:
         return self._path(key).is_file()
 
     def find(self, key: str) -> Run | None:
-        """A finished run, or None.
+        """Read a finished run, or return None.
 
         Raises:
             SemvizError: If its file cannot be read, is damaged, or was written by a newer semviz.
@@ -166,27 +166,27 @@ class Store:
             content = json.loads(path.read_bytes())
             _HEADER.check(content)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
-            raise _no_run(path, error) from error
-        wrote, by = content["format"], checks.short_repr(content["semviz"])
-        if wrote < _OLDEST:
-            raise SemvizError(f"{path} was written by an older semviz ({by}); delete it or pass another store.")
-        if wrote > _FORMAT:
-            raise SemvizError(f"{path} was written by semviz {by}; update semviz, or pass another store.")
+            raise _unreadable(path, error) from error
+        version, writer = content["format"], checks.short_repr(content["semviz"])
+        if version < _OLDEST:
+            raise SemvizError(f"{path} was written by an older semviz ({writer}); delete it or pass another store.")
+        if version > _FORMAT:
+            raise SemvizError(f"{path} was written by semviz {writer}; update semviz, or pass another store.")
         try:
-            (RUN_FILE if wrote > _OLDEST else _OLD_RUN).check(content)
+            (RUN_FILE if version > _OLDEST else _OLD_RUN).check(content)
             record = content["run"]
             one_of(*METHODS).check(record["method"], "run.method")
-            if wrote > _OLDEST or "digest" in content:
+            if version > _OLDEST or "digest" in content:
                 _SIGNED.check(content)
                 if content["digest"] != _digest(record):
-                    raise ValueError("it is not as it was written")
+                    raise ValueError("it was changed after it was written")
             if record["key"] != key:
                 raise ValueError(f"it holds the run {checks.short_repr(record['key'])}")
             run = Run.from_record({name: record[name] for name in RUN.fields})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise _no_run(path, error) from error
+            raise _unreadable(path, error) from error
         weights, digest = self._weights(key), content.get("weights")
-        if not weights.is_file() or (wrote > _OLDEST and digest is None):
+        if not weights.is_file() or (version > _OLDEST and digest is None):
             return run
         return replace(run, weights=StoredWeights(weights, digest))
 
@@ -196,9 +196,9 @@ class Store:
         return [path.stem for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))]
 
     def _path(self, key: str, ending: str = "json") -> Path:
-        # A key may come from a file, and a path in it would lead out of the folder.
+        # A key may come from a file, and one with a path in it would lead out of the folder.
         if not _KEY.fits(key):
-            raise SemvizError(f"{checks.named_repr('key', key)} is no key of a run; pass one of Store.keys().")
+            raise SemvizError(f"{checks.named_repr('key', key)} is not the key of a run; pass one of Store.keys().")
         return self.folder / f"{key}.{ending}"
 
     def _weights(self, key: str) -> Path:
@@ -206,16 +206,16 @@ class Store:
 
 
 def _digest(record: dict[str, Any]) -> str:
-    """The digest of a run's record, however the JSON is laid out."""
+    """Compute the digest of a run's record, whatever the layout of its JSON file."""
     return digest_of(json.dumps(record, sort_keys=True).encode())
 
 
-def _no_run(path: Path, error: Exception) -> SemvizError:
-    return SemvizError(f"{path} is no run file ({checks.first_line(error)}); delete it or pass another store.")
+def _unreadable(path: Path, error: Exception) -> SemvizError:
+    return SemvizError(f"{path} is not a run file ({checks.first_line(error)}); delete it or pass another store.")
 
 
 def _save(weights: dict[str, Tensor], path: str) -> None:
-    """Write tensors; a full disk is then told like any other."""
+    """Write tensors; a full disk raises OSError, as for other files."""
     from safetensors.torch import save_file
 
     try:
@@ -225,9 +225,9 @@ def _save(weights: dict[str, Tensor], path: str) -> None:
 
 
 class StoredWeights(Mapping[str, "Tensor"]):
-    """Trained tensors of a stored run by name, read from the file when they are asked for.
+    """Trained tensors of a stored run by name, read from the file on access.
 
-    The file's digest is looked at before the first of them is read.
+    The file's digest is checked before the first of them is read.
     """
 
     def __init__(self, path: Path, digest: str | None = None) -> None:
@@ -239,7 +239,7 @@ class StoredWeights(Mapping[str, "Tensor"]):
         if name not in self._names:
             raise KeyError(name)
         if self._unchecked is not None and digest_of_file(self.path) != self._unchecked:
-            raise self._damaged("it is not as it was written")
+            raise self._damaged("it was changed after it was written")
         self._unchecked = None
         with self._open() as file:
             try:

@@ -1,4 +1,4 @@
-"""`Runs`: what a sweep measured, as tables, pictures and one sentence."""
+"""`Runs`: what a sweep measured, as tables, figures and one sentence."""
 
 from __future__ import annotations
 
@@ -49,19 +49,18 @@ class Runs:
         """Refuse an empty collection.
 
         Raises:
-            SemvizError: If there is no run, or they are not of one model and task.
+            SemvizError: If there are no runs, or they are not of one model and task.
         """
         if not self.runs:
-            raise SemvizError("There is no run to show; pass at least one.")
+            raise SemvizError("There are no runs to show; pass at least one.")
         for i, run in enumerate(self.runs):
             checks.of_class(f"runs[{i}]", run, Run, "what finetune() returns")
             for name in ("model", "task", "score"):
                 first, other = getattr(self.runs[0], name), getattr(run, name)
                 if first != other:
                     raise SemvizError(
-                        f"runs[{i}] has {name} {checks.short_repr(other)} and runs[0] "
-                        f"{checks.short_repr(first)}, which no table "
-                        "can compare; pass runs of one model and one task."
+                        f"runs[{i}] has {name} {checks.short_repr(other)} and runs[0] {checks.short_repr(first)}, "
+                        "which one table cannot compare; pass runs of one model and one task."
                     )
 
     def __iter__(self) -> Iterator[Run]:
@@ -86,7 +85,7 @@ class Runs:
         return self.runs[0].score
 
     def frame(self) -> pd.DataFrame:
-        """One row a run."""
+        """One row per run."""
         return pd.DataFrame(
             {
                 "scope": run.scope.label,
@@ -113,7 +112,7 @@ class Runs:
         )
 
     def table(self) -> pd.DataFrame:
-        """One row a scope and method, over its seeds.
+        """One row per scope and method, over its seeds.
 
         Returns:
             Columns scope, name, boundary, first and last (trained block of a contiguous range), suffix (whether it is
@@ -126,7 +125,7 @@ class Runs:
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        """What `table` returns, with one bootstrap however many texts and pictures are made of it."""
+        """What `table` returns, bootstrapped once for all texts and figures."""
         table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
         table = table.astype({"first": "Int64", "last": "Int64"})
         full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
@@ -151,8 +150,8 @@ class Runs:
         """Means over the seeds of one scope and method."""
         scope, method = runs[0].scope, runs[0].method
         low, high = seeds_and_rows(np.asarray([run.rows for run in runs]))
-        lawful = self.gain is not None and self.gain.applies and scope.is_suffix
-        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and lawful else np.nan
+        law_applies = self.gain is not None and self.gain.applies and scope.is_suffix
+        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and law_applies else np.nan
         row: dict[str, object] = {
             "scope": scope.label,
             "name": self.name_of(runs[0]),
@@ -176,11 +175,11 @@ class Runs:
         return row | dict(zip(columns, (float(np.mean([run.value for run in runs])), low, high), strict=True))
 
     def name_of(self, run: Run) -> str:
-        """What people call this scope: full, half, last, recommended, or its boundary."""
+        """Name this scope: full, half, last, recommended, or its boundary."""
         return self._scope_name(run.scope, run.method).text
 
     def scope_names(self) -> list[ScopeName]:
-        """What people call each scope and method, in the order of the rows of `table`."""
+        """Name each scope and method, in the order of the rows of `table`."""
         return [self._scope_name(scope, method) for scope, method in self.groups()]
 
     def _scope_name(self, scope: Scope, method: str) -> ScopeName:
@@ -199,7 +198,7 @@ class Runs:
         return range_heatmap(self, method=method, n_blocks=self.runs[0].scope.n_blocks)
 
     def compare(self, reference: str = "full") -> Comparison:
-        """Paired differences of all scopes against one, by its name in `table` (`"full"`, `"half"`, `"k=2"`).
+        """Compute paired differences of all scopes against one, by its name in `table` (`"full"`, `"half"`, `"k=2"`).
 
         Raises:
             SemvizError: If no scope has this name, or a scope shares no seed with it.
@@ -209,10 +208,10 @@ class Runs:
         return compare(self, reference)
 
     def regret(self, **chosen: int | Gain | Probes) -> pd.DataFrame:
-        """What each choice of a boundary loses against the best measured one, beside plain L/4, L/2 and 3L/4.
+        """Compute what each choice of a boundary loses against the best measured one, beside plain L/4, L/2 and 3L/4.
 
         Args:
-            chosen: Boundaries by a name of one's own: a number, a `Gain` (all its rules) or `Probes`.
+            chosen: Boundaries by any name: a number, a `Gain` (all its rules) or `Probes`.
 
         Returns:
             As `semviz.experiments.comparison.regrets`.
@@ -231,7 +230,7 @@ class Runs:
                 k = getattr(choice, "boundary", choice)
                 if not checks.is_whole(k):
                     raise SemvizError(
-                        f"{name}={checks.short_repr(choice)} is no boundary; pass a whole number, a Gain or Probes."
+                        f"{name}={checks.short_repr(choice)} is not a boundary; pass a whole number, a Gain or Probes."
                     )
                 boundaries[name] = int(k)  # type: ignore[arg-type]
         return regrets(self, boundaries)
@@ -240,7 +239,7 @@ class Runs:
         """Fit the suffix law to suffixes that were run: what `semviz.probe` would say, without another run.
 
         Args:
-            boundaries: Which of them are the probes; 0, L/2 and L−1 by default.
+            boundaries: Which of them to use as probes; 0, L/2 and L−1 by default.
 
         Raises:
             SemvizError: If one of them was not run.
@@ -248,15 +247,15 @@ class Runs:
         from semviz.experiments.probes import check_boundaries, fit_probes, probe_boundaries
 
         blocks = self.runs[0].scope.n_blocks
-        wanted = set(probe_boundaries(blocks) if boundaries is None else check_boundaries(boundaries, blocks))
-        found = {r.scope.boundary: r for r in reversed(self.runs) if r.scope.is_suffix and r.method == "full"}
-        missing = sorted(wanted - set(found))
+        probed = set(probe_boundaries(blocks) if boundaries is None else check_boundaries(boundaries, blocks))
+        runs_at = {r.scope.boundary: r for r in reversed(self.runs) if r.scope.is_suffix and r.method == "full"}
+        missing = sorted(probed - set(runs_at))
         if missing:
-            raise SemvizError(f"Boundaries {missing} were not run; pass boundaries= of these: {sorted(found)}.")
-        return fit_probes(replace(self, runs=tuple(found[k] for k in sorted(wanted))))
+            raise SemvizError(f"Boundaries {missing} were not run; pass boundaries= of these: {sorted(runs_at)}.")
+        return fit_probes(replace(self, runs=tuple(runs_at[k] for k in sorted(probed))))
 
     def agreement(self, gain: Gain | None = None, probes: Probes | None = None) -> Agreement:
-        """Predicted against measured benefit at every suffix that was run, with Spearman's rank correlation.
+        """Compare predicted and measured benefit at every suffix that was run, with Spearman's rank correlation.
 
         Args:
             gain: A profile's gain; the sweep's own by default.
@@ -265,7 +264,7 @@ class Runs:
         Raises:
             SemvizError: If there is neither, or full finetuning was not run or did not help.
         """
-        from semviz.experiments.agreement import agree
+        from semviz.experiments.agreement import measure_agreement
 
         gain = gain or self.gain
         predictions: dict[str, NDArray[np.float64]] = {}
@@ -276,14 +275,14 @@ class Runs:
         if probes is not None:
             predictions["probes"] = probes.benefit
         if not predictions:
-            raise SemvizError("There is no prediction to compare with; pass gain= or probes=.")
-        return agree(self, predictions, units=units)
+            raise SemvizError("There are no predictions to compare with; pass gain= or probes=.")
+        return measure_agreement(self, predictions, units=units)
 
     def answer(self) -> str:
-        """Which blocks to train, in one sentence, with what it costs and gives against full finetuning.
+        """Say which blocks to train, in one sentence, with their cost and score against full finetuning.
 
         The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
-        finetuning does not help there, the best one; the scores are those of test rows, which chose nothing.
+        finetuning does not help there, the best one; the scores are those of test rows, which decided nothing.
         """
         from semviz.experiments.answer import answer
 

@@ -14,8 +14,8 @@ class ScopeName:
     """The names of a scope, and the method.
 
     Attributes:
-        names: All names that the scope goes by, such as `half` and `last`; its boundary or label where it has none.
-        boundary: The name that every suffix goes by too, such as `k=2`; None for other scopes.
+        names: All names of the scope, such as `half` and `last`; its boundary or label where it has none.
+        boundary: The name that every suffix also has, such as `k=2`; None for other scopes.
         method: The method that trained it.
     """
 
@@ -25,7 +25,7 @@ class ScopeName:
 
     @classmethod
     def of(cls, scope: Scope, method: str, *, recommended: int | None = None) -> ScopeName:
-        """Name a scope: full, half, last or recommended, else by its boundary, or its label if it is no suffix.
+        """Name a scope: full, half, last or recommended, else by its boundary, or by its label if it is not a suffix.
 
         Args:
             scope: The scope.
@@ -35,8 +35,10 @@ class ScopeName:
         if not scope.is_suffix:
             return cls((scope.label,), None, method)
         blocks, boundary = scope.n_blocks, f"k={scope.boundary}"
-        known = {"full": 0, "half": blocks // 2, "last": blocks - 1, "recommended": recommended}
-        return cls(tuple(name for name, k in known.items() if k == scope.boundary) or (boundary,), boundary, method)
+        named_boundaries = {"full": 0, "half": blocks // 2, "last": blocks - 1, "recommended": recommended}
+        return cls(
+            tuple(name for name, k in named_boundaries.items() if k == scope.boundary) or (boundary,), boundary, method
+        )
 
     @property
     def without_method(self) -> str:
@@ -45,11 +47,11 @@ class ScopeName:
 
     @property
     def text(self) -> str:
-        """Names and method, `half = last, lora`; training all weights goes without saying."""
+        """Names and method, `half = last, lora`; training all weights is not mentioned."""
         return self._with_method(self.without_method)
 
     def matches(self, name: str) -> bool:
-        """Whether this is called so: by all its names, one of them or its boundary, each with the method."""
+        """Whether this is a name of it: all its names, one of them or its boundary, each with the method."""
         boundary = () if self.boundary is None else (self.boundary,)
         return name in map(self._with_method, (self.without_method, *self.names, *boundary))
 

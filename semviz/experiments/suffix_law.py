@@ -1,7 +1,7 @@
 """The suffix law: how much of full finetuning's benefit the top m blocks give, from a few probes.
 
 Our reading. B(m) = (1 − (m/m₀ + 1)^(−p)) / (1 − (L/m₀ + 1)^(−p)) rises from 0 at no trained block to 1 at all L of
-them. For p > 0 it is steep at first, at p = −1 a straight line, below that it is steep at last; m₀ says how soon.
+them. For p > 0 it is steep at the start, at p = −1 a straight line, below that steep at the end; m₀ sets how soon.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# All shapes from a step at the first block (m₀ ≪ 1, p > 0) over a straight line to a step at the last (p ≪ −1).
+# All shapes from a step at the first block (m₀ ≪ 1, p > 0) through a straight line to a step at the last (p ≪ −1).
 _M0 = np.geomspace(1e-3, 1e3, 61)
 _P = np.concatenate([-np.geomspace(0.02, 12, 25)[::-1], np.geomspace(0.02, 8, 31)])
-# Around the best law of the grid, finer and finer: how far, as powers of e, and how many values each way.
+# The search around the best law of the grid, ever finer: its reach, as powers of e, and how many values per parameter.
 _REACHES = (0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05, 0.02, 0.01)
 _AROUND = 9
 
@@ -27,7 +27,7 @@ class SuffixLaw:
 
     Attributes:
         m0, p: Its parameters.
-        error: Root mean square of what the fit leaves at the probes, as a share of full finetuning's benefit.
+        error: Root mean square residual at the probes, as a share of full finetuning's benefit.
     """
 
     m0: float
@@ -36,7 +36,7 @@ class SuffixLaw:
 
 
 def law_curves(trained: Array, n_blocks: int, m0: Array, p: Array) -> Array:
-    """B(m) for many laws at once.
+    """Evaluate B(m) for many laws at once.
 
     Args:
         trained: m, numbers of trained blocks, shape (n,).
@@ -49,9 +49,9 @@ def law_curves(trained: Array, n_blocks: int, m0: Array, p: Array) -> Array:
     """
 
     def rise(m: Array) -> Array:
-        # −expm1(−p·log1p(x)) is 1 − (x + 1)^(−p) without the loss of digits at small x.
-        grown: Array = -np.expm1(-p[:, None] * np.log1p(m[None, :] / m0[:, None]))
-        return grown
+        # −expm1(−p·log1p(x)) is 1 − (x + 1)^(−p) without loss of precision at small x.
+        value: Array = -np.expm1(-p[:, None] * np.log1p(m[None, :] / m0[:, None]))
+        return value
 
     return rise(np.asarray(trained, dtype=float)) / rise(np.asarray([n_blocks], dtype=float))
 
@@ -75,19 +75,19 @@ def fit_suffix_law(trained: Array, benefits: Array, n_blocks: int) -> tuple[Suff
     best = squares.argmin(1)
     m0, p = m0[best], p[best]
     for reach in _REACHES:
-        m0, p = _refined(trained, rows, n_blocks, m0, p, reach)
-    everywhere = law_curves(np.arange(n_blocks, -1, -1.0), n_blocks, m0, p)
+        m0, p = _refine(trained, rows, n_blocks, m0, p, reach)
+    all_curves = law_curves(np.arange(n_blocks, -1, -1.0), n_blocks, m0, p)
     fitted = law_curves(trained, n_blocks, m0[:1], p[:1])[0]
-    return SuffixLaw(float(m0[0]), float(p[0]), float(np.sqrt(np.mean((fitted - rows[0]) ** 2)))), everywhere
+    return SuffixLaw(float(m0[0]), float(p[0]), float(np.sqrt(np.mean((fitted - rows[0]) ** 2)))), all_curves
 
 
-def _refined(trained: Array, rows: Array, n_blocks: int, m0: Array, p: Array, reach: float) -> tuple[Array, Array]:
-    """The best of the laws around one law a row, each parameter larger or smaller by up to e^reach."""
+def _refine(trained: Array, rows: Array, n_blocks: int, m0: Array, p: Array, reach: float) -> tuple[Array, Array]:
+    """Find the best law around each row's law, with each parameter larger or smaller by up to e^reach."""
     steps = np.exp(reach * np.linspace(-1, 1, _AROUND))
     near_m0, near_p = (a.ravel() for a in np.meshgrid(steps, steps))
     tried_m0 = np.clip(m0[:, None] * near_m0, _M0[0], _M0[-1])
     tried_p = np.clip(p[:, None] * near_p, _P[0], _P[-1])
     curves = law_curves(trained, n_blocks, tried_m0.ravel(), tried_p.ravel()).reshape(*tried_m0.shape, -1)
     best = ((curves - rows[:, None]) ** 2).sum(-1).argmin(1)
-    every = np.arange(len(rows))
-    return tried_m0[every, best], tried_p[every, best]
+    row_numbers = np.arange(len(rows))
+    return tried_m0[row_numbers, best], tried_p[row_numbers, best]

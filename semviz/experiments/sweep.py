@@ -51,19 +51,19 @@ def sweep(
     With `lr="auto"` a scope's rate is chosen once, with the first seed, and kept for its other seeds.
 
     Args:
-        model: A loaded model; nothing of it is changed.
+        model: A loaded model; it is not changed.
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scopes: Scopes to compare; every boundary 0…L−1 by default.
         methods: Such as `("full", "lora")`, as in `finetune`.
-        seeds: One run a seed.
+        seeds: One run per seed.
         lr: A rate for all, or `"auto"`.
         epochs: Passes over the training rows.
-        batch_size: Rows a step.
+        batch_size: Rows per step.
         checkpointing: As in `finetune`.
         arguments: As in `finetune`.
         keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`.
-        gain: Its predicted benefit is shown beside the measured one, and its boundary is named `recommended`.
-        store: Folder in which every finished run is kept at once, so that a sweep that was stopped goes on.
+        gain: Its predicted benefit is shown next to the measured one, and its boundary is named `recommended`.
+        store: Folder in which every finished run is saved at once, so that a stopped sweep can be resumed.
         control: To watch the sweep from another thread, and to cancel it within one step.
         progress: Show progress bars.
 
@@ -72,29 +72,29 @@ def sweep(
 
     Raises:
         Cancelled: If asked to stop; finished runs are in the store.
-        SemvizError: If a list is empty or none, the gain is of another model, or as in `finetune`.
+        SemvizError: If a list is empty or not a list, the gain is of another model, or as in `finetune`.
     """
-    # Everything is checked before the first run, so that none fails at a later one.
+    # Everything is checked before the first run, so that no later run fails on it.
     check_model(model)
     check_task(task)
-    given = Scope.suffixes(model) if scopes is None else checks.as_list("scopes", scopes, "a list of Scopes: [scope]")
-    chosen = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(given)))
-    ways = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
-    ways = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(ways)]
-    numbers = checks.as_list("seeds", seeds, "a list such as range(3)")
-    numbers = [checks.whole_number(f"seeds[{i}]", seed, maximum=checks.MAX_SEED) for i, seed in enumerate(numbers)]
-    for name, made in (("scopes", chosen), ("methods", ways), ("seeds", numbers)):
-        if not made:
+    scopes = Scope.suffixes(model) if scopes is None else checks.as_list("scopes", scopes, "a list of Scopes: [scope]")
+    unique_scopes = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(scopes)))
+    methods = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
+    methods = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(methods)]
+    seeds = checks.as_list("seeds", seeds, "a list such as range(3)")
+    seeds = [checks.whole_number(f"seeds[{i}]", seed, maximum=checks.MAX_SEED) for i, seed in enumerate(seeds)]
+    for name, values in (("scopes", unique_scopes), ("methods", methods), ("seeds", seeds)):
+        if not values:
             raise SemvizError(f"{name} is empty; pass at least one.")
-    further = {} if arguments is None else arguments
-    recipe = Recipe(ways[0], lr, epochs, batch_size, numbers[0], checkpointing, further)
+    arguments = {} if arguments is None else arguments
+    recipe = Recipe(methods[0], lr, epochs, batch_size, seeds[0], checkpointing, arguments)
     return sweep_scopes(
         model,
         task,
-        chosen,
+        unique_scopes,
         recipe,
-        methods=ways,
-        seeds=numbers,
+        methods=methods,
+        seeds=seeds,
         keep_weights=keep_weights,
         gain=gain,
         store=store,
@@ -117,44 +117,43 @@ def sweep_scopes(
     control: Control | None = None,
     progress: bool = True,
 ) -> Runs:
-    """Do what `sweep` does, by a recipe that is checked; methods and seeds are the recipe's own by default."""
+    """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default."""
     check_control(control)
     recipes = [replace(recipe, method=method) for method in methods or (recipe.method,)]
     for scope in scopes:
-        for way in recipes:
-            check_trainable(model, scope, way)
+        for method_recipe in recipes:
+            check_trainable(model, scope, method_recipe)
     if gain is not None:
         _check_gain(gain, model)
-    kept = Store(store) if store is not None else None
+    run_store = Store(store) if store is not None else None
     control = control or Control()
-    bench = EncodedTask(model, task, control=control, progress=progress)
-    bench.announce(scope.boundary for scope in scopes)
+    encoded_task = EncodedTask(model, task, control=control, progress=progress)
+    encoded_task.announce(scope.boundary for scope in scopes)
     runs: list[Run] = []
     # Boundary by boundary, so that each frozen block runs once.
-    plan = [(s, way) for s in sorted(scopes, key=lambda s: (s.boundary, s.blocks)) for way in recipes]
+    plan = [(s, r) for s in sorted(scopes, key=lambda s: (s.boundary, s.blocks)) for r in recipes]
     seeds = seeds or (recipe.seed,)
     with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
-        for scope, way in plan:
-            recipe = way
+        for scope, recipe in plan:
             for seed in seeds:
                 recipe = replace(recipe, seed=seed)
-                run = _find(kept, run_key(model, task, scope, recipe))
+                run = _find_in_store(run_store, run_key(model, task, scope, recipe))
                 if run is None:
                     run = train_scope(
-                        bench, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
+                        encoded_task, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
                     )
-                    if kept and distributed.join()[0] == 0:
-                        run = kept.add(run)
+                    if run_store and distributed.join()[0] == 0:
+                        run = run_store.add(run)
                 runs.append(run)
-                recipe = replace(recipe, lr=run.lr)  # looked for with the first seed only
+                recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
                 bar.update()
-    untrained, held_out = zero_shot(bench, "test"), zero_shot(bench, "validation")
+    untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
     before = score_named(task.score).of(untrained)
     return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
 
 
 def _check_gain(gain: Gain, model: LanguageModel) -> None:
-    """Refuse a gain of another model: its benefit would stand beside the wrong boundaries."""
+    """Refuse a gain of another model: its benefit would be shown at the wrong boundaries."""
     blocks = getattr(gain, "n_blocks", None)
     if blocks != model.n_blocks:
         what = (
@@ -165,8 +164,8 @@ def _check_gain(gain: Gain, model: LanguageModel) -> None:
         raise SemvizError(f"{what}; pass what Trace.gain() returns for this model, or None.")
 
 
-def _find(store: Store | None, key: str) -> Run | None:
-    """A finished run, if every process sees it, so that all train or none."""
+def _find_in_store(store: Store | None, key: str) -> Run | None:
+    """Find a finished run, if every process sees it, so that all of them train or none."""
     if store is None or not all(distributed.gather(store.has(key))):
         return None
     return store.find(key)

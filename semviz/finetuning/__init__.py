@@ -1,1 +1,1 @@
-"""One scope trained: Hugging Face Trainer on the blocks above the boundary, from cached states."""
+"""Training one scope: Hugging Face Trainer on the blocks above the boundary, from cached states."""

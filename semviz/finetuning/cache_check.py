@@ -1,4 +1,4 @@
-"""The proof that a cached suffix is the model: its logits on one batch, and where they differ, why."""
+"""Checks on one batch that a cached suffix gives the model's own logits, and says why where it does not."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _TOLERANCE_HALF = 5e-2
 
 
 @interrupts_held()
-def why_not_cacheable(bench: EncodedTask, suffix: Suffix, part: SplitWithStates) -> str:
-    """Prove a cached suffix on one batch: its logits must be the model's own.
+def why_not_cacheable(encoded_task: EncodedTask, suffix: Suffix, part: SplitWithStates) -> str:
+    """Check a cached suffix on one batch: its logits must be the model's own.
 
     Returns:
         Why the cache cannot be used, in a sentence; empty if it can.
@@ -35,52 +35,54 @@ def why_not_cacheable(bench: EncodedTask, suffix: Suffix, part: SplitWithStates)
     Raises:
         MemoryError, RuntimeError: If the batch does not fit into memory.
     """
-    model = bench.model
-    batch = bench.collator(part)(list(range(min(_ROWS, len(part)))))
+    model = encoded_task.model
+    batch = encoded_task.collator(part)(list(range(min(_ROWS, len(part)))))
     batch = {key: value.to(model.device) for key, value in batch.items()}
     suffix.to(model.device).eval()
-    entered: list[_Inputs] = []
-    first = part.cache.boundary if part.cache else 0
-    own_block, kept_block = model.anatomy.blocks[first], suffix.trained[0]
-    with torch.no_grad(), _noting(own_block, entered), evaluating(model.model):
-        own = model.anatomy.model(
+    block_inputs: list[_Inputs] = []
+    boundary = part.cache.boundary if part.cache else 0
+    model_block, suffix_block = model.anatomy.blocks[boundary], suffix.trained[0]
+    with torch.no_grad(), _recording_inputs(model_block, block_inputs), evaluating(model.model):
+        model_logits = model.anatomy.model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
         ).logits[batch["labels"] != NO_TARGET]
-    said = ""
+    reason = ""
     try:
-        with torch.no_grad(), _noting(kept_block, entered):
-            cached = suffix(**batch)["logits"]
+        with torch.no_grad(), _recording_inputs(suffix_block, block_inputs):
+            suffix_logits = suffix(**batch)["logits"]
     except Exception as error:  # whatever a model's own code does without its lower blocks
         if memory.is_out_of_memory(error):
-            raise  # says nothing of the model
-        said = f"without its lower blocks the model fails ({_first_line(error)})"
+            raise  # says nothing about the model
+        reason = f"without its lower blocks the model fails ({_first_line(error)})"
     else:
-        gap = float((cached - own.float()).abs().max() / own.abs().max().clamp_min(1e-6))
-        if gap <= _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF):
+        difference = (suffix_logits - model_logits.float()).abs().max()
+        relative = float(difference / model_logits.abs().max().clamp_min(1e-6))
+        if relative <= _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF):
             return ""
-        said = f"it changes the logits by {gap:.1g} of their size"
-    if len(entered) == 2:
-        carried = [name for name, value in entered[0].items() if not _same(value, entered[1].get(name, []))]
-        if carried:
-            said = f"block {first + 1} also takes {', '.join(carried)} from below, not one state alone"
-    return f"The cached prefix was not used: {said}."
+        reason = f"it changes the logits by {relative:.1g} of their size"
+    if len(block_inputs) == 2:
+        model_inputs, suffix_inputs = block_inputs
+        differing = [name for name, tensors in model_inputs.items() if not _close(tensors, suffix_inputs.get(name, []))]
+        if differing:
+            reason = f"block {boundary + 1} also takes {', '.join(differing)} from below, not only one state"
+    return f"The cached prefix was not used: {reason}."
 
 
 _Inputs = dict[str, list[Tensor]]
 
 
 @contextmanager
-def _noting(block: nn.Module, entered: list[_Inputs]) -> Iterator[None]:
-    """Note the tensors that a block is called with, beside the state, by the names of its arguments."""
+def _recording_inputs(block: nn.Module, records: list[_Inputs]) -> Iterator[None]:
+    """Record the tensors that a block is called with, except the state, by the names of its arguments."""
     names = [p.name for p in signature(block.forward).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
 
-    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        beside = dict(zip(names[1:], args[1:], strict=False)) | kwargs
-        beside.pop("hidden_states", None)
-        # Copies of the lists, since blocks may add to what they are given.
-        entered.append({name: _tensors(value) for name, value in beside.items()})
+    def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments = dict(zip(names[1:], args[1:], strict=False)) | kwargs
+        arguments.pop("hidden_states", None)
+        # New lists, since blocks may append to those they are passed.
+        records.append({name: _tensors(value) for name, value in arguments.items()})
 
-    handle = block.register_forward_pre_hook(note, with_kwargs=True)
+    handle = block.register_forward_pre_hook(record, with_kwargs=True)
     try:
         yield
     finally:
@@ -96,7 +98,7 @@ def _tensors(value: Any) -> list[Tensor]:
     return [value] if isinstance(value, Tensor) else []
 
 
-def _same(one: list[Tensor], other: list[Tensor]) -> bool:
+def _close(one: list[Tensor], other: list[Tensor]) -> bool:
     return len(one) == len(other) and all(
         a.shape == b.shape and torch.allclose(a.float(), b.float(), equal_nan=True)
         for a, b in zip(one, other, strict=True)

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from semviz.common import memory
-from semviz.finetuning.prefix_cache import Collator, PrefixCache, SplitWithStates, cache_bytes, edits_of, run_prefix
+from semviz.finetuning.prefix_cache import (
+    Collator,
+    PrefixCache,
+    SplitWithStates,
+    cache_bytes,
+    run_prefix,
+    weights_version,
+)
 from semviz.tasks.streaming import pad_id
 from semviz.tasks.tokenizing import Encoded, encode
 
@@ -16,17 +23,17 @@ if TYPE_CHECKING:
     from semviz.tasks.task import Task
 
 SPLITS = ("train", "validation", "test")
-_SHARE = 0.25  # of the memory that is free: what states may take
+_MEMORY_SHARE = 0.25  # of the free memory, for states
 
 
 class EncodedTask:
     """A task's splits as one model reads them, with each frozen block run at most once over them.
 
-    A boundary's states are made from those of the next smaller boundary that is there, or by one pass that also fills
-    the larger boundaries which were announced, if all fit into memory.
+    A boundary's states are computed from those of the next smaller cached boundary, or in one pass that also fills the
+    larger announced boundaries, if all of them fit into memory.
 
     Attributes:
-        refused: Why prefixes are not cached although that was asked for; empty if they are.
+        why_not_cached: Why prefixes are not cached although caching was requested; empty otherwise.
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class EncodedTask:
         Args:
             model: A loaded model.
             task: The task.
-            cache: Whether to cache prefixes at all.
+            cache: Whether to cache prefixes.
             room: Bytes of states that may be held in memory, beyond which they are kept in mapped temporary files; a
                 quarter of the free memory by default.
             control: To watch passes and to stop them.
@@ -54,12 +61,12 @@ class EncodedTask:
             TaskError: If the task does not fit the model.
         """
         self.model, self.task, self.control, self.progress = model, task, control, progress
-        self.room = _SHARE * memory.free() if room is None else room
-        self._caching, self.refused = cache, ""
+        self.room = _MEMORY_SHARE * memory.free() if room is None else room
+        self._caching, self.why_not_cached = cache, ""
         self._encoded = {name: _with_targets(encode(model, task, name)) for name in SPLITS}
         self._caches: dict[str, dict[int, PrefixCache]] = {name: {} for name in SPLITS}
         self._announced: tuple[int, ...] = ()
-        self._edits = edits_of(model)
+        self._weights_version = weights_version(model)
 
     def announce(self, boundaries: Iterable[int]) -> None:
         """Say which boundaries will be asked for, so that one pass can fill them where memory allows."""
@@ -70,20 +77,20 @@ class EncodedTask:
         encoded = self._encoded[split]
         if boundary == 0 or not self._caching:
             return SplitWithStates(encoded)
-        edits = edits_of(self.model)
-        if edits != self._edits:
-            self._edits = edits
-            self._forget()
+        version = weights_version(self.model)
+        if version != self._weights_version:
+            self._weights_version = version
+            self._drop_caches()
         if boundary not in self._caches[split]:
             self._fill(split, boundary)
         return SplitWithStates(encoded, self._caches[split][boundary])
 
-    def refuse(self, why: str) -> None:
+    def stop_caching(self, why: str) -> None:
         """Stop caching, since the model cannot be resumed from one state."""
-        self.refused, self._caching = why, False
-        self._forget()
+        self.why_not_cached, self._caching = why, False
+        self._drop_caches()
 
-    def _forget(self) -> None:
+    def _drop_caches(self) -> None:
         for caches in self._caches.values():
             caches.clear()
 
@@ -92,29 +99,29 @@ class EncodedTask:
         return Collator(part, pad=pad_id(self.model))
 
     def _fill(self, split: str, boundary: int) -> None:
-        """Make the states at a boundary, and at announced ones above it if all of them fit into memory."""
+        """Compute the states at a boundary, and at announced ones above it if all of them fit into memory."""
         encoded, caches = self._encoded[split], self._caches[split]
         above = [k for k in self._announced if k >= boundary]
-        each = sum(cache_bytes(self.model, e) for e in self._encoded.values())
-        fits = boundary in self._announced and each * len(self._announced) <= self.room
-        kept = [c for s, found in self._caches.items() if fits or s != split for c in found.values()]
-        held = sum(cache.nbytes for cache in kept if cache.folder is None)
+        boundary_bytes = sum(cache_bytes(self.model, e) for e in self._encoded.values())
+        fits = boundary in self._announced and boundary_bytes * len(self._announced) <= self.room
+        remaining = [c for s, of_split in self._caches.items() if fits or s != split for c in of_split.values()]
+        bytes_in_memory = sum(cache.nbytes for cache in remaining if cache.folder is None)
         start = caches.get(max((k for k in caches if k < boundary), default=0))
-        made = run_prefix(
+        computed = run_prefix(
             self.model,
             encoded,
             above if fits else [boundary],
             start=start,
-            room=self.room - held,
+            room=self.room - bytes_in_memory,
             control=self.control,
             progress=self.progress,
         )
         if not fits:
             caches.clear()
-        caches |= made
+        caches |= computed
 
 
 def _with_targets(encoded: Encoded) -> Encoded:
-    """Leave out samples with nothing to learn: a text of one token has no next one."""
+    """Leave out samples without a target: a text of one token has no next token."""
     rows = [row for row, counted in enumerate(encoded.counted) if counted.any()]
     return encoded if len(rows) == len(encoded) else encoded.take(rows)

@@ -44,48 +44,48 @@ class SplitScores:
 @interrupts_held()
 @torch.no_grad()
 def evaluate(
-    suffix: Suffix, bench: EncodedTask, part: SplitWithStates, *, control: Control | None = None
+    suffix: Suffix, encoded_task: EncodedTask, part: SplitWithStates, *, control: Control | None = None
 ) -> SplitScores:
     """Score every row of a split. The suffix is left in eval mode.
 
     Raises:
         Cancelled: If asked to stop.
     """
-    encoded, collate, device = part.encoded, bench.collator(part), bench.model.device
+    encoded, collate, device = part.encoded, encoded_task.collator(part), encoded_task.model.device
     suffix.eval()
     losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
     labels = torch.as_tensor(encoded.label_ids, device=device)
     probabilities = np.zeros((len(encoded), len(labels)))
-    done = 0
+    n_scored = 0
     for rows in batch_rows(encoded, device=device):
         raise_waiting_interrupt()
         if control is not None:
             control.check()
-            control.tell(Progress("Scoring rows", done, len(encoded)))
-        done += len(rows)
+            control.tell(Progress("Scoring rows", n_scored, len(encoded)))
+        n_scored += len(rows)
         batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
         logits = suffix(**batch)["logits"]
-        where = batch["labels"] != NO_TARGET
-        targets = batch["labels"][where]
-        owner = np.repeat(np.arange(len(rows)), where.sum(1).cpu().numpy())
-        surprise = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu().double().numpy()
-        losses[rows] = _row_means(surprise, owner, len(rows))
+        has_target = batch["labels"] != NO_TARGET
+        targets = batch["labels"][has_target]
+        row_of_target = np.repeat(np.arange(len(rows)), has_target.sum(1).cpu().numpy())
+        token_losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu().double().numpy()
+        losses[rows] = _row_means(token_losses, row_of_target, len(rows))
         if len(labels):
             probabilities[rows] = logits[:, labels].cpu().double().softmax(-1).numpy()
         else:
-            hits[rows] = _row_means((logits.argmax(-1) == targets).cpu().double().numpy(), owner, len(rows))
+            hits[rows] = _row_means((logits.argmax(-1) == targets).cpu().double().numpy(), row_of_target, len(rows))
     loss = float(losses.mean())
     if not len(labels):
         return SplitScores(float(hits.mean()), loss, None, None, losses)
-    chosen = probabilities.argmax(1)
-    hits = (chosen == encoded.labels).astype(np.float64)
-    f1 = float(f1_score(encoded.labels, chosen, average="macro"))
+    predicted = probabilities.argmax(1)
+    hits = (predicted == encoded.labels).astype(np.float64)
+    f1 = float(f1_score(encoded.labels, predicted, average="macro"))
     return SplitScores(float(hits.mean()), loss, f1, _auroc(encoded.labels, probabilities), hits)
 
 
-def _row_means(values: NDArray[np.float64], owner: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
-    counts = np.bincount(owner, minlength=rows)
-    return np.bincount(owner, weights=values, minlength=rows) / counts
+def _row_means(values: NDArray[np.float64], row_of_target: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    counts = np.bincount(row_of_target, minlength=rows)
+    return np.bincount(row_of_target, weights=values, minlength=rows) / counts
 
 
 def _auroc(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float | None:

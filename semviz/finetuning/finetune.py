@@ -57,14 +57,14 @@ def finetune(
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scope: The blocks that train; all blocks by default.
         method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
-            need peft), `"lisa"` two of the blocks at a time, drawn anew every twentieth of the steps. Others may be
+            need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps. Others may be
             registered: `semviz.common.training_methods`.
         lr: Learning rate, or `"auto"`: each scope gets its own, from a small grid, by the validation score.
         epochs: Passes over the training rows.
-        batch_size: Rows a step, over all devices and accumulated batches. With several processes the last batch of an
+        batch_size: Rows per step, over all devices and accumulated batches. With several processes the last batch of an
             epoch is filled up with other rows.
         seed: Seed of data order, dropout, adapters and sampled blocks.
-        cache: Run the frozen prefix once. The cache is proven on one batch; a model that cannot be resumed from one
+        cache: Run the frozen prefix once. The cache is checked on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.
         checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
         keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in.
@@ -72,7 +72,7 @@ def finetune(
             "gradient_accumulation_steps": 2}`.
         control: To watch the run from another thread, and to cancel it within one step.
         progress: Show progress bars.
-        bench: The task's splits as tokenized before, to share prefixes between runs.
+        bench: The task, tokenized beforehand, so that runs share cached prefixes.
 
     Returns:
         A `Run`.
@@ -91,15 +91,16 @@ def finetune(
     recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
     check_trainable(model, scope, recipe)
     checks.of_class("bench", bench, (EncodedTask, type(None)), "EncodedTask(model, task), or leave it out")
-    if bench is None:
-        bench = EncodedTask(model, task, cache=cache, control=control, progress=progress)
-    elif bench.model is not model or bench.task is not task:
+    encoded_task = bench or EncodedTask(model, task, cache=cache, control=control, progress=progress)
+    if encoded_task.model is not model or encoded_task.task is not task:
         raise SemvizError("bench was made for another model or task; pass EncodedTask(model, task), or leave it out.")
-    return train_scope(bench, scope, recipe, cache=cache, keep_weights=keep_weights, control=control, progress=progress)
+    return train_scope(
+        encoded_task, scope, recipe, cache=cache, keep_weights=keep_weights, control=control, progress=progress
+    )
 
 
 def train_scope(
-    bench: EncodedTask,
+    encoded_task: EncodedTask,
     scope: Scope,
     recipe: Recipe,
     *,
@@ -108,36 +109,36 @@ def train_scope(
     control: Control,
     progress: bool,
 ) -> Run:
-    """Do what `finetune` does, on a task that is tokenized and by a recipe that is checked.
+    """Do what `finetune` does, with a tokenized task and a checked recipe.
 
     Raises:
         Cancelled: If asked to stop; the model is as before.
-        SemvizError: If the scope cannot train so, or the run would not fit into what a JupyterHub (Binder) lets this
-            session use.
+        SemvizError: If the scope cannot be trained this way, or the run would not fit into what a JupyterHub
+            (Binder) lets this session use.
     """
-    model, task = bench.model, bench.task
+    model, task = encoded_task.model, encoded_task.task
     check_trainable(model, scope, recipe)
-    check_memory(bench, scope, recipe, cache=cache)
-    job = _Job(bench, scope, control, cache, progress)
+    check_memory(encoded_task, scope, recipe, cache=cache)
+    job = _Job(encoded_task, scope, control, cache, progress)
     guess = first_guess(model.anatomy.width, recipe.method) if recipe.lr == "auto" else recipe.lr
     rate: float | None = guess
-    search, tried = 0.0, {}
+    all_seconds, scores = 0.0, {}
     best: _Trial | None = None
     while rate is not None:
         trial = job.run(recipe, rate)
-        search += trial.trained.seconds
-        tried[rate] = trial.worth
-        if best is None or (trial.worth, -trial.loss) > (best.worth, -best.loss):
+        all_seconds += trial.outcome.seconds
+        scores[rate] = trial.signed_score
+        if best is None or (trial.signed_score, -trial.loss) > (best.signed_score, -best.loss):
             best = trial
-        rate = next_rate(guess, tried) if recipe.lr == "auto" else None
+        rate = next_rate(guess, scores) if recipe.lr == "auto" else None
     assert best is not None  # there is always one trial
-    suffix, trained = best.suffix, best.trained
-    tested = evaluate(suffix, bench, job.part("test", suffix), control=control)
-    notes = [bench.refused] if scope.boundary and cache else []
-    if trained.stopped:
-        notes.append(f"{trained.stopped} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
-    cached = job.part("train", suffix).cache
-    before = cached.seconds if cached else 0.0
+    suffix, outcome = best.suffix, best.outcome
+    test_scores = evaluate(suffix, encoded_task, job.part("test", suffix), control=control)
+    notes = [encoded_task.why_not_cached] if scope.boundary and cache else []
+    if outcome.stop_reason:
+        notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
+    prefix_cache = job.part("train", suffix).cache
+    prefix_seconds = prefix_cache.seconds if prefix_cache else 0.0
     return Run(
         key=run_key(model, task, scope, recipe),
         model=model.name,
@@ -147,26 +148,26 @@ def train_scope(
         method=recipe.method,
         seed=recipe.seed,
         lr=best.rate,
-        rates={r: abs(worth) for r, worth in sorted(tried.items())} if recipe.lr == "auto" else {},
-        validation=abs(best.worth),
+        rates={r: abs(score) for r, score in sorted(scores.items())} if recipe.lr == "auto" else {},
+        validation=abs(best.signed_score),
         validation_loss=best.loss,
         validation_rows=tuple(best.scores.rows.tolist()) if best.scores else (),
         epochs=recipe.epochs,
-        steps=trained.steps,
+        steps=outcome.steps,
         batch_size=recipe.batch_size,
-        accuracy=tested.accuracy,
-        loss=tested.loss,
-        f1=tested.f1,
-        auroc=tested.auroc,
-        rows=tuple(tested.rows.tolist()),
+        accuracy=test_scores.accuracy,
+        loss=test_scores.loss,
+        f1=test_scores.f1,
+        auroc=test_scores.auroc,
+        rows=tuple(test_scores.rows.tolist()),
         trainable=sum(p.numel() for p in suffix.trainable_parameters if p.requires_grad),
-        seconds=trained.seconds + before,
-        prefix_seconds=before,
-        search_seconds=search - trained.seconds,
-        tokens_per_second=trained.tokens / trained.seconds,
-        peak_bytes=trained.peak_bytes,
-        cached=cached is not None,
-        curve=trained.curve,
+        seconds=outcome.seconds + prefix_seconds,
+        prefix_seconds=prefix_seconds,
+        search_seconds=all_seconds - outcome.seconds,
+        tokens_per_second=outcome.tokens / outcome.seconds,
+        peak_bytes=outcome.peak_bytes,
+        cached=prefix_cache is not None,
+        curve=outcome.curve,
         note=" ".join(note for note in notes if note),
         environment=environment(model),
         weights=suffix.weights(METHODS[recipe.method]) if keep_weights else {},
@@ -175,16 +176,16 @@ def train_scope(
 
 
 def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
-    """Refuse what cannot train.
+    """Refuse a combination that cannot train.
 
     Raises:
-        SemvizError: If the method refuses to be combined with this, the scope is not of this model, or its weights
+        SemvizError: If the method cannot be combined with this, the scope is for another model, or its weights
             cannot have gradients.
     """
     method = METHODS[recipe.method]
-    now = {"processes": distributed.is_distributed(), "head": scope.head, "checkpointing": recipe.checkpointing}
+    situations = {"processes": distributed.is_distributed(), "head": scope.head, "checkpointing": recipe.checkpointing}
     for situation, why in method.refuses.items():
-        if now[situation]:
+        if situations[situation]:
             raise SemvizError(f'method="{method.key}" {why}')
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
@@ -208,10 +209,10 @@ def environment(model: LanguageModel) -> dict[str, str]:
     }
 
 
-def zero_shot(bench: EncodedTask, split: str) -> SplitScores:
-    """Scores of the model as it is."""
-    suffix = Suffix(bench.model, Scope.last(bench.model), cached=False, own_weights=False)
-    return evaluate(suffix, bench, bench.part(split, 0), control=bench.control)
+def zero_shot(encoded_task: EncodedTask, split: str) -> SplitScores:
+    """Score the model as it is."""
+    suffix = Suffix(encoded_task.model, Scope.last(encoded_task.model), cached=False, own_weights=False)
+    return evaluate(suffix, encoded_task, encoded_task.part(split, 0), control=encoded_task.control)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,13 +221,13 @@ class _Trial:
 
     rate: float
     suffix: Suffix
-    trained: TrainingOutcome
+    outcome: TrainingOutcome
     scores: SplitScores | None
     score: Score
 
     @property
-    def worth(self) -> float:
-        """Validation score, higher is better."""
+    def signed_score(self) -> float:
+        """Validation score, with the sign that makes higher better."""
         return -math.inf if self.scores is None else self.score.sign * self.score.of(self.scores)
 
     @property
@@ -239,34 +240,36 @@ class _Trial:
 class _Job:
     """What the trials of one run share."""
 
-    bench: EncodedTask
+    encoded_task: EncodedTask
     scope: Scope
     control: Control
     cache: bool
     progress: bool
 
     def run(self, recipe: Recipe, rate: float) -> _Trial:
-        """Build the suffix, prove its cache, train it at a rate, score it on validation rows."""
+        """Build the suffix, check its cache, train it at a rate, score it on validation rows."""
         recipe = replace(recipe, lr=rate)
-        bench, scope, control = self.bench, self.scope, self.control
-        part = bench.part("train", scope.boundary if self.cache else 0)
+        encoded_task, scope, control = self.encoded_task, self.scope, self.control
+        part = encoded_task.part("train", scope.boundary if self.cache else 0)
         suffix = self._suffix(recipe, cached=part.cache is not None)
         if part.cache is not None:
-            why = why_not_cacheable(bench, suffix, part)
+            why = why_not_cacheable(encoded_task, suffix, part)
             if why:
-                bench.refuse(why)
-                part, suffix = bench.part("train", scope.boundary), self._suffix(recipe, cached=False)
+                encoded_task.stop_caching(why)
+                part, suffix = encoded_task.part("train", scope.boundary), self._suffix(recipe, cached=False)
         suffix.prepare(METHODS[recipe.method], seed=recipe.seed)
         label = f"Finetuning {scope.label}"
-        trained = fit(suffix, bench, part, recipe, label=label, control=control, progress=self.progress)
+        outcome = fit(suffix, encoded_task, part, recipe, label=label, control=control, progress=self.progress)
         scores = None
-        if not trained.stopped:
-            scores = evaluate(suffix, bench, self.part("validation", suffix), control=control)
-        return _Trial(rate, suffix, trained, scores, score_named(bench.task.score))
+        if not outcome.stop_reason:
+            scores = evaluate(suffix, encoded_task, self.part("validation", suffix), control=control)
+        return _Trial(rate, suffix, outcome, scores, score_named(encoded_task.task.score))
 
     def part(self, split: str, suffix: Suffix) -> SplitWithStates:
         """A split as this suffix reads it."""
-        return self.bench.part(split, self.scope.boundary if suffix.cached else 0)
+        return self.encoded_task.part(split, self.scope.boundary if suffix.cached else 0)
 
     def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
-        return Suffix(self.bench.model, self.scope, cached=cached, own_weights=METHODS[recipe.method].own_weights)
+        return Suffix(
+            self.encoded_task.model, self.scope, cached=cached, own_weights=METHODS[recipe.method].own_weights
+        )

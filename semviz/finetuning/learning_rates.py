@@ -1,4 +1,4 @@
-"""Which learning rates to try: the best one rises as fewer blocks train, so each scope looks for its own."""
+"""Which learning rates to try: the best one rises as fewer blocks train, so each scope searches for its own."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def first_guess(width: int, method: str) -> float:
     return _RATE * _WIDTH / width * find_method(method).rate_factor
 
 
-def next_rate(guess: float, tried: dict[float, float]) -> float | None:
+def next_rate(guess: float, scores: dict[float, float]) -> float | None:
     """The next rate to try, or None when the search is over.
 
-    Three rates around the guess, then on beyond an edge as long as the edge is better than all others.
+    Three rates around the guess, then further beyond an edge as long as the edge is better than all others.
 
     Args:
         guess: The middle of the grid.
-        tried: Validation score of each rate so far, higher is better.
+        scores: Validation score of each rate so far, higher is better.
     """
     for rate in (guess, guess * _STEP, guess / _STEP):
-        if rate not in tried:
+        if rate not in scores:
             return rate
-    second, best = sorted(tried, key=lambda rate: tried[rate])[-2:]
-    if len(tried) >= _MOST or tried[best] == tried[second]:
+    second, best = sorted(scores, key=lambda rate: scores[rate])[-2:]
+    if len(scores) >= _MOST or scores[best] == scores[second]:
         return None
-    if best == max(tried):
+    if best == max(scores):
         return best * _STEP
-    return best / _STEP if best == min(tried) else None
+    return best / _STEP if best == min(scores) else None

@@ -14,35 +14,38 @@ if TYPE_CHECKING:
     from semviz.scopes.scope import Scope
 
 
-def check_memory(bench: EncodedTask, scope: Scope, recipe: Recipe, *, cache: bool) -> None:
+def check_memory(encoded_task: EncodedTask, scope: Scope, recipe: Recipe, *, cache: bool) -> None:
     """Compare what training would add with what the session has left.
 
-    Only where a limit is set, and on the processor: a hub ends a session that exceeds it, without a word.
+    Only where a limit is set, and on the processor: a hub kills a session that exceeds it, without warning.
 
     Raises:
         SemvizError: If it would not fit; the message names a boundary that would.
     """
-    model, allowed = bench.model, memory.limit()
+    model, allowed = encoded_task.model, memory.limit()
     if allowed is None or model.device.type != "cpu":
         return
-    parts = int(recipe.arguments.get("gradient_accumulation_steps", 1))
-    rows = max(recipe.batch_size // parts, 1)
-    costs, free = price_scopes(model, bench.part("train", 0).encoded, batch_size=rows), memory.free()
+    accumulated = int(recipe.arguments.get("gradient_accumulation_steps", 1))
+    rows = max(recipe.batch_size // accumulated, 1)
+    costs, free = price_scopes(model, encoded_task.part("train", 0).encoded, batch_size=rows), memory.free()
 
-    def added(cost: Cost) -> int:
-        held = scope.parts.total * costs.weight_bytes  # the model itself is loaded already
-        return cost.bytes - held - max(cost.memory["cache"] - int(bench.room), 0)  # the rest is mapped from a file
+    def added_bytes(cost: Cost) -> int:
+        loaded = scope.parts.total * costs.weight_bytes  # the model itself is in memory already
+        return (
+            cost.bytes - loaded - max(cost.memory["cache"] - int(encoded_task.room), 0)
+        )  # the rest is mapped from a file
 
-    def of(candidate: Scope) -> int:
-        return added(costs.of(candidate, method=recipe.method, cached=cache, checkpointing=recipe.checkpointing))
+    def needed_bytes(candidate: Scope) -> int:
+        return added_bytes(costs.of(candidate, method=recipe.method, cached=cache, checkpointing=recipe.checkpointing))
 
-    needed = of(scope)
+    needed = needed_bytes(scope)
     if needed <= free:
         return
     larger = [other for other in costs.scopes if other.boundary > scope.boundary]
-    fitting = next((other for other in larger if of(other) <= free), None)
+    fitting = next((other for other in larger if needed_bytes(other) <= free), None)
     if fitting is not None:
-        instead = f"Pass sv.Scope.above(model, {fitting.boundary}), about {formats.size(of(fitting))}: {fitting.label}"
+        size = formats.size(needed_bytes(fitting))
+        instead = f"Pass sv.Scope.above(model, {fitting.boundary}), about {size}: {fitting.label}"
     else:
         instead = 'Pass a smaller batch_size=, checkpointing=True or method="lora"'
     raise SemvizError(

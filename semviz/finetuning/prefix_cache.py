@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from semviz.common.progress import Control
     from semviz.lm.model import LanguageModel
 
-_AT_ONCE = 2**24  # bytes
+_CHUNK_BYTES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache:
-    """States of one split at one boundary, one row a token, never padded.
+    """States of one split at one boundary, one row per token, never padded.
 
     Attributes:
-        key: What the states are of: model, boundary, tokens and dtype.
+        key: Hash of what decides the states: model, boundary, tokens and dtype.
         boundary: k ≥ 1; these are the states of space k.
         states: Shape (tokens, d), samples end to end, in the model's dtype, on the CPU; in memory or a mapped file.
         offsets: Where each sample begins, and the number of tokens at the end, shape (n + 1,).
-        seconds: Time that the blocks took which were run for it, from the input or from a smaller boundary's cache.
-        folder: Temporary folder of the mapped file, removed with the cache; None in memory. Where the system lets a
-            mapped file go at once, it is gone from the folder, so that a process that is killed leaves no states.
+        seconds: Time that its blocks took to run, from the input or from a smaller boundary's cache.
+        folder: Temporary folder of the mapped file, removed with the cache; None in memory. Where the system allows it,
+            the mapped file is unlinked at once, so that a process that is killed leaves no states behind.
     """
 
     key: str
@@ -68,21 +68,21 @@ class PrefixCache:
 
 
 def cache_key(model: LanguageModel, encoded: Encoded, boundary: int) -> str:
-    """Sixteen hex digits of all that decides the states at a boundary."""
+    """Return sixteen hex digits of everything that decides the states at a boundary."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(f"{model.hash} {edits_of(model)} {boundary} {model.model.dtype}".encode())
+    digest.update(f"{model.hash} {weights_version(model)} {boundary} {model.model.dtype}".encode())
     digest.update(encoded.ids.flat.tobytes())
     digest.update(encoded.ids.offsets.tobytes())
     return digest.hexdigest()
 
 
-def edits_of(model: LanguageModel) -> int:
-    """A number that changes with the weights, edited or replaced: the model's hash is read once, and would not tell."""
+def weights_version(model: LanguageModel) -> int:
+    """Return a number that changes when weights are edited or replaced: the model's hash is only computed once."""
     return hash(tuple((p.data_ptr(), p.dtype, p._version) for p in model.model.parameters()))
 
 
 def cache_bytes(model: LanguageModel, encoded: Encoded) -> int:
-    """Bytes of the states of one split at one boundary, for planning: exact where the head reads the blocks' width."""
+    """Estimate the bytes of one split's states at one boundary: exact where the head reads the blocks' width."""
     return encoded.tokens * model.anatomy.width * model.model.dtype.itemsize
 
 
@@ -108,40 +108,40 @@ def run_prefix(
         progress: Show a progress bar.
 
     Returns:
-        A cache for each boundary. The time of the pass is shared out among them by the blocks that each took more.
+        A cache for each boundary. Each gets the share of the pass's time that its additional blocks took.
     """
-    wanted = sorted(set(boundaries))
-    made: dict[int, PrefixCache] = {}
+    spaces = sorted(set(boundaries))
+    caches: dict[int, PrefixCache] = {}
     reader, entry = (model, None) if start is None else without_prefix(model, start.boundary)
-    first = 0 if start is None else start.boundary
+    lowest = 0 if start is None else start.boundary
 
     def begin(batch: Batch) -> OnSpace:
         if entry is not None and start is not None:
             entry.states = pad_sequence([start[int(row)] for row in batch.rows], batch_first=True).to(model.device)
 
         def on_space(space: int, states: Tensor) -> None:
-            if space in wanted:
-                if space not in made:
-                    held = sum(c.nbytes for c in made.values() if c.folder is None)
-                    made[space] = _empty(model, encoded, space, like=states, room=room - held)
+            if space in spaces:
+                if space not in caches:
+                    in_memory = sum(c.nbytes for c in caches.values() if c.folder is None)
+                    caches[space] = _allocate(model, encoded, space, like=states, room=room - in_memory)
                 for row, state in zip(batch.rows, states.cpu(), strict=True):
-                    kept = made[space][int(row)]
-                    kept.copy_(state[: len(kept)])
-            if space == wanted[-1]:
+                    target = caches[space][int(row)]
+                    target.copy_(state[: len(target)])
+            if space == spaces[-1]:
                 raise StopForward
 
         return on_space
 
     started = time.perf_counter()
-    label = f"Running blocks {first + 1}–{wanted[-1]} once"
+    label = f"Running blocks {lowest + 1}–{spaces[-1]} once"
     stream(reader, encoded, begin, label=label, control=control, progress=progress)
-    a_block = (time.perf_counter() - started) / (wanted[-1] - first)
-    below = [first, *wanted[:-1]]
-    return {k: replace(made[k], seconds=a_block * (k - b)) for k, b in zip(wanted, below, strict=True)}
+    block_seconds = (time.perf_counter() - started) / (spaces[-1] - lowest)
+    below = [lowest, *spaces[:-1]]
+    return {k: replace(caches[k], seconds=block_seconds * (k - b)) for k, b in zip(spaces, below, strict=True)}
 
 
-def _empty(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tensor, room: float) -> PrefixCache:
-    """Room for the states at one boundary, of the width and dtype of those in a batch."""
+def _allocate(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tensor, room: float) -> PrefixCache:
+    """Allocate the states at one boundary, with the width and dtype of those in a batch."""
     shape = (encoded.tokens, like.shape[-1])
     key, offsets, size = cache_key(model, encoded, boundary), encoded.ids.offsets, shape[0] * shape[1]
     if size * like.dtype.itemsize <= room:
@@ -149,7 +149,7 @@ def _empty(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tenso
     folder = temporary_folder("prefix")
     file = f"{folder.name}/states.bin"
     try:
-        _reserve(file, size * like.dtype.itemsize)
+        _reserve_disk_space(file, size * like.dtype.itemsize)
     except SemvizError:
         folder.cleanup()
         raise
@@ -159,19 +159,19 @@ def _empty(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tenso
     return PrefixCache(key, boundary, states, offsets, 0.0, folder)
 
 
-def _reserve(file: str, size: int) -> None:
-    """Take the room of a mapped file now: a disk that is full when a page is written kills the whole process."""
+def _reserve_disk_space(file: str, size: int) -> None:
+    """Allocate a mapped file's disk space now: a disk that is full when a page is written kills the whole process."""
     try:
         with open(file, "wb") as opened:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(opened.fileno(), 0, size)
             else:
-                for begin in range(0, size, _AT_ONCE):
-                    opened.write(bytes(min(_AT_ONCE, size - begin)))
+                for begin in range(0, size, _CHUNK_BYTES):
+                    opened.write(bytes(min(_CHUNK_BYTES, size - begin)))
     except OSError as error:
         raise SemvizError(
-            f"Cannot keep {formats.si(size)}B of the prefix's states on disk: {error.strerror or error}. Make room in "
-            "the temporary folder, pass another one as the environment variable TMPDIR, or pass cache=False."
+            f"Cannot keep {formats.si(size)}B of the prefix's states on disk: {error.strerror or error}. Free space in "
+            "the temporary folder, set the environment variable TMPDIR to another one, or pass cache=False."
         ) from error
 
 
@@ -193,7 +193,7 @@ class SplitWithStates(Dataset[int]):
 
 
 class Collator:
-    """Rows of a `Part` → one right-padded batch, as `Suffix` takes it."""
+    """Rows of a `SplitWithStates` → one right-padded batch, as `Suffix` takes it."""
 
     def __init__(self, part: SplitWithStates, *, pad: int) -> None:
         self.part, self.pad = part, pad
@@ -207,7 +207,7 @@ class Collator:
         labels = np.full(batch.ids.shape, NO_TARGET, dtype=np.int64)
         for i, row in enumerate(rows):
             labels[i, : batch.lengths[i]] = self.labels[row]
-        made = {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": torch.from_numpy(labels)}
+        tensors = {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": torch.from_numpy(labels)}
         if self.part.cache is not None:
-            made["states"] = pad_sequence([self.part.cache[row] for row in rows], batch_first=True)
-        return made
+            tensors["states"] = pad_sequence([self.part.cache[row] for row in rows], batch_first=True)
+        return tensors

@@ -1,4 +1,4 @@
-"""`Recipe`: how a scope is trained, and the key of a run: a hash of all that decides its result."""
+"""`Recipe`: how a scope is trained, and the key of a run: a hash of everything that decides its result."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Recipe:
 
     Attributes:
         method: Key of a training method, such as `"full"` or `"lora"`.
-        lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0; or `"auto"`: looked for.
+        lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0; or `"auto"`: searched.
         epochs: Passes over the training rows.
-        batch_size: Rows a step, over all devices and accumulated batches.
+        batch_size: Rows per step, over all devices and accumulated batches.
         seed: Seed of data order, dropout, adapters and sampled blocks.
         checkpointing: Recompute the trained blocks' activations instead of keeping them.
         arguments: Further `TrainingArguments`.
@@ -42,7 +42,7 @@ class Recipe:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check all values; numpy's numbers become Python's, so that keys are equal.
+        """Check all values, and turn NumPy numbers into Python's, so that keys are equal.
 
         Raises:
             SemvizError: If a value is of the wrong kind or out of range.
@@ -67,11 +67,11 @@ class Recipe:
 
 
 def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe) -> str:
-    """Sixteen hex digits of all that decides a run's result."""
+    """Return sixteen hex digits of everything that decides a run's result."""
     epochs = int(recipe.epochs) if float(recipe.epochs).is_integer() else recipe.epochs  # 3 and 3.0 are the same
     # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
-    decides = [
+    key_parts = [
         *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, recipe.lr),
         *(epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
     ]
-    return hashlib.blake2b(json.dumps(decides, default=repr).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(json.dumps(key_parts, default=repr).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""`Run`: what one finetune was and what came of it."""
+"""`Run`: one finetune, with its settings and results."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Run:
         method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, …
         seed: Seed of data order, dropout and adapters.
         lr: Peak learning rate.
-        rates: Validation score of each learning rate that was tried; empty where one was given.
+        rates: Validation score of each learning rate that was tried; empty where lr was passed.
         epochs: Passes over the training rows.
         steps: Optimizer steps that were made.
-        batch_size: Rows a step, over all devices and accumulated batches.
+        batch_size: Rows per step, over all devices and accumulated batches.
         accuracy: Share of test rows whose label (or tokens) the model ranks first, in [0, 1].
         loss: Cross-entropy of the targets on test rows over the whole vocabulary, nats.
         validation: Score on validation rows, accuracy or nats, by which choices are made.
@@ -58,8 +58,8 @@ class Run:
         peak_bytes: Peak memory during training: of the GPU, or the process's growth on the CPU.
         cached: Whether the prefix was cached.
         curve: Training by step, as it was logged: columns step, loss (nats) and accuracy (share of the targets of the
-            training batches since the row before that were ranked first, each before its step).
-        note: What went otherwise than asked; empty if nothing.
+            training batches since the previous row that were ranked first, each before its step).
+        note: What was not done as requested; empty if nothing.
         environment: Versions of libraries, device, and type of the weights.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
         origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
@@ -119,14 +119,14 @@ class Run:
         return learning_curves([self])
 
     def trace(self, model: LanguageModel | None = None, task: Task | None = None, **options: Any) -> Trace:
-        """Trace the finetuned model on the rows that `semviz.trace(model, task)` reads, read with the same ruler.
+        """Trace the finetuned model on the rows that `semviz.trace(model, task)` reads, with the same calibration.
 
         Bases, temperature and means are those of the model before finetuning, so the two traces can be subtracted:
         `run.trace() - semviz.trace(model, task)` shows where the deviation fell.
 
         Args:
             model: The model before finetuning; needed for a run that was read from a file.
-            task: The task; needed likewise.
+            task: The task; needed there too.
             options: As for `semviz.trace`.
 
         Raises:
@@ -151,23 +151,27 @@ class Run:
         return line_and_table(repr(self), pd.DataFrame([{name: getattr(self, name) for name in names}]))
 
     def record(self) -> dict[str, Any]:
-        """Everything but weights and origin, as plain JSON."""
-        made = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("weights", "origin")}
-        made["scope"] = dataclasses.asdict(self.scope)
-        made["rates"] = {repr(rate): value for rate, value in self.rates.items()}
-        made["curve"] = {column: self.curve[column].tolist() for column in self.curve}
-        return made
+        """Return everything but weights and origin, as plain JSON."""
+        record = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("weights", "origin")
+        }
+        record["scope"] = dataclasses.asdict(self.scope)
+        record["rates"] = {repr(rate): value for rate, value in self.rates.items()}
+        record["curve"] = {column: self.curve[column].tolist() for column in self.curve}
+        return record
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Run:
-        """The inverse of `record`."""
-        made = dict(record)
-        scope = made["scope"]
-        made["scope"] = Scope(**{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])})
-        made["rates"] = {float(rate): value for rate, value in made["rates"].items()}
-        made["curve"] = pd.DataFrame(made["curve"])
-        made |= {name: tuple(made[name]) for name in ("rows", "validation_rows")}
-        return cls(**made)
+        """Rebuild a run from its `record`."""
+        values = dict(record)
+        scope = record["scope"]
+        values["scope"] = Scope(
+            **{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])}
+        )
+        values["rates"] = {float(rate): value for rate, value in values["rates"].items()}
+        values["curve"] = pd.DataFrame(values["curve"])
+        values |= {name: tuple(values[name]) for name in ("rows", "validation_rows")}
+        return cls(**values)
 
     def __repr__(self) -> str:
         """One line: scope, method, score, parameters, rate, seconds."""
@@ -179,7 +183,7 @@ class Run:
 
 
 def load_run(model: LanguageModel, run: Run) -> LanguageModel:
-    """The finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
+    """Return the finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
 
     Raises:
         SemvizError: If the run kept no weights, or they do not fit the model.

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from semviz.scopes.scope import Scope
 
 
-class _Picked(nn.Module):
-    """The head, run at the wanted positions only: most of a batch has no target."""
+class _HeadAtTargets(nn.Module):
+    """The head, run only where there is a target: most positions of a batch have none."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
-        self.where: Tensor | None = None
+        self.has_target: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
         """Answer as the head itself, whose weight some models read."""
@@ -37,7 +37,7 @@ class _Picked(nn.Module):
             return getattr(super().__getattr__("head"), name)
 
     def forward(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.head(frames[self.where])
+        logits: Tensor = self.head(frames[self.has_target])
         return logits
 
 
@@ -51,8 +51,8 @@ class Suffix(nn.Module):
         network: The copy.
         trained: Its trained blocks.
         cached: Whether the state at the boundary is taken from the batch.
-        trainable_parameters: The parameters that train, each once: the scope's own, or the adapters in its blocks.
-        hits, seen: Targets ranked first, and all targets, in the training batches since `take_accuracy`.
+        trainable_parameters: What trains, each once: the scope's own parameters or the adapters in its blocks.
+        n_correct, n_targets: Targets ranked first, and all targets, in the training batches since `take_accuracy`.
     """
 
     accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
@@ -64,7 +64,7 @@ class Suffix(nn.Module):
             model: The user's model; nothing of it is changed.
             scope: The blocks that train.
             cached: Take the state at the boundary from the batch instead of running the prefix.
-            own_weights: Give the scope's modules weights of their own; adapters do without.
+            own_weights: Give the scope's modules weights of their own; adapters do not need them.
         """
         super().__init__()
         self.cached = cached and scope.boundary > 0
@@ -74,31 +74,31 @@ class Suffix(nn.Module):
         self._entry = replace_prefix(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
         self.trained[0].register_forward_pre_hook(self._refuse_leak, with_kwargs=True)
-        # Of the modules that may be changed: without weights of their own, norm and head, which come last, stay as they
-        # are, and blocks get adapters.
+        # The modules that a method may change. Without weights of their own these are the blocks, which get adapters;
+        # norm and head, which come last, stay as they are.
         names = scope.module_names(model.parts.names)
-        self._names = names if own_weights else names[: len(scope.blocks)]
-        own = [self.network.get_submodule(name) for name in self._names] if own_weights else []
-        self.trainable_parameters = _distinct(p for module in own for p in module.parameters())
-        # By name, since not every model can have its output embeddings set.
+        self._module_names = names if own_weights else names[: len(scope.blocks)]
+        own_modules = [self.network.get_submodule(name) for name in self._module_names] if own_weights else []
+        self.trainable_parameters = _distinct(p for module in own_modules for p in module.parameters())
+        # By name, since not every model supports set_output_embeddings.
         parent, _, leaf = model.parts.names.head.rpartition(".")
-        self.head = _Picked(self.network.get_submodule(model.parts.names.head))
+        self.head = _HeadAtTargets(self.network.get_submodule(model.parts.names.head))
         setattr(self.network.get_submodule(parent), leaf, self.head)
-        self._half = model.model.dtype if model.model.dtype in HALF else None
-        self.hits: Tensor | int = 0
-        self.seen = 0
+        self._half_dtype = model.model.dtype if model.model.dtype in HALF else None
+        self.n_correct: Tensor | int = 0
+        self.n_targets = 0
         # A new module is in training mode: the frozen part must not be.
         self.train(False)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """What several processes must not write into each other: all that is the user's own."""
+        """What several processes must not overwrite in each other: everything that is the user's own."""
         own = {id(p) for p in self.trainable_parameters}
         frozen = [name for name, p in self.named_parameters(remove_duplicate=False) if id(p) not in own]
         return [*frozen, *(name for name, _ in self.named_buffers(remove_duplicate=False))]
 
     def train(self, mode: bool = True) -> Suffix:
-        """Switch the trained blocks only: dropout in a frozen block would make its cache one draw of noise."""
+        """Switch the trained blocks only: dropout in a frozen block would freeze one random draw into its cache."""
         if mode != self.training or mode != self.trained.training:
             super().train(mode)
             self.network.eval()
@@ -113,25 +113,25 @@ class Suffix(nn.Module):
             seed: Seed of the first weights of what it adds.
 
         Raises:
-            SemvizError: If it finds nothing to train, or cannot be used with this model.
+            SemvizError: If the method finds nothing to train, or cannot be used with this model.
         """
         if method.prepare is None:
             return
-        chosen = _distinct(method.prepare(self.network, [self._module(name) for name in self._names], seed))
-        if not chosen:
+        parameters = _distinct(method.prepare(self.network, [self._module(name) for name in self._module_names], seed))
+        if not parameters:
             raise SemvizError(
                 f'method="{method.key}" finds nothing to train in the blocks of this scope; pass method="full".'
             )
         self.requires_grad_(False)
-        for p in chosen:
+        for p in parameters:
             p.requires_grad_(True)
-        self.trainable_parameters = chosen
+        self.trainable_parameters = parameters
 
     def checkpoint(self) -> None:
         """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
         network: Any = self.network
         enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
-        # The variant that needs no input with gradients: a cached state has none.
+        # The variant that does not need an input with gradients: a cached state has none.
         enable({"use_reentrant": False})
         network.disable_input_require_grads()
         inside = {id(m) for m in self.trained.modules()}
@@ -152,60 +152,60 @@ class Suffix(nn.Module):
         Args:
             input_ids: Shape (B, T).
             attention_mask: Shape (B, T).
-            labels: The target of each position, shape (B, T), `NO_TARGET` where there is none; not to be shifted.
+            labels: The target of each position, shape (B, T), `NO_TARGET` where there is none; not shifted further.
             states: Cached states at the boundary, shape (B, T, d).
-            num_items_in_batch: Targets in all batches of one step, where gradients of several are accumulated.
+            num_items_in_batch: Targets in all batches of one step, if several are accumulated.
         """
-        where = labels != NO_TARGET
-        with self._carrying(where, states), self._precision(input_ids.device):
+        has_target = labels != NO_TARGET
+        with self._passing(has_target, states), self._precision(input_ids.device):
             logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         logits = logits.float()
-        targets = labels[where]
+        targets = labels[has_target]
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
         if self.training:
-            # Left on the device: asking for the number would make a GPU wait in every step.
-            self.hits = self.hits + (logits.detach().argmax(-1) == targets).sum()
-            self.seen += len(targets)
+            # Kept on the device: reading the number would synchronize the GPU at every step.
+            self.n_correct = self.n_correct + (logits.detach().argmax(-1) == targets).sum()
+            self.n_targets += len(targets)
         return {"loss": loss / (len(logits) if num_items_in_batch is None else num_items_in_batch), "logits": logits}
 
     def take_accuracy(self) -> float:
-        """Share of the targets of recent training batches that were ranked first, each before its step; NaN if none."""
-        share = float(self.hits) / self.seen if self.seen else float("nan")
-        self.hits, self.seen = 0, 0
+        """Return the share of targets ranked first in the batches since the last call, each before its step, or NaN."""
+        share = float(self.n_correct) / self.n_targets if self.n_targets else float("nan")
+        self.n_correct, self.n_targets = 0, 0
         return share
 
     def weights(self, method: TrainingMethod) -> dict[str, Tensor]:
-        """The scope's tensors as they are now, by their name in the model, on the CPU; what was added is merged in."""
-        found: dict[str, Tensor] = {}
-        for name in self._names:
+        """Return the scope's current tensors by their name in the model, on the CPU, with adapters merged in."""
+        tensors: dict[str, Tensor] = {}
+        for name in self._module_names:
             module = self._module(name)
             module = module if method.merged is None else method.merged(module)
-            found |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
-        return found
+            tensors |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
+        return tensors
 
     def _module(self, name: str) -> nn.Module:
         module = self.network.get_submodule(name)
-        return module.head if isinstance(module, _Picked) else module
+        return module.head if isinstance(module, _HeadAtTargets) else module
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Compute in the model's half precision; a whole one leaves it to Trainer's own setting."""
-        return nullcontext() if self._half is None else torch.autocast(device.type, dtype=self._half)
+        """Compute in the model's half precision, if it has one; otherwise Trainer's own setting holds."""
+        return nullcontext() if self._half_dtype is None else torch.autocast(device.type, dtype=self._half_dtype)
 
     @contextmanager
-    def _carrying(self, where: Tensor, states: Tensor | None) -> Iterator[None]:
+    def _passing(self, has_target: Tensor, states: Tensor | None) -> Iterator[None]:
         """Hand tensors to the modules that need them, past the model's own signature, and take them back."""
-        self.head.where = where
+        self.head.has_target = has_target
         if self._entry is not None:
             self._entry.states = states
         try:
             yield
         finally:
-            self.head.where = None
+            self.head.has_target = None
             if self._entry is not None:
                 self._entry.states = None
 
     def _refuse_leak(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Stop a run whose gradients would flow into the frozen prefix: slower, and not what was asked for."""
+        """Stop a run whose gradients would flow into the frozen prefix: that is slower, and not what was requested."""
         if self._boundary and input_state(args, kwargs).requires_grad:
             raise ScopeError(
                 f"The state that enters block {self._boundary + 1} requires gradients, so they would flow into the "
@@ -215,5 +215,5 @@ class Suffix(nn.Module):
 
 
 def _distinct(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Each parameter once: blocks may share them."""
+    """Remove duplicates: blocks may share parameters."""
     return list({id(p): p for p in parameters}.values())

@@ -1,4 +1,4 @@
-"""One training loop: Hugging Face Trainer on a suffix, and the caller's random state given back."""
+"""One training loop: Hugging Face Trainer on a suffix, with the caller's random state restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
-from semviz.finetuning.callbacks import BlockSchedule, Watch
+from semviz.finetuning.callbacks import BlockSchedule, TrainingMonitor
 from semviz.finetuning.recipe import Recipe
 from semviz.scopes.methods import METHODS
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from semviz.finetuning.suffix_model import Suffix
 
 _WARMUP = 0.1  # share of the steps
-# What a run decides by itself, and the argument of `finetune` that decides it.
-_OURS = {
+# Arguments of Trainer that callers may not pass, and what of semviz sets them.
+_SET_ELSEWHERE = {
     "learning_rate": "lr",
     "num_train_epochs": "epochs",
     "max_steps": "epochs",
@@ -47,20 +47,20 @@ _OURS = {
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What a training run was like: steps, seconds, tokens, peak bytes, curve, and why it stopped early, if so."""
+    """The outcome of a training run: steps, seconds, tokens, peak bytes, curve, and why it stopped early, if it did."""
 
     steps: int
     seconds: float
     tokens: int
     peak_bytes: int
     curve: pd.DataFrame
-    stopped: str
+    stop_reason: str
 
 
 @interrupts_held()
 def fit(
     suffix: Suffix,
-    bench: EncodedTask,
+    encoded_task: EncodedTask,
     part: SplitWithStates,
     recipe: Recipe,
     *,
@@ -74,14 +74,14 @@ def fit(
 
     Raises:
         Cancelled: If asked to stop; within one step.
-        SemvizError: If an argument of Trainer is not ours to pass on, or the optimizer would train something else.
+        SemvizError: If an argument of Trainer is set elsewhere, or the optimizer would train something else.
     """
-    device = bench.model.device
+    device = encoded_task.model.device
     steps = max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))  # as Trainer counts
-    assert recipe.lr != "auto"  # each rate that is tried has a recipe of its own
-    watch = Watch(suffix, label, recipe.lr, device, control=control, progress=progress)
+    assert recipe.lr != "auto"  # each rate that is tried gets its own recipe
+    monitor = TrainingMonitor(suffix, label, recipe.lr, device, control=control, progress=progress)
     schedule = METHODS[recipe.method].schedule
-    turns = [BlockSchedule(suffix, schedule(len(suffix.trained), steps, recipe.seed))] if schedule else []
+    block_schedules = [BlockSchedule(suffix, schedule(len(suffix.trained), steps, recipe.seed))] if schedule else []
     if recipe.checkpointing:
         suffix.checkpoint()
     with temporary_folder("training") as folder, preserved_random_state():
@@ -90,40 +90,40 @@ def fit(
             model=suffix,
             args=_arguments(recipe, steps, folder, device),
             train_dataset=part,
-            data_collator=bench.collator(part),
-            callbacks=[watch, *turns],
+            data_collator=encoded_task.collator(part),
+            callbacks=[monitor, *block_schedules],
         )
-        # They print and draw on their own; the watch above does it once.
+        # These print and draw too; the monitor above already does.
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         started = time.perf_counter()
         try:
             trainer.train()
         finally:
-            watch.close()
+            monitor.close()
         seconds = time.perf_counter() - started
-        done = trainer.state.global_step
+        steps_done = trainer.state.global_step
     control.check()
     raise_waiting_interrupt()
-    tokens = round(part.encoded.tokens * done * recipe.batch_size / max(1, len(part)))
-    curve = pd.DataFrame(watch.curve, columns=["step", "loss", "accuracy"])
-    return TrainingOutcome(done, seconds, tokens, watch.peak, curve, watch.stopped)
+    tokens = round(part.encoded.tokens * steps_done * recipe.batch_size / max(1, len(part)))
+    curve = pd.DataFrame(monitor.curve, columns=["step", "loss", "accuracy"])
+    return TrainingOutcome(steps_done, seconds, tokens, monitor.peak_bytes, curve, monitor.stop_reason)
 
 
 def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) -> TrainingArguments:
-    """Trainer's arguments: ours, and what the caller passes besides."""
+    """Build Trainer's arguments from the recipe's settings and what the caller passes in addition."""
     for name in recipe.arguments:
-        if name in _OURS:
-            raise SemvizError(f"arguments={{{name!r}: …}} is decided elsewhere; pass {_OURS[name]}= instead.")
-    given = dict(recipe.arguments)
-    _check_kinds(given)
-    if int(given.get("gradient_accumulation_steps", 1)) < 1:
+        if name in _SET_ELSEWHERE:
+            raise SemvizError(f"arguments={{{name!r}: …}} is set elsewhere; pass {_SET_ELSEWHERE[name]}= instead.")
+    arguments = dict(recipe.arguments)
+    _check_types(arguments)
+    if int(arguments.get("gradient_accumulation_steps", 1)) < 1:
         raise SemvizError("gradient_accumulation_steps is below 1; pass at least 1.")
-    parts = int(given.get("gradient_accumulation_steps", 1)) * distributed.join()[1]
-    if recipe.batch_size % parts:
+    batches_per_step = int(arguments.get("gradient_accumulation_steps", 1)) * distributed.join()[1]
+    if recipe.batch_size % batches_per_step:
         raise SemvizError(
-            f"batch_size={recipe.batch_size} is no multiple of {parts}, the number of batches (accumulated, over all "
-            "processes) that make a step; pass one that is."
+            f"batch_size={recipe.batch_size} is not a multiple of {batches_per_step}, the number of batches "
+            "(accumulated, over all processes) that make a step; pass a multiple."
         )
     options: dict[str, Any] = {
         "output_dir": folder,
@@ -139,9 +139,9 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
         "dataloader_pin_memory": device.type == "cuda",
     }
     try:
-        made = TrainingArguments(
-            **{**options, **given},
-            per_device_train_batch_size=recipe.batch_size // parts,
+        training_arguments = TrainingArguments(
+            **{**options, **arguments},
+            per_device_train_batch_size=recipe.batch_size // batches_per_step,
             num_train_epochs=recipe.epochs,
             learning_rate=recipe.lr,
             use_cpu=device.type == "cpu",
@@ -150,26 +150,26 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
     except (TypeError, ValueError) as error:
         why = checks.first_line(error).rstrip(".")
         raise SemvizError(
-            f"arguments={checks.short_repr(given)}: {why}. Pass fields of transformers.TrainingArguments."
+            f"arguments={checks.short_repr(arguments)}: {why}. Pass fields of transformers.TrainingArguments."
         ) from error
-    # The suffix hands tensors past the model's signature, which copies of it in threads would not see; several GPUs
+    # The suffix hands tensors past the model's signature, which DataParallel's replicas would not see; several GPUs
     # work through accelerate launch.
-    made._n_gpu = min(made.n_gpu, 1)
-    return made
+    training_arguments._n_gpu = min(training_arguments.n_gpu, 1)
+    return training_arguments
 
 
-def _check_kinds(given: dict[str, Any]) -> None:
-    """Refuse what Trainer would fail on later: texts for numbers, and numbers for switches."""
+def _check_types(arguments: dict[str, Any]) -> None:
+    """Refuse what Trainer would fail on later: strings for numbers, and numbers for booleans."""
     for field in fields(TrainingArguments):
-        if field.name in given and isinstance(field.default, bool):
-            checks.flag(f"arguments[{field.name!r}]", given[field.name])
-        elif field.name in given and isinstance(field.default, int | float):
-            checks.number(f"arguments[{field.name!r}]", given[field.name], f"a number, such as {field.default}")
+        if field.name in arguments and isinstance(field.default, bool):
+            checks.flag(f"arguments[{field.name!r}]", arguments[field.name])
+        elif field.name in arguments and isinstance(field.default, int | float):
+            checks.number(f"arguments[{field.name!r}]", arguments[field.name], f"a number, such as {field.default}")
 
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Give back the random state of python, numpy and torch: Trainer seeds all of them."""
+    """Restore the random state of Python, NumPy and torch afterwards: Trainer seeds all of them."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:

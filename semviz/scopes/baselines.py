@@ -1,4 +1,4 @@
-"""The plain ways of choosing n blocks to train, against which a recommendation has to show its worth."""
+"""Simple ways to choose n blocks to train: the baselines that a recommendation has to beat."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
 
-_ROWS_A_STEP = 8  # a step keeps the activations of all blocks
+_ROWS_PER_STEP = 8  # a step keeps the activations of all blocks
 
 
 def baseline_scopes(
     model: LanguageModel, task: Task, size: int, *, seed: int = 0, progress: bool = True
 ) -> dict[str, Scope]:
-    """Choose blocks in every plain way.
+    """Choose blocks by each baseline.
 
     Args:
-        model: A loaded model; nothing of it is changed.
+        model: A loaded model; it is not changed.
         task: The task, for `gradient`.
         size: How many blocks train.
         seed: Seed of `random`, and of the rows that `gradient` reads.
@@ -60,84 +60,84 @@ def baseline_scopes(
 
 
 def random_blocks(model: LanguageModel, size: int, *, seed: int = 0) -> Scope:
-    """Choose distinct blocks at random; the same seed chooses the same ones.
+    """Choose distinct blocks at random; the same seed gives the same blocks.
 
     Raises:
         ScopeError: If `size` lies outside 1…L.
     """
-    size = _checked(model, size)
+    size = _checked_size(model, size)
     drawn = np.random.default_rng(checks.whole_number("seed", seed)).choice(model.n_blocks, size, replace=False)
     return Scope.of(model, (drawn + 1).tolist())
 
 
 def spectrum_blocks(model: LanguageModel, size: int, *, progress: bool = True) -> Scope:
-    """Choose the blocks of highest `spectrum_scores`; of equal ones the upper.
+    """Choose the blocks with the highest `spectrum_scores`; among equals, the upper ones.
 
     Raises:
         ScopeError: If `size` lies outside 1…L.
         ModelError: As in `spectrum_scores`.
     """
-    size = _checked(model, size)
-    return _highest(model, spectrum_scores(model, progress=progress), size)
+    size = _checked_size(model, size)
+    return _highest_scoring(model, spectrum_scores(model, progress=progress), size)
 
 
 def gradient_blocks(
     model: LanguageModel, task: Task, size: int, *, rows: int = 64, seed: int = 0, progress: bool = True
 ) -> Scope:
-    """Choose the blocks of highest `gradient_scores`; of equal ones the upper.
+    """Choose the blocks with the highest `gradient_scores`; among equals, the upper ones.
 
     Raises:
         ScopeError: If `size` lies outside 1…L.
         ModelError, SemvizError, TaskError: As in `gradient_scores`.
     """
-    size = _checked(model, size)
-    return _highest(model, gradient_scores(model, task, rows=rows, seed=seed, progress=progress), size)
+    size = _checked_size(model, size)
+    return _highest_scoring(model, gradient_scores(model, task, rows=rows, seed=seed, progress=progress), size)
 
 
 def spectrum_scores(model: LanguageModel, *, progress: bool = True) -> NDArray[np.float64]:
     """Rank blocks by the signal-to-noise ratio of their weight matrices: Spectrum-like, from the weights alone.
 
-    Theirs (Spectrum, arXiv 2406.06623, as in `spectrum.py`): for each matrix, σ is the interquartile range of its
+    The original (Spectrum, arXiv 2406.06623, as in `spectrum.py`): for each matrix, σ is the interquartile range of its
     singular values over 1.349, the threshold σ·(1 + √(shorter side / longer side)), the ratio the sum of the singular
     values above the threshold over the sum of the others (over 1 if there is none), divided by the largest; matrices
-    are ranked among those of their kind (`mlp.down_proj`), and the top share of each kind trains, each for itself.
+    are ranked among those of their kind (`mlp.down_proj`), and the top share of each kind trains, individually.
 
-    Our reading, since a scope has whole blocks: a matrix scores its place among those of its kind, (rank − ½) / number
-    of blocks that have the kind, and a block the mean over its kinds. All experts of a block are one kind, by their
-    mean ratio, fused into one tensor or not. Vectors, single rows and biases have no place.
+    Our reading, since a scope has whole blocks: a matrix is scored by its rank among those of its kind, (rank − ½) /
+    number of blocks that have the kind, and a block by the mean over its kinds. All experts of a block are one kind, by
+    their mean ratio, fused into one tensor or not. Vectors, single rows and biases are not ranked.
 
-    The rule's own turns: the division by the largest singular value prefers matrices of small scale, and makes a ratio
-    fall when a few strong directions are added to the same noise; and no singular value of a wide random matrix, such
-    as 32 × 128, lies below the threshold, so that its ratio is taken over 1. It prefers little noise beside the signal.
+    Quirks of the original rule: dividing by the largest singular value prefers matrices of small scale, and makes a
+    ratio fall when a few strong directions are added to the same noise; and no singular value of a wide random matrix,
+    such as 32 × 128, lies below the threshold, so that its ratio is taken over 1. The rule prefers a low noise level.
 
     Args:
         model: A loaded model, in any floating-point dtype; computed in float64, one matrix at a time.
         progress: Show a progress bar.
 
     Returns:
-        Shape (L,), in [0, 1], higher trains; 0 for a block without matrices.
+        Shape (L,), in [0, 1], the highest train; 0 for a block without matrices.
 
     Raises:
         ModelError: If the model is offloaded or quantized, or a weight is not finite.
     """
     _check_weights(model)
     kinds: dict[str, dict[int, list[float]]] = {}
-    found = [(index, name, p) for index, block in enumerate(model.anatomy.blocks) for name, p in _matrices(block)]
-    with progress_bar(len(found), "Singular values", unit="weights", show=progress) as bar:
-        for index, name, parameter in found:
+    matrices = [(index, name, p) for index, block in enumerate(model.anatomy.blocks) for name, p in _matrices(block)]
+    with progress_bar(len(matrices), "Singular values", unit="weights", show=progress) as bar:
+        for index, name, parameter in matrices:
             stack = parameter.detach().reshape(-1, *parameter.shape[-2:])
             if not torch.isfinite(stack).all():
                 raise ModelError(f"{name} of block {index + 1} is not finite; load a model whose weights are numbers.")
-            # Numbers in a name count experts that are modules of their own.
+            # Numbers in a name count experts that are separate modules.
             kind = re.sub(r"\.\d+(?=\.)", ".*", name)
             kinds.setdefault(kind, {}).setdefault(index, []).extend(_signal_to_noise(matrix) for matrix in stack)
             bar.update()
-    places: list[list[float]] = [[] for _ in range(model.n_blocks)]
+    block_ranks: list[list[float]] = [[] for _ in range(model.n_blocks)]
     for ratios in kinds.values():
-        ranks = rankdata([np.mean(ratio) for ratio in ratios.values()])
-        for index, rank in zip(ratios, ranks, strict=True):
-            places[index].append((rank - 0.5) / len(ratios))
-    return np.asarray([np.mean(each) if each else 0.0 for each in places])
+        kind_ranks = rankdata([np.mean(ratio) for ratio in ratios.values()])
+        for index, rank in zip(ratios, kind_ranks, strict=True):
+            block_ranks[index].append((rank - 0.5) / len(ratios))
+    return np.asarray([np.mean(ranks) if ranks else 0.0 for ranks in block_ranks])
 
 
 def gradient_scores(
@@ -145,13 +145,13 @@ def gradient_scores(
 ) -> NDArray[np.float64]:
     """Score blocks by their relative gradient norm on a task, ‖g‖ / ‖θ‖.
 
-    Theirs (surgical finetuning, arXiv 2210.11466, `Auto-RGN`): the ratio of each tensor, averaged over batches and
-    renewed every epoch, scales that tensor's learning rate. Our reading, since a scope has whole blocks and is chosen
-    once: g is the gradient of the mean loss over all rows that are read, before any training, and a block's norms are
+    The original (surgical finetuning, arXiv 2210.11466, `Auto-RGN`): the ratio of each tensor, averaged over batches
+    and updated every epoch, scales that tensor's learning rate. Our reading, since a scope has whole blocks and is
+    chosen once: g is the gradient of the mean loss over all sampled rows, before any training, and a block's norms are
     over all its parameters. The loss is that of finetuning: cross-entropy at the counted targets.
 
-    The model itself is read, in evaluation mode, and nothing of it is changed: weights, flags, modes, hooks and
-    gradients are as before, also after an exception. It needs memory for the gradients of all blocks, in float32.
+    The model itself is used, in evaluation mode, and left unchanged: weights, flags, modes, hooks and
+    gradients are as before, even after an exception. It needs memory for the gradients of all blocks, in float32.
 
     Args:
         model: A loaded model.
@@ -161,15 +161,15 @@ def gradient_scores(
         progress: Show a progress bar.
 
     Returns:
-        Shape (L,), ≥ 0, higher trains.
+        Shape (L,), ≥ 0, the highest train.
 
     Raises:
         ModelError: If the model is offloaded or quantized, or a gradient is not finite.
-        SemvizError: If `rows` is no whole number of at least 1.
+        SemvizError: If `rows` is not a whole number of at least 1.
         TaskError: If the task does not fit the model.
     """
     _check_weights(model)
-    encoded = _drawn(encode(model, task, "train"), rows, seed)
+    encoded = _sample_rows(encode(model, task, "train"), rows, seed)
     blocks = [list(block.parameters()) for block in model.anatomy.blocks]
     # Blocks may share tensors.
     unique = list({id(p): p for block in blocks for p in block}.values())
@@ -182,8 +182,8 @@ def gradient_scores(
     return gradients / np.maximum(weights, np.finfo(np.float32).tiny)
 
 
-def _checked(model: LanguageModel, size: int) -> int:
-    """A size as a plain integer."""
+def _checked_size(model: LanguageModel, size: int) -> int:
+    """Check a size, and return it as a plain integer."""
     blocks = check_model(model).n_blocks
     if not checks.is_whole(size) or not 1 <= size <= blocks:
         raise ScopeError(
@@ -193,7 +193,7 @@ def _checked(model: LanguageModel, size: int) -> int:
 
 
 def _check_weights(model: LanguageModel) -> None:
-    """Refuse weights that are elsewhere or no numbers to compute with."""
+    """Refuse weights that are offloaded or quantized."""
     if any(p.is_meta for p in model.model.parameters()):
         raise ModelError("The model is offloaded, so its weights cannot be read; load it whole, without device_map.")
     for block in model.anatomy.blocks:
@@ -204,14 +204,14 @@ def _check_weights(model: LanguageModel) -> None:
                 )
 
 
-def _highest(model: LanguageModel, scores: NDArray[np.float64], size: int) -> Scope:
-    """The blocks of highest score; of equal ones the upper, since training is cheaper there."""
+def _highest_scoring(model: LanguageModel, scores: NDArray[np.float64], size: int) -> Scope:
+    """Choose the blocks with the highest score; among equals, the upper ones, since they are cheaper to train."""
     order = sorted(range(model.n_blocks), key=lambda i: (scores[i], i), reverse=True)
     return Scope.of(model, [i + 1 for i in order[:size]])
 
 
 def _matrices(block: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters that are matrices or stacks of them (fused experts), by name. Convolutions of depth 1 are none."""
+    """Yield parameters that are matrices or stacks of them (fused experts), by name; not convolutions of depth 1."""
     for name, p in block.named_parameters():
         if p.ndim >= 2 and min(p.shape[-2:]) > 1 and not name.endswith("bias"):
             yield name, p
@@ -236,13 +236,13 @@ def _singular_values(matrix: Tensor) -> NDArray[np.float64]:
     Exact to about 1e-8 of the largest, which sums and quartiles do not notice.
     """
     # Metal has no float64.
-    wide = (matrix.cpu() if matrix.device.type == "mps" else matrix).double()
-    wide = wide if wide.shape[0] <= wide.shape[1] else wide.T
+    precise = (matrix.cpu() if matrix.device.type == "mps" else matrix).double()
+    wide = precise if precise.shape[0] <= precise.shape[1] else precise.T
     return torch.linalg.eigvalsh(wide @ wide.T).clamp_min(0).sqrt().cpu().numpy()
 
 
-def _drawn(encoded: Encoded, rows: int, seed: int) -> Encoded:
-    """Some of the samples that have something to learn, in the order of their length."""
+def _sample_rows(encoded: Encoded, rows: int, seed: int) -> Encoded:
+    """Draw some of the samples that have a target, in order of length."""
     if not checks.is_whole(rows) or rows < 1:
         raise SemvizError(
             f"rows={checks.short_repr(rows)}; pass how many training rows to read, a whole number of at least 1."
@@ -263,13 +263,13 @@ def _gradients(model: LanguageModel, encoded: Encoded, parameters: Sequence[Tens
         progress_bar(len(encoded), "Gradients", unit="rows", show=progress) as bar,
     ):
         sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters]
-        for start in range(0, len(encoded), _ROWS_A_STEP):
-            rows = np.arange(start, min(start + _ROWS_A_STEP, len(encoded)))
+        for start in range(0, len(encoded), _ROWS_PER_STEP):
+            rows = np.arange(start, min(start + _ROWS_PER_STEP, len(encoded)))
             loss = _summed_loss(model, encoded, rows) / targets
             # Experts that no token reached have no gradient.
-            for total, found in zip(sums, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-                if found is not None:
-                    total += found
+            for total, gradient in zip(sums, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+                if gradient is not None:
+                    total += gradient
             bar.update(len(rows))
     return [total.detach() for total in sums]
 
@@ -278,26 +278,26 @@ def _summed_loss(model: LanguageModel, encoded: Encoded, rows: NDArray[np.int64]
     """Cross-entropy in nats at the counted targets of some samples, summed."""
     anatomy = model.anatomy
     batch = pad_batch(encoded, rows, pad=pad_id(model), device=model.device)
-    kept: dict[int, Tensor] = {}
-    with anatomy.tap(kept.__setitem__):
+    states: dict[int, Tensor] = {}
+    with anatomy.tap(states.__setitem__):
         anatomy.body(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
     part = encoded.take(rows)
     counted = part.counted.flat
     owners, positions = (torch.as_tensor(x[counted]) for x in (part.counted.owners, part.counted.positions))
     # The head runs at these positions only: a prompt's other positions have nothing to predict.
-    logits = anatomy.readout(kept[anatomy.n_blocks][owners, positions])
-    wanted = torch.as_tensor(part.targets.flat[counted]).long().to(logits.device)
-    return nn.functional.cross_entropy(logits, wanted, reduction="sum")
+    logits = anatomy.readout(states[anatomy.n_blocks][owners, positions])
+    targets = torch.as_tensor(part.targets.flat[counted]).long().to(logits.device)
+    return nn.functional.cross_entropy(logits, targets, reduction="sum")
 
 
 @contextmanager
 def _differentiable(network: nn.Module, parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Let gradients flow to these parameters only, and put every flag back."""
+    """Let gradients flow to these parameters only, and restore every flag afterwards."""
     flags = [(p, p.requires_grad) for p in network.parameters()]
-    wanted = {id(p) for p in parameters}
+    differentiable = {id(p) for p in parameters}
     try:
         for p, _ in flags:
-            p.requires_grad_(id(p) in wanted)
+            p.requires_grad_(id(p) in differentiable)
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:

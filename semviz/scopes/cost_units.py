@@ -29,7 +29,7 @@ def units(
     blocks: Sequence[float] | None = None,
     checkpointing: bool = False,
 ) -> dict[str, float]:
-    """Cost of a training run in units a token, by what it is spent on.
+    """Return the cost of a training run in units per token, by what it is spent on.
 
     With all blocks alike, L of them, k frozen below and E epochs: full finetuning E·(3L + 2h), a frozen prefix
     E·(L + 2(L−k) + 2h), a cached one k + E·(3(L−k) + 2h).
@@ -46,26 +46,26 @@ def units(
     Returns:
         prefix, forward, backward.
     """
-    each = np.ones(scope.n_blocks) if blocks is None else np.asarray(blocks, dtype=float)
+    block_units = np.ones(scope.n_blocks) if blocks is None else np.asarray(blocks, dtype=float)
     k, trained = scope.boundary, np.asarray(scope.blocks) - 1
-    above, own = float(each[k:].sum()), float(each[trained].sum())
+    above, own = float(block_units[k:].sum()), float(block_units[trained].sum())
     gradients = find_method(method).price.gradient_flops
     forward = epochs * (above + head + (own if checkpointing else 0.0))
     backward = epochs * (above + own * gradients + head * (1 + gradients if scope.head else 1))
     return {
-        "prefix": float(each[:k].sum()) * (1.0 if cached else epochs),
+        "prefix": float(block_units[:k].sum()) * (1.0 if cached else epochs),
         "forward": forward,
         "backward": backward,
     }
 
 
 def relative_costs(scopes: Sequence[Scope], *, epochs: float, everywhere: bool) -> NDArray[np.float64]:
-    """Cost of scopes against the first, from parameter counts alone, shape (len(scopes),).
+    """Return the cost of scopes relative to the first, from parameter counts alone, shape (len(scopes),).
 
     Args:
         scopes: Scopes of one model, full finetuning first.
         epochs: Passes over the training rows.
-        everywhere: Whether every position has a target, so that the head runs at all of them; else it costs nothing.
+        everywhere: Whether every position has a target, so that the head runs at all of them; otherwise its cost is 0.
     """
     parts = scopes[0].parts
     head = (parts.head or parts.tied_head) / float(np.mean(parts.blocks)) if everywhere else 0.0

@@ -1,4 +1,4 @@
-"""What a scope costs: FLOPs, bytes by part and expected seconds, to be shown beside what was measured."""
+"""What a scope costs: FLOPs, bytes by part and expected seconds, to compare with what was measured."""
 
 # ruff: noqa: D102 - the members of Measured are documented where they are made: Run.
 
@@ -30,7 +30,7 @@ _LOGITS = 3  # the logits, their softmax, its gradient
 
 
 class Measured(Protocol):
-    """What is read of a finished run: `semviz.Run` has it."""
+    """What costs read from a finished run; `semviz.Run` has it."""
 
     @property
     def scope(self) -> Scope: ...
@@ -58,8 +58,8 @@ class Cost:
         units: Forward passes of an average block for one token of the training data: prefix, forward, backward.
         flops: Floating-point operations of the whole run.
         flops_per_token: The same per token that is trained on.
-        share: Units against full finetuning of the same epochs.
-        memory: Bytes by part: weights (the trained ones' own copy included), gradients, optimizer, activations, logits,
+        share: Units relative to full finetuning for the same epochs.
+        memory: Bytes by part: weights (with the copy of the trained ones), gradients, optimizer, activations, logits,
             cache (on the CPU).
     """
 
@@ -77,7 +77,7 @@ class Cost:
         return sum(self.memory.values())
 
     def frame(self) -> pd.DataFrame:
-        """One row a part of the memory: part, bytes."""
+        """One row per part of the memory: part, bytes."""
         return pd.DataFrame({"part": list(self.memory), "bytes": list(self.memory.values())})
 
     def __repr__(self) -> str:
@@ -95,7 +95,7 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """Prices of one model on one task, read off one small forward pass; `semviz.estimate_costs` makes them.
+    """Prices of one model on one task, measured in one small forward pass; made by `semviz.estimate_costs`.
 
     Attributes:
         scopes: The scope above every boundary 0…L−1.
@@ -104,7 +104,7 @@ class Costs:
         block_bytes: Bytes of activations that each block keeps for its backward pass, for one token, shape (L,).
         tokens: Tokens in the training rows.
         targets: Positions among them that have a target, at which the head runs.
-        longest_batch: Tokens of the largest padded batch of a training step.
+        longest_batch: Tokens in the largest padded batch of a training step.
         batch_targets: Targets in it.
         vocabulary: V.
         state_bytes: Bytes of one token's state.
@@ -131,7 +131,7 @@ class Costs:
     def of(
         self, scope: Scope, *, method: str = "full", epochs: float = 3, cached: bool = True, checkpointing: bool = False
     ) -> Cost:
-        """What one run costs.
+        """Price one run.
 
         Args:
             scope: What trains.
@@ -147,35 +147,36 @@ class Costs:
 
         if check_scope("scope", scope).n_blocks != len(self.block_flops):
             raise SemvizError(
-                f"The scope is for {scope.n_blocks} blocks and the prices for {len(self.block_flops)}; make it anew."
+                f"The scope is for {scope.n_blocks} blocks and the prices for {len(self.block_flops)}; pass a scope of "
+                "the same model."
             )
         checks.one_of("method", method, METHODS)
         epochs = checks.positive("epochs", epochs)
         mean = float(self.block_flops.mean())
-        each = (self.block_flops / mean).tolist()
-        spent = units(
+        block_units = (self.block_flops / mean).tolist()
+        run_units = units(
             scope,
             epochs=epochs,
             cached=cached,
             method=method,
             head=self.head,
-            blocks=each,
+            blocks=block_units,
             checkpointing=checkpointing,
         )
-        whole = sum(units(self.scopes[0], epochs=epochs, head=self.head, blocks=each).values())
-        total = sum(spent.values())
+        full = sum(units(self.scopes[0], epochs=epochs, head=self.head, blocks=block_units).values())
+        total = sum(run_units.values())
         return Cost(
             scope=scope,
             method=method,
-            units=spent,
+            units=run_units,
             flops=total * mean * self.tokens,
             flops_per_token=total * mean / epochs,
-            share=total / whole,
+            share=total / full,
             memory=self._memory(scope, method, cached=cached and scope.boundary > 0, checkpointing=checkpointing),
         )
 
     def frame(self, *, epochs: float = 3, cached: bool = True, method: str = "full") -> pd.DataFrame:
-        """One row a boundary: units by what they are spent on, share of full finetuning, FLOPs a token, bytes."""
+        """One row per boundary: units by what they are spent on, share of full finetuning, FLOPs a token, bytes."""
         rows = []
         for scope in self.scopes:
             cost = self.of(scope, epochs=epochs, cached=cached, method=method)
@@ -184,7 +185,7 @@ class Costs:
         return pd.DataFrame(rows)
 
     def beside(self, runs: Iterable[Measured]) -> pd.DataFrame:
-        """Predicted and measured, one row a run: seconds are predicted from the run of full finetuning.
+        """Compare predicted and measured, one row per run; seconds are predicted from the run of full finetuning.
 
         Returns:
             Columns scope, method, seed, predicted_seconds, seconds, ratio (measured over predicted), predicted_bytes
@@ -197,12 +198,12 @@ class Costs:
         full = [run for run in runs if run.scope == self.scopes[0] and run.method == "full"]
         if not full:
             raise SemvizError("No run trained all blocks, so there is nothing to scale by; pass Scope.full(model) too.")
-        spent = sum(sum(self.of(run.scope, epochs=run.epochs).units.values()) for run in full)
-        a_unit = sum(run.seconds for run in full) / spent
+        full_units = sum(sum(self.of(run.scope, epochs=run.epochs).units.values()) for run in full)
+        unit_seconds = sum(run.seconds for run in full) / full_units
         rows = []
         for run in runs:
             cost = self.of(run.scope, method=run.method, epochs=run.epochs, cached=run.cached)
-            predicted = a_unit * sum(cost.units.values())
+            predicted = unit_seconds * sum(cost.units.values())
             added = ("gradients", "optimizer", "activations", "logits")
             rows.append(
                 {
@@ -221,15 +222,15 @@ class Costs:
     def _memory(self, scope: Scope, method: str, *, cached: bool, checkpointing: bool) -> dict[str, int]:
         price, trained = METHODS[method].price, scope.trainable * _FLOAT
         own = np.asarray(scope.blocks) - 1
-        kept = self.block_bytes[scope.boundary :].sum()
+        saved = self.block_bytes[scope.boundary :].sum()
         if checkpointing:
-            # A trained block keeps its input, and all else for as long as it is recomputed.
-            kept += self.block_bytes[own].max() + self.state_bytes * len(own) - self.block_bytes[own].sum()
+            # A trained block keeps its input, and the rest only while it is recomputed.
+            saved += self.block_bytes[own].max() + self.state_bytes * len(own) - self.block_bytes[own].sum()
         return {
             "weights": scope.parts.total * self.weight_bytes + int(trained * price.copies),
             "gradients": int(trained * price.gradients),
             "optimizer": int(trained * _MOMENTS * price.moments),
-            "activations": int(kept * self.longest_batch),
+            "activations": int(saved * self.longest_batch),
             "logits": self.batch_targets * self.vocabulary * _FLOAT * _LOGITS,
             "cache": self.tokens * self.state_bytes if cached else 0,
         }
@@ -251,12 +252,12 @@ class Costs:
 def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) -> Costs:
     """Price every scope of a model on a task.
 
-    One small forward pass tells what each block costs: torch counts the operations, and autograd what it keeps.
+    One small forward pass measures what each block costs: torch counts the operations, and autograd the bytes it saves.
 
     Args:
-        model: A loaded model; nothing of it is changed.
+        model: A loaded model; it is not changed.
         task: Its training rows say how many tokens and targets there are.
-        batch_size: Rows a step.
+        batch_size: Rows per step.
 
     Raises:
         TaskError: If the task does not fit the model.
@@ -273,12 +274,12 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
 
 
 def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32) -> Costs:
-    """What `estimate_costs` says of training rows that are tokenized already."""
+    """Do what `estimate_costs` does, with tokenized training rows."""
     from semviz.scopes.flop_counting import count_flops
     from semviz.scopes.scope import Scope
     from semviz.tasks.streaming import longest_first
 
-    flops, kept = count_flops(model, encoded)
+    flops, saved_bytes = count_flops(model, encoded)
     longest = longest_first(encoded)[:batch_size]
     targets = int(encoded.counted.flat.sum())
     itemsize = model.model.dtype.itemsize
@@ -286,7 +287,7 @@ def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32
         scopes=tuple(Scope.suffixes(model)),
         block_flops=flops,
         head_flops=2.0 * model.anatomy.vocabulary * model.anatomy.width,
-        block_bytes=kept,
+        block_bytes=saved_bytes,
         tokens=encoded.tokens,
         targets=targets,
         longest_batch=int(encoded.ids.lengths[longest[0]]) * len(longest),

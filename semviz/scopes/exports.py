@@ -1,4 +1,4 @@
-"""A scope as a ready snippet for other trainers, in each one's own way to choose parameters."""
+"""A scope as a ready-made snippet for other trainers, in each one's own way of choosing parameters."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from semviz.common import formats
 from semviz.common.errors import ScopeError
 from semviz.scopes.scope import EXPORTS, Scope
 
-_LEAK = "# Gradient checkpointing sends gradients through the frozen blocks below too: slower, the same result."
+_CHECKPOINTING_NOTE = (
+    "# Gradient checkpointing sends gradients through the frozen blocks below too: slower, the same result."
+)
 _ELSEWHERE = 'export to "transformers", "axolotl" or "ms-swift"'
-# LLaMA-Factory trains whatever has the last part of a module's name anywhere in its own: `norm` is in
-# `input_layernorm`. These are in no block, and in no embedding, of any family that the tests know.
+# LLaMA-Factory trains every parameter whose name contains the last part of a module's name: `norm` is in
+# `input_layernorm`. These names occur in no block and no embedding of any family that the tests know.
 _DISTINCT_NORMS = frozenset({"final_layernorm", "final_norm", "ln_f", "norm_f"})
 
 
 def _export(trainer: str) -> Callable[[Callable[[Scope], str]], Callable[[Scope], str]]:
-    """Register what writes the snippet for a trainer."""
+    """Register the function that writes the snippet for a trainer."""
 
     def register(write: Callable[[Scope], str]) -> Callable[[Scope], str]:
         EXPORTS[trainer] = write
@@ -47,7 +49,7 @@ def _transformers(scope: Scope) -> str:
         ]
     lines += [
         "",
-        f"trained = re.compile({_either(_modules(scope)) + '[.]'!r})",
+        f"trained = re.compile({_alternatives(_module_patterns(scope)) + '[.]'!r})",
         "model.requires_grad_(False)",
         "for name, parameter in model.named_parameters(remove_duplicate=False):",
         "    if trained.match(name):",
@@ -73,11 +75,11 @@ def _peft(scope: Scope) -> str:
             "LoRA goes on linear layers of blocks and leaves the head as it is; make the scope with head=False "
             f'(and add modules_to_save=["{names.head}"] to the LoraConfig yourself), or {_ELSEWHERE}.'
         )
-    held = formats.si(sum(scope.parts.blocks[b - 1] for b in scope.blocks))
+    count = formats.si(sum(scope.parts.blocks[b - 1] for b in scope.blocks))
     lines = [
-        f"# Written by semviz: LoRA on the linear layers of {replace(scope, tail=True).label}, {held} parameters.",
+        f"# Written by semviz: LoRA on the linear layers of {replace(scope, tail=True).label}, {count} parameters.",
         "# The blocks' own weights, the final norm and the head stay frozen.",
-        *_leak(scope),
+        *_checkpointing_note(scope),
         "from peft import LoraConfig, get_peft_model",
         "",
         f"blocks = {pformat(scope.block_names(), width=100, compact=True)}",
@@ -102,22 +104,22 @@ def _axolotl(scope: Scope) -> str:
     _refuse_tied_head(scope, "axolotl")
     lines = [
         _title(scope),
-        *_leak(scope),
+        *_checkpointing_note(scope),
         "# axolotl takes a plain period literally, others take it for any character; [.] is a period everywhere.",
         "unfrozen_parameters:",
-        *(f"  - {json.dumps(f'^{module}[.]')}" for module in _modules(scope)),
+        *(f"  - {json.dumps(f'^{module}[.]')}" for module in _module_patterns(scope)),
     ]
     return "\n".join(lines)
 
 
 @_export("llama-factory")
 def _llama_factory(scope: Scope) -> str:
-    """YAML of freeze tuning, which knows the last n blocks and the first n."""
+    """YAML of freeze tuning, which trains the last n blocks or the first n."""
     last = scope.blocks[-1] == scope.n_blocks
     if not (scope.is_range and (last or scope.boundary == 0)):
         raise ScopeError(f"LLaMA-Factory trains the last blocks or the first, not {scope.label}; {_ELSEWHERE}.")
     _refuse_tied_head(scope, "LLaMA-Factory")
-    extra = _parts_of_names(scope)
+    extra = _extra_modules(scope)
     lines = [
         _title(scope),
         f"# LLaMA-Factory goes by parts of names. All is right if it prints: trainable params: {scope.trainable:,}",
@@ -131,12 +133,12 @@ def _llama_factory(scope: Scope) -> str:
 
 @_export("ms-swift")
 def _swift(scope: Scope) -> str:
-    """A shell command; ms-swift searches a name for the pattern, so it is anchored."""
+    """A shell command; ms-swift searches for the pattern anywhere in a name, so it is anchored."""
     _refuse_tied_head(scope, "ms-swift")
-    pattern = shlex.quote(f"^{_either(_modules(scope))}[.]")
+    pattern = shlex.quote(f"^{_alternatives(_module_patterns(scope))}[.]")
     lines = [
         _title(scope),
-        *_leak(scope),
+        *_checkpointing_note(scope),
         "# Append --model, --dataset and what else you need. Before ms-swift 4 say --train_type full.",
         f"swift sft --tuner_type full --freeze_parameters_ratio 1 --trainable_parameters_regex {pattern}",
     ]
@@ -148,23 +150,23 @@ def _title(scope: Scope) -> str:
     return f"# Written by semviz: trains {scope.label}, {count}."
 
 
-def _leak(scope: Scope) -> list[str]:
-    """What to know where there are frozen blocks below the trained ones."""
-    return [_LEAK] if scope.boundary else []
+def _checkpointing_note(scope: Scope) -> list[str]:
+    """A note for scopes with frozen blocks below the trained ones."""
+    return [_CHECKPOINTING_NOTE] if scope.boundary else []
 
 
-def _outside(scope: Scope) -> list[str]:
+def _outside_blocks(scope: Scope) -> list[str]:
     """Names of trained modules that are not blocks."""
     # A norm without weights has nothing to train.
     return replace(scope, tail=scope.tail and scope.parts.tail > 0).module_names()[len(scope.blocks) :]
 
 
-def _modules(scope: Scope) -> list[str]:
+def _module_patterns(scope: Scope) -> list[str]:
     """Regular expressions of the trained modules' names."""
-    return [*_grouped(scope.block_names()), *_grouped(_outside(scope))]
+    return [*_patterns_by_stem(scope.block_names()), *_patterns_by_stem(_outside_blocks(scope))]
 
 
-def _grouped(names: Iterable[str]) -> list[str]:
+def _patterns_by_stem(names: Iterable[str]) -> list[str]:
     """One regular expression for all names with the same stem: `model[.]layers[.](3|4)`.
 
     A period is written `[.]`, which neither axolotl nor a shell, YAML or Python string changes.
@@ -173,10 +175,10 @@ def _grouped(names: Iterable[str]) -> list[str]:
     for name in names:
         stem, _, leaf = name.rpartition(".")
         leaves.setdefault(stem, []).append(escape(leaf))
-    return ["[.]".join([*map(escape, stem.split(".") if stem else ()), _either(leaves[stem])]) for stem in leaves]
+    return ["[.]".join([*map(escape, stem.split(".") if stem else ()), _alternatives(leaves[stem])]) for stem in leaves]
 
 
-def _either(patterns: list[str]) -> str:
+def _alternatives(patterns: list[str]) -> str:
     return patterns[0] if len(patterns) == 1 else f"({'|'.join(patterns)})"
 
 
@@ -188,11 +190,11 @@ def _refuse_tied_head(scope: Scope, trainer: str) -> None:
         )
 
 
-def _parts_of_names(scope: Scope) -> list[str]:
-    """What LLaMA-Factory calls the trained modules outside the blocks; it trains whatever has that in its name.
+def _extra_modules(scope: Scope) -> list[str]:
+    """Names by which LLaMA-Factory trains modules outside the blocks: all modules whose name contains one.
 
     Raises:
-        ScopeError: If that, or a number of a block, is also in names that the scope leaves frozen.
+        ScopeError: If one, or the number of a block, also occurs in names that the scope leaves frozen.
     """
     names = scope.parts.names
     towers = {"language_model", "text_model"} & set(names.blocks[0].split("."))
@@ -201,7 +203,7 @@ def _parts_of_names(scope: Scope) -> list[str]:
             f"LLaMA-Factory goes by numbers in names, and beside the {towers.pop()} other towers have numbered layers "
             f"too; {_ELSEWHERE}."
         )
-    leaves = [name.rpartition(".")[2] for name in _outside(scope)]
+    leaves = [name.rpartition(".")[2] for name in _outside_blocks(scope)]
     clear = {*_DISTINCT_NORMS, "lm_head"} if scope.head else _DISTINCT_NORMS
     unclear = [leaf for leaf in leaves if leaf not in clear]
     if unclear:

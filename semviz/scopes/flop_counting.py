@@ -1,4 +1,4 @@
-"""What each block of a model costs for one token, read off one forward pass."""
+"""What each block of a model costs per token, measured in one forward pass."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _ROWS = 4
 
 
-def _uncounted() -> dict[Any, Callable[..., int]]:
-    """Products that torch has no count for: fused attention on the CPU, and experts side by side."""
+def _missing_counts() -> dict[Any, Callable[..., int]]:
+    """FLOP counts that torch lacks: of fused attention on the CPU, and of grouped experts."""
 
     def attention(query: _Shape, key: _Shape, value: _Shape, *_: Any, **__: Any) -> int:
         return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
@@ -34,19 +34,19 @@ def _uncounted() -> dict[Any, Callable[..., int]]:
     def grouped(rows: _Shape, _weights: _Shape, *_: Any, out_shape: _Shape, **__: Any) -> int:
         return 2 * math.prod(out_shape) * rows[-1]
 
-    wanted: dict[str, Callable[..., int]] = {
+    counts: dict[str, Callable[..., int]] = {
         "_scaled_dot_product_flash_attention_for_cpu": attention,
         "_grouped_mm": grouped,
     }
-    return {getattr(torch.ops.aten, name): count for name, count in wanted.items() if hasattr(torch.ops.aten, name)}
+    return {getattr(torch.ops.aten, name): count for name, count in counts.items() if hasattr(torch.ops.aten, name)}
 
 
 _Shape = torch.Size
 
 
-@interrupts.interrupts_held()  # torch counts with hooks on all modules there are
+@interrupts.interrupts_held()  # torch counts with hooks on all modules in the process
 def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Forward FLOPs, and bytes that autograd keeps for the backward pass, of each block for one token.
+    """Count each block's forward FLOPs, and the bytes that autograd saves for the backward pass, per token.
 
     Measured on four samples of about median length: attention costs more in longer ones.
 
@@ -62,37 +62,37 @@ def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.floa
         p.requires_grad_(p.is_floating_point())  # quantized weights have none
     anatomy = with_network(model, network).anatomy
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    counter = FlopCounterMode(display=False, custom_mapping=_uncounted())
+    counter = FlopCounterMode(display=False, custom_mapping=_missing_counts())
     flops: list[int] = []
-    kept: list[int] = []
-    seen: set[int] = set()
-    held = 0
+    saved_bytes: list[int] = []
+    storages: set[int] = set()
+    total_bytes = 0
 
     def pack(tensor: Tensor) -> Tensor:
-        nonlocal held
+        nonlocal total_bytes
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights | seen:
-            seen.add(storage.data_ptr())
-            held += storage.nbytes()
-        # Without its history, which would lead in a circle that torch never frees.
+        if storage.data_ptr() not in weights | storages:
+            storages.add(storage.data_ptr())
+            total_bytes += storage.nbytes()
+        # Detached: its history would close a reference cycle that torch never frees.
         return tensor.detach()
 
-    def note(_space: int, _states: Tensor) -> None:
+    def record(_space: int, _states: Tensor) -> None:
         flops.append(counter.get_total_flops())
-        kept.append(held)
+        saved_bytes.append(total_bytes)
 
     def unpack(tensor: Any) -> Any:
         return tensor
 
     with (
         evaluating(network),
-        anatomy.tap(note),
+        anatomy.tap(record),
         torch.enable_grad(),
         counter,
         torch.autograd.graph.saved_tensors_hooks(pack, unpack),
     ):
-        # Held until all blocks are through: freed storages would be used again and counted once.
+        # Held until all blocks have run: freed storages would be reused, and counted only once.
         out = anatomy.body(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
     del out
     tokens = batch.ids.numel()
-    return np.diff(flops) / tokens, np.diff(kept) / tokens
+    return np.diff(flops) / tokens, np.diff(saved_bytes) / tokens

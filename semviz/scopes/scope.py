@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
 
 EXPORTS: dict[str, Callable[[Scope], str]] = {}
-"""What `Scope.export` writes, by the trainer that it is for; `semviz.scopes.exports` fills it, and others may."""
+"""What `Scope.export` calls, by trainer; `semviz.scopes.exports` fills it, and other code may add to it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Scope:
         """Check the blocks.
 
         Raises:
-            ScopeError: If there is none, one lies outside 1…L, or they are not ascending.
+            ScopeError: If there are no blocks, one lies outside 1…L, or they are not ascending.
         """
         if not self.blocks:
             raise ScopeError("The scope has no block, so nothing would train; pass at least one block.")
@@ -72,25 +72,25 @@ class Scope:
         Raises:
             ScopeError: If a block does not exist, or the head is tied and may not be untied.
         """
-        return cls._of(_checked(model), blocks, tail=tail, head=head, untie=untie)
+        return cls._of(_check_model(model), blocks, tail=tail, head=head, untie=untie)
 
     @classmethod
     def _of(
         cls, model: LanguageModel, blocks: Iterable[int], *, tail: bool = True, head: bool = False, untie: bool = False
     ) -> Scope:
-        """As `of`, of a model that was checked."""
+        """Do what `of` does, with a checked model."""
         parts = model.parts
         if head and parts.tied_head and not untie:
             raise ScopeError(
                 "The head is tied to the embeddings, so training it would change what enters block 1. Pass head=False, "
-                f"or untie=True to give it weights of its own ({formats.si(parts.tied_head)} parameters more)."
+                f"or untie=True to give it weights of its own ({formats.si(parts.tied_head)} more parameters)."
             )
-        given = checks.as_list("blocks", blocks, "a list of blocks, such as [3]", error=ScopeError)
-        wanted = {
+        listed = checks.as_list("blocks", blocks, "a list of blocks, such as [3]", error=ScopeError)
+        numbers = {
             checks.whole_number(f"blocks[{i}]", b, minimum=1, maximum=model.n_blocks, error=ScopeError)
-            for i, b in enumerate(given)
+            for i, b in enumerate(listed)
         }
-        return cls(tuple(sorted(wanted)), model.n_blocks, parts, tail=tail, head=head)
+        return cls(tuple(sorted(numbers)), model.n_blocks, parts, tail=tail, head=head)
 
     @classmethod
     def above(
@@ -108,7 +108,7 @@ class Scope:
         Raises:
             ScopeError: If the boundary lies outside 0…L−1, or as in `of`.
         """
-        most = _checked(model).n_blocks - 1
+        most = _check_model(model).n_blocks - 1
         boundary = checks.whole_number("boundary", boundary, maximum=most, error=ScopeError)
         return cls._of(model, _above(model, boundary), tail=tail, head=head, untie=untie)
 
@@ -120,22 +120,22 @@ class Scope:
     @classmethod
     def half(cls, model: LanguageModel) -> Scope:
         """The upper half of the blocks: `freeze the bottom half` is the baseline to beat."""
-        return cls._of(model, _above(model, _checked(model).n_blocks // 2))
+        return cls._of(model, _above(model, _check_model(model).n_blocks // 2))
 
     @classmethod
     def last(cls, model: LanguageModel) -> Scope:
         """The last block only."""
-        return cls._of(model, [_checked(model).n_blocks])
+        return cls._of(model, [_check_model(model).n_blocks])
 
     @classmethod
     def suffixes(cls, model: LanguageModel) -> list[Scope]:
         """The scope above every boundary 0…L−1."""
-        return [cls._of(model, _above(model, k)) for k in range(_checked(model).n_blocks)]
+        return [cls._of(model, _above(model, k)) for k in range(_check_model(model).n_blocks)]
 
     @classmethod
     def ranges(cls, model: LanguageModel) -> list[Scope]:
         """Every contiguous range of blocks, L(L+1)/2 of them, for a start × end heatmap."""
-        blocks = range(1, _checked(model).n_blocks + 1)
+        blocks = range(1, _check_model(model).n_blocks + 1)
         return [cls._of(model, range(a, b + 1)) for a in blocks for b in blocks if a <= b]
 
     @property
@@ -172,7 +172,7 @@ class Scope:
 
     @property
     def label(self) -> str:
-        """`blocks 5–8 of 8`; gaps are listed, and what differs from the default of tail and head is said."""
+        """`blocks 5–8 of 8`; gaps are shown, and so is a tail or head that differs from the default."""
         runs: list[list[int]] = []
         for block in self.blocks:
             if runs and block == runs[-1][1] + 1:
@@ -184,12 +184,12 @@ class Scope:
         return f"block{'s' if len(self.blocks) > 1 else ''} {parts} of {self.n_blocks}{extra}"
 
     def module_names(self, names: Names | None = None) -> list[str]:
-        """Dotted names of the modules that train: of the model that the scope was made for, or one with these names."""
+        """Dotted names of the modules that train: in the scope's own model, or in one with these names."""
         names = self.parts.names if names is None else names
         return [*self.block_names(names), *(names.tail if self.tail else ()), *([names.head] if self.head else [])]
 
     def block_names(self, names: Names | None = None) -> list[str]:
-        """Those of `module_names` that are blocks, in the order of `blocks`."""
+        """The `module_names` of the blocks, in the order of `blocks`."""
         names = self.parts.names if names is None else names
         return [names.blocks[b - 1] for b in self.blocks]
 
@@ -200,24 +200,24 @@ class Scope:
             ScopeError: If the scope was made for a model of another depth, or a trained block shares weights with a
                 frozen one.
         """
-        if _checked(model).n_blocks != self.n_blocks:
+        if _check_model(model).n_blocks != self.n_blocks:
             raise ScopeError(
-                f"The scope is for {self.n_blocks} blocks and the model has {model.n_blocks}; make it anew."
+                f"The scope is for {self.n_blocks} blocks and the model has {model.n_blocks}; pass one of this model."
             )
         anatomy = model.anatomy
         blocks = anatomy.blocks
-        found = [blocks[b - 1] for b in self.blocks]
-        own = {id(p): b for b, block in zip(self.blocks, found, strict=True) for p in block.parameters()}
+        trained_blocks = [blocks[b - 1] for b in self.blocks]
+        own = {id(p): b for b, block in zip(self.blocks, trained_blocks, strict=True) for p in block.parameters()}
         for number, block in enumerate(blocks, start=1):
             shared = next((own[id(p)] for p in block.parameters() if id(p) in own), None)
             if shared is not None and number not in self.blocks:
                 raise ScopeError(
                     f"Block {number} is frozen and block {shared} trains, but they share weights; pass both or neither."
                 )
-        return [*found, *(anatomy.tail if self.tail else ()), *([anatomy.head] if self.head else [])]
+        return [*trained_blocks, *(anatomy.tail if self.tail else ()), *([anatomy.head] if self.head else [])]
 
     def apply(self, model: LanguageModel) -> AbstractContextManager[nn.Module]:
-        """Make this scope trainable on the model itself inside a `with` block, for a training loop of one's own.
+        """Make this scope trainable on the model itself inside a `with` block, for your own training loop.
 
         `finetune` does not need it: it trains a copy.
 
@@ -238,22 +238,22 @@ class Scope:
         """
         from semviz.lm.trainable import temporarily_trainable
 
-        # A scope of another depth is refused before anything is touched.
+        # A scope of another depth is refused before the model is touched.
         return temporarily_trainable(model, self.modules(model))
 
     def export(self, trainer: str) -> str:
-        """A ready snippet that trains exactly these blocks in another trainer.
+        """Write a snippet that trains exactly these blocks in another trainer.
 
         Args:
             trainer: `"transformers"`, `"peft"`, `"axolotl"`, `"llama-factory"` or `"ms-swift"`.
 
         Raises:
-            ScopeError: If the trainer is unknown, or has no way to say this scope; the message says what to pass.
+            ScopeError: If the trainer is unknown, or cannot express this scope; the message says what to pass.
         """
         return EXPORTS[checks.one_of("trainer", trainer, EXPORTS, error=ScopeError)](self)
 
     def frame(self) -> pd.DataFrame:
-        """One row a block: block, trained, parameters."""
+        """One row per block: block, trained, parameters."""
         import pandas as pd
 
         blocks = range(1, self.n_blocks + 1)
@@ -272,14 +272,14 @@ class Scope:
 
 
 def check_scope(name: str, scope: Any) -> Scope:
-    """Refuse what is no `Scope`.
+    """Refuse what is not a `Scope`.
 
     Raises:
         ScopeError: If it is something else.
     """
     if not isinstance(scope, Scope):
         raise ScopeError(
-            f"{checks.named_repr(name, scope)} is no scope; pass Scope.above(model, k), gain.scope() or the like."
+            f"{checks.named_repr(name, scope)} is not a scope; pass Scope.above(model, k), gain.scope() or the like."
         )
     return scope
 
@@ -288,8 +288,8 @@ def _above(model: LanguageModel, boundary: int) -> range:
     return range(boundary + 1, model.n_blocks + 1)
 
 
-def _checked(model: LanguageModel) -> LanguageModel:
-    # Here, so that scopes of stored runs load without torch.
+def _check_model(model: LanguageModel) -> LanguageModel:
+    # Imported here, so that scopes of stored runs load without torch.
     from semviz.lm.model import check_model
 
     return check_model(model)

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 import semviz as sv
 from semviz.common.errors import SemvizError
-from semviz.experiments.agreement import agree
+from semviz.experiments.agreement import measure_agreement
 from semviz.scopes.scope import Scope
 
 SCORES = (0.9, 0.7, 0.8, 0.6, 0.5, 0.3)
@@ -33,7 +33,7 @@ def measured(scores=SCORES, *, score="accuracy", zero_shot=0.1, rows=40, noise=0
 
 
 def rho(runs, curve):
-    (row,) = agree(runs, {"guess": np.asarray(curve, dtype=float)}, units={}).spearman().itertuples()
+    (row,) = measure_agreement(runs, {"guess": np.asarray(curve, dtype=float)}, units={}).spearman().itertuples()
     return row
 
 
@@ -41,7 +41,7 @@ def rho(runs, curve):
 
 
 def test_benefits_by_hand():
-    table = agree(measured(), {"guess": np.arange(7.0)}, units={}).frame()
+    table = measure_agreement(measured(), {"guess": np.arange(7.0)}, units={}).frame()
     assert table["boundary"].tolist() == [0, 1, 2, 3, 4, 5]
     assert table["predicted"].tolist() == [0, 1, 2, 3, 4, 5]
     assert table["measured"].tolist() == pytest.approx([1, 0.6 / 0.8, 0.7 / 0.8, 0.5 / 0.8, 0.4 / 0.8, 0.2 / 0.8])
@@ -50,18 +50,18 @@ def test_benefits_by_hand():
 
 def test_benefits_of_a_loss_are_what_it_fell():
     runs = measured([1.0, 1.5, 2.5], score="loss", zero_shot=3.0)
-    table = agree(runs, {"guess": np.arange(4.0)}, units={}).frame()
+    table = measure_agreement(runs, {"guess": np.arange(4.0)}, units={}).frame()
     assert table["measured"].tolist() == pytest.approx([1, 0.75, 0.25])
 
 
 def test_benefits_are_those_of_the_table():
     runs = measured(noise=0.05, seeds=2)
-    table = agree(runs, {"guess": np.arange(7.0)}, units={}).frame()
+    table = measure_agreement(runs, {"guess": np.arange(7.0)}, units={}).frame()
     assert table["measured"].tolist() == pytest.approx(runs.table()["benefit"].tolist())
 
 
 def test_the_interval_of_full_finetunings_benefit_is_a_point():
-    table = agree(measured(noise=0.3), {"guess": np.arange(7.0)}, units={}).frame()
+    table = measure_agreement(measured(noise=0.3), {"guess": np.arange(7.0)}, units={}).frame()
     assert (table["low"][0], table["high"][0]) == pytest.approx((1, 1))
     assert (table["low"][1:] < table["measured"][1:]).all()
     assert (table["measured"][1:] < table["high"][1:]).all()
@@ -76,12 +76,12 @@ def test_other_scopes_and_methods_are_left_out():
     )
     curve = {"guess": np.arange(7.0)}
     for given in ((*others, *runs), (*runs, *others)):
-        together = agree(made_runs(*given, zero_shot=0.1), curve, units={})
-        assert together.frame().equals(agree(runs, curve, units={}).frame())
+        together = measure_agreement(made_runs(*given, zero_shot=0.1), curve, units={})
+        assert together.frame().equals(measure_agreement(runs, curve, units={}).frame())
 
 
 def test_every_source_has_its_rows_and_its_unit():
-    found = agree(
+    found = measure_agreement(
         measured(), {"one": np.arange(7.0), "other": -np.arange(7.0)}, units={"other": "the rule's own scale"}
     )
     assert found.frame()["source"].tolist() == ["one"] * 6 + ["other"] * 6
@@ -194,7 +194,7 @@ def test_seeds_that_disagree_widen_the_interval():
 
 def test_numbers_are_the_same_every_time():
     runs, curve = measured(noise=0.3), {"guess": np.arange(7.0)}
-    first, again, other = (agree(runs, curve, units={}, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (measure_agreement(runs, curve, units={}, seed=seed) for seed in (0, 0, 1))
     assert first.frame().equals(again.frame())
     assert first.spearman().equals(again.spearman())
     assert not first.frame().equals(other.frame())
@@ -282,7 +282,7 @@ def test_predictions_for_another_depth_are_refused(blocks):
 
 
 def test_tables_cannot_be_changed_from_outside():
-    found = agree(measured(), {"guess": np.arange(7.0)}, units={})
+    found = measure_agreement(measured(), {"guess": np.arange(7.0)}, units={})
     for table in (found.frame(), found.spearman()):
         table.iloc[0, 0] = "changed"
     assert found.frame()["source"][0] == found.spearman()["source"][0] == "guess"

@@ -86,7 +86,7 @@ def test_the_accuracy_is_nan_where_no_batch_was_seen(tiny):
 
 def test_counting_begins_anew_when_it_was_taken(tiny):
     suffix = Suffix(tiny, sv.Scope.last(tiny), cached=False)
-    suffix.hits, suffix.seen = 3, 4
+    suffix.n_correct, suffix.n_targets = 3, 4
     assert suffix.take_accuracy() == 0.75
     assert math.isnan(suffix.take_accuracy())
 

@@ -78,10 +78,10 @@ def test_other_families_resume_from_their_cache(family, mood):
     network = family()
     network.resize_token_embeddings(len(word_tokenizer()))
     model = sv.load_model((network.eval(), word_tokenizer()))
-    bench = EncodedTask(model, mood, progress=False)
-    part = bench.part("train", 2)
+    encoded_task = EncodedTask(model, mood, progress=False)
+    part = encoded_task.part("train", 2)
     suffix = Suffix(model, sv.Scope.above(model, 2), cached=True)
-    assert why_not_cacheable(bench, suffix, part) == ""
+    assert why_not_cacheable(encoded_task, suffix, part) == ""
 
 
 def test_a_wrong_cache_is_noticed_and_not_used(tiny, mood, monkeypatch):
@@ -98,8 +98,8 @@ def test_a_wrong_cache_is_noticed_and_not_used(tiny, mood, monkeypatch):
 
 
 def test_the_prefix_cache_holds_the_states_of_its_space(tiny, mood):
-    bench = EncodedTask(tiny, mood, progress=False)
-    encoded = bench.part("train", 0).encoded
+    encoded_task = EncodedTask(tiny, mood, progress=False)
+    encoded = encoded_task.part("train", 0).encoded
     cache = run_prefix(tiny, encoded, [2], progress=False)[2]
     ids = torch.as_tensor(encoded.ids[5]).unsqueeze(0)
     with torch.no_grad():
@@ -162,22 +162,22 @@ def test_auto_tries_rates_and_takes_the_best_on_validation(tiny, mood):
 
 
 def test_next_token_tasks_train_too(tiny, stories):
-    bench = EncodedTask(tiny, stories, progress=False)
-    before = evaluate(Suffix(tiny, sv.Scope.last(tiny), cached=False), bench, bench.part("train", 0))
+    encoded_task = EncodedTask(tiny, stories, progress=False)
+    before = evaluate(Suffix(tiny, sv.Scope.last(tiny), cached=False), encoded_task, encoded_task.part("train", 0))
     run = sv.finetune(tiny, stories, **{**QUICK, "epochs": 8})
     assert run.score == "loss"
     assert run.f1 is None
     tuned = sv.load_run(tiny, run)
-    bench = EncodedTask(tuned, stories, progress=False)
-    after = evaluate(Suffix(tuned, sv.Scope.last(tuned), cached=False), bench, bench.part("train", 0))
+    encoded_task = EncodedTask(tuned, stories, progress=False)
+    after = evaluate(Suffix(tuned, sv.Scope.last(tuned), cached=False), encoded_task, encoded_task.part("train", 0))
     assert after.loss < before.loss - 0.5
 
 
 @torch.no_grad()
 def test_evaluation_against_the_model_itself(tiny, stories):
-    bench = EncodedTask(tiny, stories, progress=False)
-    part = bench.part("test", 2)
-    scores = evaluate(Suffix(tiny, sv.Scope.above(tiny, 2), cached=True), bench, part)
+    encoded_task = EncodedTask(tiny, stories, progress=False)
+    part = encoded_task.part("test", 2)
+    scores = evaluate(Suffix(tiny, sv.Scope.above(tiny, 2), cached=True), encoded_task, part)
     for row, ids in enumerate(part.encoded.ids):
         logits = tiny.model(input_ids=torch.as_tensor(ids).unsqueeze(0)).logits[0]
         counted = torch.as_tensor(part.encoded.counted[row])

@@ -16,9 +16,9 @@ QUICK = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "progress": False}
 
 
 def batch_of(model, task, boundary=0, rows=4):
-    bench = EncodedTask(model, task, progress=False)
-    part = bench.part("train", boundary)
-    return bench.collator(part)(list(range(rows)))
+    encoded_task = EncodedTask(model, task, progress=False)
+    part = encoded_task.part("train", boundary)
+    return encoded_task.collator(part)(list(range(rows)))
 
 
 # Gradient leak through the prefix.

@@ -27,7 +27,7 @@ from semviz.common.progress import Control
 from semviz.common.ragged import Ragged
 from semviz.finetuning.cache_check import why_not_cacheable
 from semviz.finetuning.encoded_task import SPLITS, EncodedTask
-from semviz.finetuning.prefix_cache import Collator, _reserve, cache_bytes, cache_key, run_prefix
+from semviz.finetuning.prefix_cache import Collator, _reserve_disk_space, cache_bytes, cache_key, run_prefix
 from semviz.finetuning.suffix_model import Suffix
 
 # Plain gradient descent: Adam would turn the rounding noise of a weight without a gradient into steps.
@@ -42,13 +42,13 @@ def ragged() -> sv.Task:
 
 
 @pytest.fixture
-def bench(tiny, stories):
+def encoded_task(tiny, stories):
     return EncodedTask(tiny, stories, progress=False)
 
 
 @pytest.fixture
-def encoded(bench):
-    return bench.part("train", 0).encoded
+def encoded(encoded_task):
+    return encoded_task.part("train", 0).encoded
 
 
 def loaded(network, *, layers=None):
@@ -57,10 +57,10 @@ def loaded(network, *, layers=None):
 
 def proof(model, task, boundary):
     """The proof's verdict, with what it was about."""
-    bench = EncodedTask(model, task, progress=False)
-    part = bench.part("train", boundary)
+    encoded_task = EncodedTask(model, task, progress=False)
+    part = encoded_task.part("train", boundary)
     suffix = Suffix(model, sv.Scope.above(model, boundary), cached=True)
-    return why_not_cacheable(bench, suffix, part), suffix, bench.collator(part), part
+    return why_not_cacheable(encoded_task, suffix, part), suffix, encoded_task.collator(part), part
 
 
 @torch.no_grad()
@@ -335,8 +335,8 @@ def test_states_are_end_to_end_and_never_padded(tiny, encoded):
         torch.testing.assert_close(cache[row], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_batches_are_padded_only_when_they_are_made(tiny, bench):
-    part = bench.part("train", 2)
+def test_batches_are_padded_only_when_they_are_made(tiny, encoded_task):
+    part = encoded_task.part("train", 2)
     rows = [3, 0, 7]
     batch = Collator(part, pad=0)(rows)
     lengths = part.encoded.ids.lengths[rows]
@@ -376,14 +376,14 @@ def test_states_beyond_the_room_lie_in_files_that_go_with_the_cache(tiny, encode
 def test_the_room_of_a_file_is_taken_before_anything_is_written(tmp_path, monkeypatch, reserves):
     if not reserves:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
-        monkeypatch.setattr("semviz.finetuning.prefix_cache._AT_ONCE", 1000)
+        monkeypatch.setattr("semviz.finetuning.prefix_cache._CHUNK_BYTES", 1000)
     elif not hasattr(os, "posix_fallocate"):
         pytest.skip("no way to reserve room here")
     for size in (12_345, 3000, 1, 0) if not reserves else (12_345,):
-        _reserve(str(tmp_path / "states.bin"), size)
+        _reserve_disk_space(str(tmp_path / "states.bin"), size)
         assert (tmp_path / "states.bin").read_bytes() == bytes(size)
     with pytest.raises(SemvizError, match=r"12\.3 kB.*No such file"):
-        _reserve(str(tmp_path / "gone" / "states.bin"), 12_345)
+        _reserve_disk_space(str(tmp_path / "gone" / "states.bin"), 12_345)
 
 
 def test_half_precision_states_keep_their_dtype_and_are_the_models_own(ragged):
@@ -437,7 +437,7 @@ def test_a_pass_leaves_the_model_as_it_was_and_has_no_dropout(mood, train):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
 
-# The workbench
+# The encoded task
 
 
 def counting(model):
@@ -457,21 +457,21 @@ def equal_lengths():
 
 @pytest.mark.parametrize("room", [math.inf, 0], ids=["everything fits", "nothing fits"])
 def test_each_block_runs_once_over_each_split_whatever_the_room(tiny, equal_lengths, room):
-    bench = EncodedTask(tiny, equal_lengths, room=room, progress=False)
-    bench.announce([3, 0, 1, 2])
+    encoded_task = EncodedTask(tiny, equal_lengths, room=room, progress=False)
+    encoded_task.announce([3, 0, 1, 2])
     seen = counting(tiny)
     passes = []
     for boundary in (0, 1, 2, 3):
         for split in SPLITS:
-            bench.part(split, boundary)
-            assert bench.part(split, boundary).cache is bench.part(split, boundary).cache
+            encoded_task.part(split, boundary)
+            assert encoded_task.part(split, boundary).cache is encoded_task.part(split, boundary).cache
         passes.append(dict(seen))
-    tokens = sum(bench.part(split, 0).encoded.tokens for split in SPLITS)
+    tokens = sum(encoded_task.part(split, 0).encoded.tokens for split in SPLITS)
     assert passes[0] == {}
     assert passes[3] == {1: tokens, 2: tokens, 3: tokens}
     # All at once, or one block further each time.
     assert passes[1] == (passes[3] if room else {1: tokens})
-    caches = bench._caches["train"]
+    caches = encoded_task._caches["train"]
     assert sorted(caches) == ([1, 2, 3] if room else [3])
     assert all((cache.folder is None) == bool(room) for cache in caches.values())
 
@@ -486,7 +486,7 @@ def test_a_sweep_runs_each_frozen_block_once_over_each_split(tiny, mood, monkeyp
         passes.append(len(made))
         return made
 
-    monkeypatch.setattr("semviz.finetuning.encoded_task._SHARE", share)
+    monkeypatch.setattr("semviz.finetuning.encoded_task._MEMORY_SHARE", share)
     monkeypatch.setattr("semviz.finetuning.encoded_task.run_prefix", counted)
     runs = sv.sweep(tiny, mood, **{**QUICK, "batch_size": 16})
     assert [run.cached for run in runs] == [False, True, True, True]
@@ -495,22 +495,22 @@ def test_a_sweep_runs_each_frozen_block_once_over_each_split(tiny, mood, monkeyp
 
 
 def test_boundaries_that_were_not_announced_are_made_one_by_one(tiny, equal_lengths):
-    bench = EncodedTask(tiny, equal_lengths, progress=False)
+    encoded_task = EncodedTask(tiny, equal_lengths, progress=False)
     seen = counting(tiny)
-    tokens = bench.part("train", 0).encoded.tokens
-    bench.part("train", 1)
+    tokens = encoded_task.part("train", 0).encoded.tokens
+    encoded_task.part("train", 1)
     assert seen == {1: tokens}
-    bench.part("train", 3)
+    encoded_task.part("train", 3)
     assert seen == {1: tokens, 2: tokens, 3: tokens}
-    direct = run_prefix(tiny, bench.part("train", 0).encoded, [3], progress=False)[3]
-    torch.testing.assert_close(bench.part("train", 3).cache.states, direct.states, atol=1e-5, rtol=1e-5)
+    direct = run_prefix(tiny, encoded_task.part("train", 0).encoded, [3], progress=False)[3]
+    torch.testing.assert_close(encoded_task.part("train", 3).cache.states, direct.states, atol=1e-5, rtol=1e-5)
 
 
 def test_what_fits_into_the_room_is_held_in_memory(tiny, stories):
     sizes = [cache_bytes(tiny, EncodedTask(tiny, stories, progress=False).part(s, 0).encoded) for s in SPLITS]
-    bench = EncodedTask(tiny, stories, room=3 * sum(sizes), progress=False)
-    bench.announce([1, 2, 3])
-    caches = [bench.part(split, boundary).cache for boundary in (1, 2, 3) for split in SPLITS]
+    encoded_task = EncodedTask(tiny, stories, room=3 * sum(sizes), progress=False)
+    encoded_task.announce([1, 2, 3])
+    caches = [encoded_task.part(split, boundary).cache for boundary in (1, 2, 3) for split in SPLITS]
     assert all(cache.folder is None for cache in caches)
 
 
@@ -520,69 +520,69 @@ def edit(model):
         model.model.model.layers[0].mlp.down_proj.weight.mul_(1.5)
 
 
-def test_states_are_made_anew_after_the_model_was_edited_in_place(tiny, bench):
-    old = bench.part("train", 2).cache
+def test_states_are_made_anew_after_the_model_was_edited_in_place(tiny, encoded_task):
+    old = encoded_task.part("train", 2).cache
     edit(tiny)
-    part = bench.part("train", 2)
+    part = encoded_task.part("train", 2)
     assert not torch.allclose(part.cache.states, old.states)
     fresh = run_prefix(tiny, part.encoded, [2], progress=False)[2]
     assert torch.equal(part.cache.states, fresh.states)
     assert part.cache.key == fresh.key
 
 
-def test_states_are_made_anew_after_the_models_precision_was_changed_in_place(tiny, bench):
-    old = bench.part("train", 2).cache
+def test_states_are_made_anew_after_the_models_precision_was_changed_in_place(tiny, encoded_task):
+    old = encoded_task.part("train", 2).cache
     tiny.model.to(torch.bfloat16)
-    part = bench.part("train", 2)
+    part = encoded_task.part("train", 2)
     assert part.cache.states.dtype == torch.bfloat16
     assert part.cache.key == cache_key(tiny, part.encoded, 2) != old.key
 
 
-def test_states_are_not_made_from_those_of_the_model_before_an_edit(tiny, bench):
-    bench.part("train", 1)
+def test_states_are_not_made_from_those_of_the_model_before_an_edit(tiny, encoded_task):
+    encoded_task.part("train", 1)
     edit(tiny)
-    part = bench.part("train", 2)
+    part = encoded_task.part("train", 2)
     fresh = run_prefix(tiny, part.encoded, [2], progress=False)[2]
     torch.testing.assert_close(part.cache.states, fresh.states, atol=1e-5, rtol=1e-5)
 
 
 def test_refusing_stops_caching_and_lets_go_of_the_states(tiny, stories):
-    bench = EncodedTask(tiny, stories, room=0, progress=False)
-    folder = Path(bench.part("train", 2).cache.folder.name)
-    bench.refuse("because")
+    encoded_task = EncodedTask(tiny, stories, room=0, progress=False)
+    folder = Path(encoded_task.part("train", 2).cache.folder.name)
+    encoded_task.stop_caching("because")
     gc.collect()
     assert not folder.exists()
-    assert bench.part("train", 2).cache is None
-    assert bench.part("test", 1).cache is None
-    assert bench.refused == "because"
+    assert encoded_task.part("train", 2).cache is None
+    assert encoded_task.part("test", 1).cache is None
+    assert encoded_task.why_not_cached == "because"
 
 
-def test_a_bench_without_cache_runs_nothing(tiny, stories):
-    bench = EncodedTask(tiny, stories, cache=False, progress=False)
+def test_an_encoded_task_without_cache_runs_nothing(tiny, stories):
+    encoded_task = EncodedTask(tiny, stories, cache=False, progress=False)
     seen = counting(tiny)
-    assert bench.part("train", 2).cache is None
+    assert encoded_task.part("train", 2).cache is None
     assert not seen
 
 
-def test_a_bench_of_another_model_or_task_is_refused(tiny, mood, stories, bench):
+def test_an_encoded_task_of_another_model_or_task_is_refused(tiny, mood, stories, encoded_task):
     with pytest.raises(SemvizError, match="pass EncodedTask"):
-        sv.finetune(tiny, mood, bench=bench, **QUICK)
+        sv.finetune(tiny, mood, bench=encoded_task, **QUICK)
     with pytest.raises(SemvizError, match="pass EncodedTask"):
-        sv.finetune(loaded(tiny_llama()), stories, bench=bench, **QUICK)
+        sv.finetune(loaded(tiny_llama()), stories, bench=encoded_task, **QUICK)
 
 
-def test_finetunes_that_share_a_bench_share_its_states(tiny, stories, bench, monkeypatch):
+def test_finetunes_that_share_an_encoded_task_share_its_states(tiny, stories, encoded_task, monkeypatch):
     scope = sv.Scope.half(tiny)
     alone = sv.finetune(tiny, stories, scope, **QUICK)
-    first = sv.finetune(tiny, stories, scope, bench=bench, **QUICK)
+    first = sv.finetune(tiny, stories, scope, bench=encoded_task, **QUICK)
     monkeypatch.setattr(
         "semviz.finetuning.encoded_task.run_prefix", lambda *_a, **_k: pytest.fail("ran the prefix again")
     )
-    second = sv.finetune(tiny, stories, scope, bench=bench, **QUICK)
+    second = sv.finetune(tiny, stories, scope, bench=encoded_task, **QUICK)
     assert_same_weights(alone, first)
     assert_same_weights(first, second)
 
 
-def test_no_cache_means_no_cache_with_a_bench_too(tiny, stories, bench):
-    run = sv.finetune(tiny, stories, sv.Scope.half(tiny), cache=False, bench=bench, **QUICK)
+def test_no_cache_means_no_cache_with_an_encoded_task_too(tiny, stories, encoded_task):
+    run = sv.finetune(tiny, stories, sv.Scope.half(tiny), cache=False, bench=encoded_task, **QUICK)
     assert not run.cached

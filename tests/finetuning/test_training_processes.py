@@ -120,8 +120,8 @@ def test_a_resumed_sweep_trains_nothing_in_any_process(seen):
 
 def test_what_two_processes_cannot_do_is_refused_by_both(seen):
     for each in seen:
-        assert "batch_size=7 is no multiple of 2" in each["odd"]
-        assert "batch_size=6 is no multiple of 4" in each["odd, accumulated"]
+        assert "batch_size=7 is not a multiple of 2" in each["odd"]
+        assert "batch_size=6 is not a multiple of 4" in each["odd, accumulated"]
         assert "several processes" in each["lisa"]
 
 
@@ -152,7 +152,7 @@ def test_accumulated_batches_of_labelled_texts_train_the_same_weights(arguments)
 
 
 def test_a_batch_that_cannot_be_cut_into_equal_parts_is_refused():
-    with pytest.raises(SemvizError, match="batch_size=8 is no multiple of 3"):
+    with pytest.raises(SemvizError, match="batch_size=8 is not a multiple of 3"):
         trained(ragged(40), arguments={"gradient_accumulation_steps": 3})
 
 

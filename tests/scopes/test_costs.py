@@ -340,14 +340,14 @@ def prices(eager, equal_rows):
 
 def step(model, task, scope, *, cached, lora=False, checkpointing=False):
     """FLOPs of one training step for one token, as torch counts them: forward, backward."""
-    bench = EncodedTask(model, task, cache=cached, progress=False)
-    part = bench.part("train", scope.boundary)
+    encoded_task = EncodedTask(model, task, cache=cached, progress=False)
+    part = encoded_task.part("train", scope.boundary)
     suffix = Suffix(model, scope, cached=part.cache is not None, own_weights=not lora)
     if lora:
         suffix.prepare(METHODS["lora"], seed=0)
     if checkpointing:
         suffix.checkpoint()
-    batch = bench.collator(part)(list(range(8)))
+    batch = encoded_task.collator(part)(list(range(8)))
     suffix.train()
     with FlopCounterMode(display=False) as counter:
         loss = suffix(**batch)["loss"]

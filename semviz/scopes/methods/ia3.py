@@ -1,4 +1,4 @@
-"""(IA)³: learned factors on what peft scales in models it knows, and on all linear layers elsewhere."""
+"""(IA)³: learned factors on the layers that peft scales in models it knows, and on all linear layers elsewhere."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 _KEY = "ia3"
 
 
-def _config(network: nn.Module, linears: Mapping[str, nn.Module]) -> Any:
+def _config(network: nn.Module, linear_layers: Mapping[str, nn.Module]) -> Any:
     from peft import IA3Config
     from peft.utils import constants
 
     config: Any = network.config
-    known = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(config.model_type)
-    inner = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(config.model_type, ())
-    chosen = [name for name in linears if _ends(name, known)] if known else list(linears)
-    feedforward = [name for name in chosen if _ends(name, inner)]
-    turned = peft_adapters.any_turned(linears)
-    return IA3Config(target_modules=chosen, feedforward_modules=feedforward, fan_in_fan_out=turned)
+    targets = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(config.model_type)
+    feedforward_targets = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(config.model_type, ())
+    chosen = [name for name in linear_layers if _ends_with(name, targets)] if targets else list(linear_layers)
+    feedforward = [name for name in chosen if _ends_with(name, feedforward_targets)]
+    transposed = peft_adapters.any_transposed(linear_layers)
+    return IA3Config(target_modules=chosen, feedforward_modules=feedforward, fan_in_fan_out=transposed)
 
 
-def _ends(name: str, endings: Iterable[str]) -> bool:
+def _ends_with(name: str, endings: Iterable[str]) -> bool:
     return any(name.endswith(f".{ending}") for ending in endings)
 
 
@@ -36,7 +36,7 @@ register(
         key=_KEY,
         title="IA3",
         own_weights=False,
-        prepare=peft_adapters.adding(_KEY, _config),
+        prepare=peft_adapters.make_prepare(_KEY, _config),
         merged=peft_adapters.merged,
         price=peft_adapters.PRICE,
         rate_factor=10.0,

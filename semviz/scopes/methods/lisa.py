@@ -1,4 +1,4 @@
-"""LISA-like training: a few blocks of the scope at a time, drawn anew every twentieth of the steps.
+"""LISA-like training: a few blocks of the scope at a time, redrawn every twentieth of the steps.
 
 After arXiv 2403.17919, our reading: two blocks train at a time; embeddings and head, which LISA always trains, stay
 frozen here as in every other scope.
@@ -14,13 +14,13 @@ _BLOCKS = 2
 _PERIODS = 20
 
 
-def _sampled(blocks: int, steps: int, seed: int) -> Schedule:
+def _draw_schedule(blocks: int, steps: int, seed: int) -> Schedule:
     """Draw the blocks of each period."""
     size, period = min(_BLOCKS, blocks), max(1, steps // _PERIODS)
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
 
     def blocks_from(step: int) -> set[int] | None:
-        return None if step % period else set(draw.choice(blocks, size, replace=False).tolist())
+        return None if step % period else set(generator.choice(blocks, size, replace=False).tolist())
 
     return blocks_from
 
@@ -30,9 +30,11 @@ register(
         key="lisa",
         title="LISA-like",
         short_title="LISA",
-        schedule=_sampled,
+        schedule=_draw_schedule,
         mark=Mark(fill="-dot"),
-        refuses={"processes": 'changes what trains on the way, which several processes cannot; pass "full".'},
+        refuses={
+            "processes": 'changes which blocks train during the run, which several processes cannot do; pass "full".'
+        },
         place=3,
     )
 )

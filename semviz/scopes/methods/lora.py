@@ -15,11 +15,11 @@ _KEY = "lora"
 _RANK = 8
 
 
-def _config(_: nn.Module, linears: Mapping[str, nn.Module]) -> Any:
+def _config(_: nn.Module, linear_layers: Mapping[str, nn.Module]) -> Any:
     from peft import LoraConfig
 
-    turned = peft_adapters.any_turned(linears)
-    return LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=list(linears), fan_in_fan_out=turned)
+    transposed = peft_adapters.any_transposed(linear_layers)
+    return LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=list(linear_layers), fan_in_fan_out=transposed)
 
 
 register(
@@ -27,7 +27,7 @@ register(
         key=_KEY,
         title="LoRA",
         own_weights=False,
-        prepare=peft_adapters.adding(_KEY, _config),
+        prepare=peft_adapters.make_prepare(_KEY, _config),
         merged=peft_adapters.merged,
         price=peft_adapters.PRICE,
         rate_factor=3.0,

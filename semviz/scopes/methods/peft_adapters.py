@@ -1,4 +1,4 @@
-"""What methods share that put peft's adapters on the linear layers of blocks."""
+"""What training methods share that put peft's adapters on the linear layers of blocks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PRICE = MethodPrice(gradient_flops=0.0, copies=0.0, gradients=0.0, moments=0.0)
 """The blocks' own weights need neither gradients nor a copy."""
 
 
-def adding(
+def make_prepare(
     key: str, config: Callable[[nn.Module, Mapping[str, nn.Module]], Any]
 ) -> Callable[[nn.Module, Sequence[nn.Module], int], Iterable[nn.Parameter]]:
-    """Make the `prepare` of a method: it puts adapters on the linear layers of blocks and freezes all other weights.
+    """Make a method's `prepare`, which puts adapters on the linear layers of blocks and freezes all other weights.
 
     Args:
         key: The method's key, for messages.
         config: Called with the network and its linear layers by name: returns peft's configuration.
     """
 
-    def add(network: nn.Module, blocks: Sequence[nn.Module], seed: int) -> list[nn.Parameter]:
+    def prepare(network: nn.Module, blocks: Sequence[nn.Module], seed: int) -> list[nn.Parameter]:
         try:
             from peft import inject_adapter_in_model
         except ImportError as error:
@@ -35,40 +35,42 @@ def adding(
         import torch
 
         names = {id(module): name for name, module in network.named_modules()}
-        linears = {names[id(m)]: m for block in blocks for m in block.modules() if isinstance(m, _linear_classes())}
-        if not linears:
+        linear_layers = {
+            names[id(m)]: m for block in blocks for m in block.modules() if isinstance(m, _linear_classes())
+        }
+        if not linear_layers:
             raise SemvizError(f'The blocks have no linear layer for method={key!r}; pass method="full".')
         network.requires_grad_(False)
         with interrupts_held(), torch.random.fork_rng():
             torch.manual_seed(seed)
-            inject_adapter_in_model(config(network, linears), network)
-        added = [p for block in blocks for p in block.parameters() if p.requires_grad]
-        for p in added:
+            inject_adapter_in_model(config(network, linear_layers), network)
+        adapters = [p for block in blocks for p in block.parameters() if p.requires_grad]
+        for p in adapters:
             p.data = p.data.float()
-        return added
+        return adapters
 
-    return add
+    return prepare
 
 
-def any_turned(linears: Mapping[str, nn.Module]) -> bool:
-    """Whether one of these layers keeps its weight as (in, out), as GPT-2's do."""
+def any_transposed(linear_layers: Mapping[str, nn.Module]) -> bool:
+    """Whether one of these layers stores its weight as (in, out), as GPT-2's do."""
     _, conv1d = _linear_classes()
-    return any(isinstance(module, conv1d) for module in linears.values())
+    return any(isinstance(module, conv1d) for module in linear_layers.values())
 
 
 def merged(block: nn.Module) -> nn.Module:
-    """A copy of a block with its adapters merged into its weights, which keep their names."""
+    """Copy a block with its adapters merged into its weights, which keep their names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from torch import nn
 
-    # A copy, since merging would write into weights that are the user's own.
-    whole = nn.ModuleList([copy.deepcopy(block)])
-    for name, layer in list(whole.named_modules()):
+    # A copy, since merging would write into the user's own weights.
+    copied = nn.ModuleList([copy.deepcopy(block)])
+    for name, layer in list(copied.named_modules()):
         if isinstance(layer, BaseTunerLayer):
             layer.merge()
             parent, _, leaf = name.rpartition(".")
-            setattr(whole.get_submodule(parent), leaf, layer.get_base_layer())
-    return whole[0]
+            setattr(copied.get_submodule(parent), leaf, layer.get_base_layer())
+    return copied[0]
 
 
 def _linear_classes() -> tuple[type[nn.Module], type[nn.Module]]:
