@@ -3,8 +3,9 @@
 // What all widgets of the page share about one version of plotly.js.
 function sharedLibrary(edition) {
   // Kernels with different versions may share one page (JupyterLab), so every version has its own entry.
+  // Other versions of semviz use the same entry: its keys must not change.
   const key = Symbol.for(`semviz.plotly ${edition}`);
-  globalThis[key] ??= { plotly: null, error: null, script: null, requested: false, loading: false, waiting: new Set() };
+  globalThis[key] ??= { plotly: null, error: null, script: null, wanted: false, loading: false, waiting: new Set() };
   return globalThis[key];
 }
 
@@ -27,7 +28,7 @@ function unpack(library, bytes) {
   const packed = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   library.script = new Response(packed).blob();
   library.script.then(
-    () => library.requested && runScript(library),
+    () => library.wanted && runScript(library),
     () => {
       library.script = null;
       finishLoading(library, null, new Error("it could not be unpacked"));
@@ -36,7 +37,7 @@ function unpack(library, bytes) {
 }
 
 function requestLibrary(library) {
-  library.requested = true;
+  library.wanted = true;
   if (library.script && !library.plotly) library.script.then(() => runScript(library), () => {});
 }
 
