@@ -134,7 +134,7 @@ def gossip(scene: Scene) -> str:
     )
     for turn in range(rng.randint(2, 3)):
         a, b, place, other = f"name{2 * turn}", f"name{2 * turn + 1}", f"place{2 * turn}", f"place{2 * turn + 1}"
-        known, asked = (clause.replace("%s", f"thing{turn}") for clause in rng.sample(clauses, 2))
+        known_clause, asked_clause = (clause.replace("%s", f"thing{turn}") for clause in rng.sample(clauses, 2))
         claim, fact = f"{{{b}}} is in the {{{place}}}", f"{{{b}}} is in the {{{other}}}"
         sentences.append(
             rng.choice(
@@ -146,11 +146,11 @@ def gossip(scene: Scene) -> str:
                     f"nobody believes that {claim} . {fact} .",
                     f"everybody thinks that {claim} . {claim} .",
                     f"{{{a}}} was mistaken when {{he{2 * turn}}} said that {claim} .",
-                    f"{{{a}}} knows {known} , but {{he{2 * turn}}} forgot {asked} .",
-                    f"{{{a}}} wonders {asked} . {{{b}}} does not know .",
-                    f"the man asked {{{a}}} {known} and {asked} .",
-                    f"a woman told {{{a}}} {known} , not {asked} .",
-                    f"tell {{{a}}} {asked} , please .",
+                    f"{{{a}}} knows {known_clause} , but {{he{2 * turn}}} forgot {asked_clause} .",
+                    f"{{{a}}} wonders {asked_clause} . {{{b}}} does not know .",
+                    f"the man asked {{{a}}} {known_clause} and {asked_clause} .",
+                    f"a woman told {{{a}}} {known_clause} , not {asked_clause} .",
+                    f"tell {{{a}}} {asked_clause} , please .",
                 )
             )
         )

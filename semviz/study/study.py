@@ -51,7 +51,7 @@ class Study(ViewState):
         history: Finished runs of this model on this task.
         job: The running job, or else the last one; None before the first.
         trials: The training curves that the job has reported.
-        chosen: The run that was chosen.
+        chosen: The run that was restored or inspected last; None before that.
         difference: The inspected run's trace minus that of the untrained model; None before `inspect`.
 
     Example:
@@ -138,14 +138,16 @@ class Study(ViewState):
         self.freeze(boundaries[name])
 
     def restore(self, key: str) -> None:
-        """Take up the scope and the settings of a finished run.
+        """Restore the scope and the settings of a finished run.
 
         Raises:
             SemvizError: If there is no such run, or its blocks are not all those above a boundary.
         """
         run = self.history.find(key)
         if not run.scope.is_suffix:
-            raise SemvizError(f"{run.scope.label} are not all blocks above a boundary; the slider cannot show them.")
+            raise SemvizError(
+                f"{run.scope.label} are not all blocks above one boundary, so the slider cannot show them."
+            )
         self.settings = Settings.of_recipe(recipe_of(run), rows=self.rows)
         self.chosen = run
         self.freeze(run.scope.boundary)
@@ -211,7 +213,7 @@ class Study(ViewState):
         return self._start(f"Opening {next_task.name}", work, self._set_task, "task")
 
     def compare_with(self, vocab: Vocabulary) -> Job[Trace | None]:
-        """Compare states with the full vocabulary or only the label words; traces again unless that was done.
+        """Compare states with the full vocabulary or only the label words; traces again if necessary.
 
         Raises:
             SemvizError: If a job is running, or the task has no labels.

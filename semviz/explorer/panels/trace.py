@@ -23,7 +23,7 @@ _ORDERS = {
     "label": "by label", "correct": "by correctness", "deviation": "by deviation", "cluster": "by similarity",
     "index": "as in the data",
 }  # fmt: skip
-_VOCABULARIES = {"full": "whole vocabulary", "labels": "label words only"}
+_VOCABULARIES = {"full": "full vocabulary", "labels": "label words only"}
 _TOKENS_WIDTH, _SAMPLES_WIDTH = 390, 240  # pixels of the plot areas, which are side by side
 _MOST_TOKENS = 40  # that fit beside the sample heatmap; a longer sample takes the full width
 
