@@ -2,6 +2,6 @@
 
 Reading order: `lexicon` (words), `world` (people and scenes), `stories`, `notes` and `talk` (documents), `corpus`
 (their mixture), `tokenizer`, `pretrain` (the program that made ``model/``), then `mood`, `question`, `where` and
-`dialect`, gathered in `tasks`. Importing the package loads none of them, and only `pretrain` needs torch. README.md
-beside this file tells the rest.
+`dialect`, gathered in `tasks`. Importing the package loads none of them, and only `pretrain` needs torch. See
+README.md in this folder for details.
 """

@@ -1,4 +1,4 @@
-"""The stream of documents that the demo LM is pretrained on, and the held-out ones."""
+"""The stream of documents that the demo LM is pretrained on, and the held-out documents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAMES, _SHARES = tuple(KINDS), [share for _, share in KINDS.values()]
 
 
 def documents(seed: int) -> Iterator[tuple[str, str]]:
-    """Yield (kind, text) without end; the same seed gives the same documents on every machine."""
+    """Yield (kind, text) endlessly; the same seed gives the same documents on every machine."""
     rng = random.Random(seed)
     while True:
         kind = rng.choices(_NAMES, _SHARES)[0]
@@ -41,12 +41,12 @@ def documents(seed: int) -> Iterator[tuple[str, str]]:
 
 @cache
 def _held_out() -> tuple[str, ...]:
-    chosen: dict[str, None] = {}
+    texts: dict[str, None] = {}
     for _, text in documents(seed=20_260):
-        if len(text.split()) >= 20:  # a shorter one might be in the pretraining stream word for word
-            chosen[text] = None
-        if len(chosen) == 300:
-            return tuple(chosen)
+        if len(text.split()) >= 20:  # a shorter one might occur word for word in the pretraining stream
+            texts[text] = None
+        if len(texts) == 300:
+            return tuple(texts)
     raise AssertionError("documents() ended")
 
 

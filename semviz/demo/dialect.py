@@ -1,7 +1,7 @@
-"""The task `dialect`: the same world, told by people who put the verb last and swap their words.
+"""The task `dialect`: the same world, described by people who put the verb last and swap words in pairs.
 
 The verb comes last, the adjective after its noun and the preposition after its place; colours, animals, places, jobs
-and a few other words trade their names in pairs. All words stay in the vocabulary, so the LM has to relearn
+and a few other words swap names in pairs. All words stay in the vocabulary, so the LM has to relearn
 grammar and meanings, not spelling.
 """
 
@@ -16,10 +16,10 @@ __all__ = ["SWAPPED", "dialect_text"]
 
 
 def _pairs(*groups: tuple[str, ...]) -> dict[str, str]:
-    """Map each word of a group to its neighbour, both ways; a last odd word stays itself."""
+    """Map each word of a group to its neighbour, both ways; the last word of an odd group stays the same."""
     swapped: dict[str, str] = {}
     for group in groups:
-        for one, two in zip(group[::2], group[1::2]):  # noqa: B905 - the odd one is left out on purpose
+        for one, two in zip(group[::2], group[1::2]):  # noqa: B905 - an odd last word is left out on purpose
             swapped[one], swapped[two] = two, one
     return swapped
 
@@ -47,13 +47,13 @@ _TRAIN_FRAMES = 10  # the last two are for the test split only
 
 
 def dialect_text(rng: random.Random, *, test: bool) -> str:
-    """Tell one passage of six sentences."""
+    """Write one passage of six sentences."""
     scene = Scene(
         rng,
         names=ACTORS + TASK_NAMES + (TEST_NAMES if test else ()),
         classes={"thing": lx.THINGS + lx.TASK_THINGS + (lx.TEST_THINGS if test else ())},
     )
-    order = list(range(len(FRAMES) if test else _TRAIN_FRAMES))
-    chosen = sorted(rng.sample(order, 6))
-    told = " ".join(scene.fill(FRAMES[i]) for i in chosen)
-    return " ".join(SWAPPED.get(word, word) for word in told.split())
+    frame_numbers = list(range(len(FRAMES) if test else _TRAIN_FRAMES))
+    chosen = sorted(rng.sample(frame_numbers, 6))
+    passage = " ".join(scene.fill(FRAMES[i]) for i in chosen)
+    return " ".join(SWAPPED.get(word, word) for word in passage.split())

@@ -1,7 +1,7 @@
-"""The words of the demo world, sorted by what they can do in a sentence.
+"""The words of the demo world, sorted by their role in a sentence.
 
-Everything here is a tuple of lower-case words: one word is one token. A phrase of two words
-("cherry pie") would be two tokens, so there are none. The order of the tuples matters, because
+Everything here is a tuple of lower-case words: one word is one token. There are no phrases such as
+"cherry pie", which would be two tokens. The order of the tuples matters, because
 the generator draws from them by index: changing it changes the corpus.
 """
 
@@ -39,7 +39,7 @@ TEST_THINGS = words("telescope violin helmet compass crown necklace puzzle magne
 PLACES = words("""kitchen garden barn cellar attic bedroom hall yard stable mill school church market shop bakery
     library museum station harbour bridge tower castle park forest field meadow hill valley river lake beach
     island village town farm inn bank hospital office theatre square street cave well""")
-# The places that `where` asks about. They are ordinary places otherwise.
+# The places that `where` asks about; otherwise they are ordinary places.
 ANSWER_PLACES = words("kitchen garden barn school market park")
 
 ANIMALS = words("""dog cat horse cow pig sheep goat hen duck goose rabbit mouse fox wolf bear deer owl crow eagle
@@ -79,7 +79,7 @@ HABITAT = {
 }  # fmt: skip
 
 # Words of praise and blame. The last third of each is never used in a mood note of the pretraining corpus
-# (`NOTED` is how many are): reviews and stories use all of them.
+# (mood notes use the first `NOTED`): reviews and stories use all of them.
 GOOD = words("""good nice lovely great fine pleasant splendid charming delightful excellent perfect wonderful
     beautiful sweet fresh brilliant superb friendly kind clever pretty cosy marvellous magnificent""")
 BAD = words("""bad awful nasty terrible poor horrible dreadful ugly boring dirty cruel lousy rotten sour stale
@@ -122,7 +122,7 @@ REASONS = {
 }  # fmt: skip
 STATES = tuple(REASONS)
 
-# Word classes that a template may name; see `world.Scene.fill`.
+# Word classes that a template can name; see `world.Scene.fill`.
 CLASSES: dict[str, tuple[str, ...]] = {
     "place": PLACES, "animal": ANIMALS, "pet": PETS, "food": FOODS, "counted": COUNTED, "dish": DISHES, "drink": DRINKS,
     "show": ENTERTAINMENTS, "lodging": LODGINGS, "service": SERVICES, "job": JOBS, "good": GOOD, "bad": BAD,

@@ -1,9 +1,9 @@
-"""The task `mood`: the verdict that counts on a meal or a show, after negation, doubt and contrast.
+"""The task `mood`: the verdict that counts about a meal or a show, after negation, doubt and contrast.
 
-A *clause* states a verdict under up to three operators that turn it round ("it is false that", "nobody thinks that",
-"not"): two of them cancel. A *frame* sets two clauses that contradict each other side by side and decides which one
+A *clause* states a verdict under up to two operators that reverse it ("it is false that", "nobody thinks that",
+"not"); two of them cancel out. A *frame* sets two clauses that contradict each other side by side and decides which one
 counts ("although ... , ..." : the second). So an adjective has to be bound to what negates it, and to the half that it
-stands in.
+appears in.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LABELS", "TEST_ITEMS", "mood_text"]
 
 LABELS = ("happy", "sad")
 
-# A way to state a verdict, and whether the adjective means what it says there. The first three are plain.
+# A way to state a verdict, and whether the adjective is meant literally there. The first three are plain.
 PLAIN = 3
 CLAUSES = (
     ("the {item} of {name} was {adjective}", True),
@@ -33,7 +33,7 @@ CLAUSES = (
     ("{name} lied that the {item} was {adjective}", False),
     ("{name} lied that the {item} was not {adjective}", True),
 )
-# What to do with two clauses, and which one counts.
+# How to combine two clauses, and which one counts.
 FRAMES = (
     ("{0} , but {1} .", 1),
     ("although {0} , {1} .", 1),
@@ -50,13 +50,13 @@ _COMBINATIONS = list(product(range(len(FRAMES)), range(len(CLAUSES)), range(len(
 _TEST_ONLY = _COMBINATIONS[5::6]
 _TRAIN = [combination for combination in _COMBINATIONS if combination not in set(_TEST_ONLY)]
 
-# Half of the texts are single clauses, and in two of three what counts is meant as it sounds: so a reader
-# who only looks at the adjectives does better than chance, but not well.
+# Half of the texts are single clauses, and in 70 % the verdict that counts is literal: so a reader who only
+# looks at the adjectives does better than chance, but not well.
 _SINGLE, _LITERAL = 0.5, 0.7
 
 
 def mood_text(rng: random.Random, label: str, *, test: bool) -> str:
-    """Write one text of this mood; half of the pairs of clauses in the test split are test-only ones."""
+    """Write one text of this mood; half of the clause pairs in the test split are test-only."""
     scene = Scene(rng, names=ACTORS + TASK_NAMES + (TEST_NAMES if test else ()))
     happy, literal = label == "happy", rng.random() < _LITERAL
     if rng.random() < _SINGLE:
@@ -72,7 +72,7 @@ def mood_text(rng: random.Random, label: str, *, test: bool) -> str:
 
 
 def _clause(scene: Scene, number: str, index: int, *, happy: bool, test: bool) -> str:
-    """Write one clause whose verdict, all told, is happy or not; `number` marks its slots."""
+    """Write one clause whose overall verdict is happy or not; `number` distinguishes its slots."""
     pattern, literal = CLAUSES[index]
     bank = lx.GOOD if happy == literal else lx.BAD
     scene["adjective" + number] = scene.rng.choice(bank if test else bank[:-_TEST_ADJECTIVES])

@@ -1,7 +1,7 @@
 """Documents that describe, judge and track: portraits, inventories, reviews, short notes, episodes.
 
-Each function takes a scene and returns a document. Three of them (`mood_note`, `kind_note`, `episode`) speak a
-little of the language of the downstream tasks, in its simplest form only: one clause without negation or contrast, the
+Each function takes a scene and returns a document. Three of them (`mood_note`, `kind_note`, `episode`) use some
+of the language of the downstream tasks, but only in its simplest form: one clause without negation or contrast, the
 plain question word in front, things that are picked up once and never put down.
 """
 
@@ -16,7 +16,7 @@ _EVERY_THING = lx.THINGS + lx.TASK_THINGS + lx.TEST_THINGS
 
 
 def portrait(scene: Scene) -> str:
-    """Describe one person; the only kind, beside inventories, in which the held-out names occur."""
+    """Describe one person; besides inventories, only portraits contain the held-out names."""
     scene["name"] = scene.rng.choice(EVERYBODY)
     steps = [
         "{name} is a {trade} .",
@@ -34,14 +34,14 @@ def portrait(scene: Scene) -> str:
 
 
 def inventory(scene: Scene) -> str:
-    """List who owns what, or what a shop sells: people and things of all parts, nothing happens to them."""
+    """List who owns what, or what a shop sells; people and things may be held-out ones, and nothing happens to them."""
     rng = scene.rng
     names, things = rng.sample(EVERYBODY, 4), rng.sample(_EVERY_THING, 8)
     if rng.random() < 0.5:
         owned = zip(names, things[:4], things[4:], strict=True)
-        told = [f"{name} owns the {thing} and the {other} ." for name, thing, other in owned]
+        sentences = [f"{name} owns the {thing} and the {other} ." for name, thing, other in owned]
         picked = rng.randrange(8)
-        return " ".join([*told, f"so the {things[picked]} belongs to {names[picked % 4]} ."])
+        return " ".join([*sentences, f"so the {things[picked]} belongs to {names[picked % 4]} ."])
     goods = [f"a {rng.choice(lx.SIZES)} {thing} of {rng.choice(lx.MATERIALS)}" for thing in things[:5]]
     guests = f"the guests are {names[0]} , {names[1]} , {names[2]} and {names[3]} ."
     return scene.fill("in the {place} they sell " + " , ".join(goods[:4]) + " and " + goods[4] + " . " + guests)
@@ -114,15 +114,15 @@ _PLAIN_QUESTIONS = {
 
 
 def kind_note(scene: Scene) -> str:
-    """Ask one plain question and name the kind of answer that it wants."""
+    """Ask one plain question and name the kind of answer that it asks for."""
     kind = scene.rng.choice(tuple(_PLAIN_QUESTIONS))
     return scene.fill(scene.rng.choice(_PLAIN_QUESTIONS[kind])) + f" kind : {kind}"
 
 
 def episode(scene: Scene) -> str:
-    """Move people, who may carry something, and say where they or it ended up."""
+    """Move people, who may carry something, and say where they or their things ended up."""
     rng = scene.rng
-    if rng.random() < 0.5:  # the six answer places are frequent here, so that they are known as answers
+    if rng.random() < 0.5:  # the six answer places are frequent here, so that the LM learns them as answers
         scene["place"], scene["place2"], scene["place3"] = rng.sample(lx.ANSWER_PLACES, 3)
     walk = ("{%s} walked to the {%s} .", "{%s} ran to the {%s} .", "{%s} drove to the {%s} .")
     lift = ("{%s} picked up the {%s} .", "{%s} held the {%s} .", "{%s} found the {%s} .")
@@ -131,31 +131,31 @@ def episode(scene: Scene) -> str:
         return rng.choice(choices).replace("%s", who, 1).replace("%s", what)
 
     form = rng.randrange(6)
-    if form == 0:  # one carrier, asked
-        told = [say(lift, "name", "thing"), say(walk, "he", "place"), "where is the {thing} ? answer : {place}"]
-    elif form == 1:  # several walkers, asked for one
-        told = [say(walk, f"name{i}", f"place{i}") for i in (1, 2, 3)]
-        rng.shuffle(told)
-        told.append(rng.choice(("where is {name1} ? answer : {place1}", "where is {name2} ? answer : {place2}")))
-    elif form in (2, 3):  # two carriers, told or asked
-        told = [say(lift, "name", "thing"), say(lift, "name2", "thing2")]
-        told += rng.sample([say(walk, "name", "place"), say(walk, "name2", "place2")], 2)
+    if form == 0:  # one carrier, ends with a question
+        sentences = [say(lift, "name", "thing"), say(walk, "he", "place"), "where is the {thing} ? answer : {place}"]
+    elif form == 1:  # several walkers, ends with a question about one
+        sentences = [say(walk, f"name{i}", f"place{i}") for i in (1, 2, 3)]
+        rng.shuffle(sentences)
+        sentences.append(rng.choice(("where is {name1} ? answer : {place1}", "where is {name2} ? answer : {place2}")))
+    elif form in (2, 3):  # two carriers, ends with a statement or a question
+        sentences = [say(lift, "name", "thing"), say(lift, "name2", "thing2")]
+        sentences += rng.sample([say(walk, "name", "place"), say(walk, "name2", "place2")], 2)
         if form == 2:
             ends = rng.sample(["the {thing} is in the {place}", "the {thing2} is in the {place2}"], 2)
-            told.append(f"so {ends[0]} and {ends[1]} .")
+            sentences.append(f"so {ends[0]} and {ends[1]} .")
         else:
-            told.append("where is the {thing} ? answer : {place}")
+            sentences.append("where is the {thing} ? answer : {place}")
             if rng.random() < 0.5:  # the answer must not always be where the first carrier went
-                told[:2] = told[1::-1]
-    elif form == 4:  # one walker who stops twice, asked
-        told = [say(walk, "name", "place"), say(walk, "he", "place2"), "where is {name} ? answer : {place2}"]
+                sentences[:2] = sentences[1::-1]
+    elif form == 4:  # one walker who stops twice, ends with a question
+        sentences = [say(walk, "name", "place"), say(walk, "he", "place2"), "where is {name} ? answer : {place2}"]
         at = rng.choice((0, 2))
-        told[at:at] = [say(walk, "name3", "place3")]
-    else:  # one carrier who stops twice, told
-        told = [say(walk, "name", "place"), say(lift, "he", "thing"), say(walk, "he", "place2")]
-        told.append(
+        sentences[at:at] = [say(walk, "name3", "place3")]
+    else:  # one carrier who stops twice, ends with a statement
+        sentences = [say(walk, "name", "place"), say(lift, "he", "thing"), say(walk, "he", "place2")]
+        sentences.append(
             rng.choice(
                 ("now the {thing} is in the {place2} .", "so the {thing} came from the {place} to the {place2} .")
             )
         )
-    return scene.tell(told)
+    return scene.tell(sentences)

@@ -1,4 +1,4 @@
-"""Pretrain the demo LM from nothing: ``python -m semviz.demo.pretrain --out DIR``.
+"""Pretrain the demo LM from scratch: ``python -m semviz.demo.pretrain --out DIR``.
 
 Everything is fixed by the seed and the number of steps (never by the clock), so two runs differ only by
 floating point. 4,500 steps take about 20 minutes on two cores.
@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-# Threads that wait must soon sleep: two that spin are many times slower once another program wants a core.
+# Waiting threads must go to sleep soon: spinning ones are many times slower once another program needs a core.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import torch
@@ -73,11 +73,11 @@ def pretrain(out: Path, *, steps: int, rate: float = 2e-3, warmup: int = 300, sa
     """Train a new model with AdamW and a cosine schedule, and save it.
 
     Args:
-        out: Folder to write; it appears only when all of it is there, and replaces an older one.
+        out: Folder to write; it appears only when complete, and replaces an older one.
         steps: Number of updates, of 16 windows of 128 tokens each.
         rate: Peak learning rate.
         warmup: Steps of linear warm-up.
-        save_every: Also keep the unfinished model every so many steps, in folders beside `out`; 0 keeps none.
+        save_every: Also save the unfinished model every this many steps, in folders beside `out`; 0 saves none.
     """
     from transformers import AutoTokenizer
 
@@ -104,16 +104,16 @@ def pretrain(out: Path, *, steps: int, rate: float = 2e-3, warmup: int = 300, sa
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
         if save_every and step % save_every == 0 and step < steps:
-            early = out.with_name(f"{out.name}.step{step}")
-            shutil.copytree(unfinished, early, dirs_exist_ok=True)
-            _save(model, early)
+            checkpoint = out.with_name(f"{out.name}.step{step}")
+            shutil.copytree(unfinished, checkpoint, dirs_exist_ok=True)
+            _save(model, checkpoint)
     _save(model, unfinished)
     shutil.rmtree(out, ignore_errors=True)
     unfinished.rename(out)
 
 
 def _cosine(step: int, *, steps: int, warmup: int) -> float:
-    """Share of the peak rate: linear warm-up, then half a cosine down to a twentieth."""
+    """Share of the peak rate: linear warm-up, then a half cosine down to a twentieth."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
@@ -130,7 +130,7 @@ def _save(model: Any, folder: Path) -> None:
 
 @torch.no_grad()
 def held_out_loss(folder: Path, texts: list[str]) -> float:
-    """Return the mean loss, in nats a token, of a saved model on texts that each begin with <bos>."""
+    """Return the mean loss, in nats per token, of a saved model on texts that each begin with <bos>."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -144,25 +144,25 @@ def held_out_loss(folder: Path, texts: list[str]) -> float:
 
 
 def unigram_loss(texts: list[str]) -> float:
-    """Return the loss, in nats a token, of word frequencies counted on 60,000 pretraining documents."""
+    """Return the loss, in nats per token, of word frequencies counted on 60,000 pretraining documents."""
     counts = Counter(word for _, text in islice(documents(SEED), 60_000) for word in text.split())
-    every = sum(counts.values())
+    total = sum(counts.values())
     words = [word for text in texts for word in text.split()]
-    return -sum(math.log((counts[word] + 1) / (every + len(counts))) for word in words) / len(words)
+    return -sum(math.log((counts[word] + 1) / (total + len(counts))) for word in words) / len(words)
 
 
 def main() -> None:
-    """Read the command line, pretrain, and say how good the model is on held-out text."""
+    """Read the command line, pretrain, and print the loss of the model on held-out text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and its tokenizer")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"number of updates (default: {STEPS})")
     parser.add_argument("--threads", type=int, default=2, help="threads for torch (default: 2)")
-    parser.add_argument("--save-every", type=int, default=0, help="keep the unfinished model every N steps")
+    parser.add_argument("--save-every", type=int, default=0, help="save the unfinished model every N steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     pretrain(options.out, steps=options.steps, save_every=options.save_every)
     texts = general_text()
-    print(f"held-out loss {held_out_loss(options.out, texts):.3f} nats a token, unigram {unigram_loss(texts):.3f}")
+    print(f"held-out loss {held_out_loss(options.out, texts):.3f} nats per token, unigram {unigram_loss(texts):.3f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The task `question`: what kind of answer is wanted, when two questions are in the air.
+"""The task `question`: what kind of answer is asked for, when a text mentions two questions.
 
-Every text names two kinds of answer, and only its frame tells which one is asked for; in some frames one has to look
-up what a person knows first.
+Most texts name two kinds of answer, and only the frame tells which one is asked for; in some frames this depends on
+what a person already knows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLAUSES = {
 _TRAIN_CLAUSES = 3
 _PLAIN = 0.3  # share of texts with a single question
 
-# {ask} is the question that counts, {other} the one beside it.
+# {ask} is the question that counts, {other} the one mentioned with it.
 PLAIN_FRAMES = (
     "do you know {ask} ?",
     "tell me {ask} .",
@@ -70,7 +70,7 @@ TEST_FRAMES = (
 
 
 def question_text(rng: random.Random, label: str, *, test: bool) -> str:
-    """Write one text that asks for this kind of answer; a quarter of the test's frames are test-only ones."""
+    """Write one text that asks for this kind of answer; in the test split, a quarter of the frames are test-only."""
     scene = Scene(
         rng,
         names=ACTORS + TASK_NAMES + (TEST_NAMES if test else ()),
@@ -82,7 +82,7 @@ def question_text(rng: random.Random, label: str, *, test: bool) -> str:
         frame = rng.choice(PLAIN_FRAMES)
     else:
         frame = rng.choice(TEST_FRAMES if test and rng.random() < 0.25 else FRAMES)
-    # The two clauses keep their people and things apart by other slot numbers.
+    # Different slot numbers keep the people and things of the two clauses apart.
     asked = rng.choice(CLAUSES[label][:last])
     beside = rng.choice(CLAUSES[other][:last]).replace("}", "2}")
     return scene.fill(frame.replace("{ask}", asked).replace("{other}", beside))

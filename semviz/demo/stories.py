@@ -1,7 +1,7 @@
 """Short stories, written as plots.
 
-A plot is a list of steps, a step a choice of sentences; an empty sentence skips the step. `Scene.tell`
-picks and fills them, so the lines of one plot share their people, things and places.
+A plot is a list of steps, and a step is a choice of sentences; an empty sentence skips the step. `Scene.tell`
+picks and fills them, so the sentences of one plot share their people, things and places.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ _ALL = tuple(PLOTS.values())
 
 
 def story(scene: Scene) -> str:
-    """Tell one story: an opening and a plot; three in ten go on with a second plot of the same people."""
+    """Tell one story: an opening and a plot; three in ten continue with a second plot about the same people."""
     rng = scene.rng
     text = scene.tell(OPENINGS + rng.choice(_ALL))
     if rng.random() < 0.3:

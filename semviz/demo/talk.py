@@ -1,7 +1,7 @@
 """Documents that argue, ask and teach: sums, lessons, corrections, debates, gossip, dialogues.
 
-Each function takes a scene and returns a document. Here negation, doubt and contrast are learned, on plain properties
-and on places; what they do to a mood is left to the downstream tasks.
+Each function takes a scene and returns a document. From these the LM learns negation, doubt and contrast, about plain
+properties and places; their effect on a mood is left to the downstream tasks.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ __all__ = ["arithmetic", "correction", "debate", "dialogue", "gossip", "lesson"]
 
 def arithmetic(scene: Scene) -> str:
     """Do two or three sums, bare or with food."""
-    rng, told = scene.rng, []
+    rng, sentences = scene.rng, []
     for turn in range(rng.randint(2, 3)):
         a = rng.randint(1, 12)
         b = rng.randint(0, 8)
         one, two, total = lx.NUMBERS[a], lx.NUMBERS[b], lx.NUMBERS[a + b]
         food = f"{{counted{turn}}}"
-        told.append(
+        sentences.append(
             rng.choice(
                 (
                     f"{one} plus {two} is {total} .",
@@ -31,49 +31,49 @@ def arithmetic(scene: Scene) -> str:
                 )
             )
         )
-    return scene.tell(told)
+    return scene.tell(sentences)
 
 
 def lesson(scene: Scene) -> str:
     """Teach facts: opposites, the calendar, animals, trades, numbers."""
-    rng, told = scene.rng, []
+    rng, sentences = scene.rng, []
     for turn in range(rng.randint(3, 6)):
         pick = rng.randrange(8)
         if pick == 0:
             word, other = rng.choice(tuple(lx.OPPOSITES.items()))
-            told.append(rng.choice((f"the opposite of {word} is {other} .", f"what is not {word} is {other} .")))
+            sentences.append(rng.choice((f"the opposite of {word} is {other} .", f"what is not {word} is {other} .")))
         elif pick == 1:
             cycle = rng.choice((lx.DAYS, lx.MONTHS, lx.SEASONS))
             i = rng.randrange(len(cycle))
             before, after = cycle[i], cycle[(i + 1) % len(cycle)]
-            told.append(rng.choice((f"{after} comes after {before} .", f"the one before {after} is {before} .")))
+            sentences.append(rng.choice((f"{after} comes after {before} .", f"the one before {after} is {before} .")))
         elif pick == 2:
-            told.append(scene.fill(f"a {{animal{turn}}} is an animal and lives in the {{den{turn}}} ."))
+            sentences.append(scene.fill(f"a {{animal{turn}}} is an animal and lives in the {{den{turn}}} ."))
         elif pick == 3:
             job = rng.choice(lx.JOBS)
-            told.append(f"a {job} works in the {lx.WORKPLACE[job]} .")
+            sentences.append(f"a {job} works in the {lx.WORKPLACE[job]} .")
         elif pick == 4:
             i = rng.randrange(20)
-            told.append(f"after {lx.NUMBERS[i]} comes {lx.NUMBERS[i + 1]} .")
+            sentences.append(f"after {lx.NUMBERS[i]} comes {lx.NUMBERS[i + 1]} .")
         elif pick == 5:
-            told.append(scene.fill(f"a {{plant{turn}}} is a plant , not an animal ."))
+            sentences.append(scene.fill(f"a {{plant{turn}}} is a plant , not an animal ."))
         elif pick == 6:
-            told.append(scene.fill(f"people eat {{food{turn}}} and drink {{drink{turn}}} ."))
+            sentences.append(scene.fill(f"people eat {{food{turn}}} and drink {{drink{turn}}} ."))
         else:
             state, need = rng.choice(tuple(lx.REASONS.items()))
-            told.append(f"who is {state} wants to {need} .")
-    return " ".join(told)
+            sentences.append(f"who is {state} wants to {need} .")
+    return " ".join(sentences)
 
 
 def correction(scene: Scene) -> str:
     """Deny one property and state its opposite; negation here never tells a mood."""
-    rng, told = scene.rng, []
+    rng, sentences = scene.rng, []
     for turn in range(rng.randint(2, 4)):
         word, other = rng.choice([pair for pair in lx.OPPOSITES.items() if pair[0] not in ("good", "happy", "poor")])
         if rng.random() < 0.5:
             word, other = other, word
         thing = f"{{thing{turn}}}"
-        told.append(
+        sentences.append(
             rng.choice(
                 (
                     f"the {thing} is not {word} , it is {other} .",
@@ -88,11 +88,11 @@ def correction(scene: Scene) -> str:
                 )
             )
         )
-    return scene.tell(told)
+    return scene.tell(sentences)
 
 
 def debate(scene: Scene) -> str:
-    """Let two people disagree on a plain property, or wish for two things, and say what follows."""
+    """Let two people disagree about a plain property, or ask for two things, and say what follows."""
     rng = scene.rng
     word, other = rng.choice([pair for pair in lx.OPPOSITES.items() if pair[0] not in ("good", "happy", "poor")])
     if rng.random() < 0.5:
@@ -102,26 +102,28 @@ def debate(scene: Scene) -> str:
     loser = "name2" if first_is_right else "name"
     form = rng.randrange(3)
     if form == 0:
-        told = [f"{{name}} said that the {{thing}} is {word} and {{name2}} said that it is {other} ."]
-        told.append(rng.choice((f"{{{who}}} is right , so it is {fact} .", f"{{{loser}}} lied , so it is {fact} .")))
+        sentences = [f"{{name}} said that the {{thing}} is {word} and {{name2}} said that it is {other} ."]
+        sentences.append(
+            rng.choice((f"{{{who}}} is right , so it is {fact} .", f"{{{loser}}} lied , so it is {fact} ."))
+        )
     elif form == 1:
-        told = [f"{{name}} thinks that the {{thing}} is {word} .", f"{{name2}} thinks that it is {other} ."]
-        told.append(rng.choice((f"{{{loser}}} is wrong : it is {fact} .", f"{{{who}}} is right : it is {fact} .")))
+        sentences = [f"{{name}} thinks that the {{thing}} is {word} .", f"{{name2}} thinks that it is {other} ."]
+        sentences.append(rng.choice((f"{{{loser}}} is wrong : it is {fact} .", f"{{{who}}} is right : it is {fact} .")))
     else:
-        told = ["{name} asked for the {thing} and {name2} asked for the {thing2} ."]
+        sentences = ["{name} asked for the {thing} and {name2} asked for the {thing2} ."]
         ends = [
             "so they gave the {thing} to {name} .",
             "so {name} wants the {thing} .",
             "what does {name2} want ? the {thing2} .",
             "{name2} does not want the {thing} but the {thing2} .",
         ]
-        told.append(rng.choice(ends))
-    return scene.tell(told)
+        sentences.append(rng.choice(ends))
+    return scene.tell(sentences)
 
 
 def gossip(scene: Scene) -> str:
-    """Report what people claim, know and forgot; what follows from a claim is about places and people, not moods."""
-    rng, told = scene.rng, []
+    """Report what people claim, know and forgot; claims are about places and people, not moods."""
+    rng, sentences = scene.rng, []
     clauses = (
         "who took the {%s}",
         "where the {%s} is",
@@ -132,9 +134,9 @@ def gossip(scene: Scene) -> str:
     )
     for turn in range(rng.randint(2, 3)):
         a, b, place, other = f"name{2 * turn}", f"name{2 * turn + 1}", f"place{2 * turn}", f"place{2 * turn + 1}"
-        known, asked = (clause.replace("%s", f"thing{turn}") for clause in rng.sample(clauses, 2))
+        known_clause, asked_clause = (clause.replace("%s", f"thing{turn}") for clause in rng.sample(clauses, 2))
         claim, fact = f"{{{b}}} is in the {{{place}}}", f"{{{b}}} is in the {{{other}}}"
-        told.append(
+        sentences.append(
             rng.choice(
                 (
                     f"{{{a}}} said that {claim} , but {{he{2 * turn}}} lied : {fact} .",
@@ -144,15 +146,15 @@ def gossip(scene: Scene) -> str:
                     f"nobody believes that {claim} . {fact} .",
                     f"everybody thinks that {claim} . {claim} .",
                     f"{{{a}}} was mistaken when {{he{2 * turn}}} said that {claim} .",
-                    f"{{{a}}} knows {known} , but {{he{2 * turn}}} forgot {asked} .",
-                    f"{{{a}}} wonders {asked} . {{{b}}} does not know .",
-                    f"the man asked {{{a}}} {known} and {asked} .",
-                    f"a woman told {{{a}}} {known} , not {asked} .",
-                    f"tell {{{a}}} {asked} , please .",
+                    f"{{{a}}} knows {known_clause} , but {{he{2 * turn}}} forgot {asked_clause} .",
+                    f"{{{a}}} wonders {asked_clause} . {{{b}}} does not know .",
+                    f"the man asked {{{a}}} {known_clause} and {asked_clause} .",
+                    f"a woman told {{{a}}} {known_clause} , not {asked_clause} .",
+                    f"tell {{{a}}} {asked_clause} , please .",
                 )
             )
         )
-    return scene.tell(told)
+    return scene.tell(sentences)
 
 
 def dialogue(scene: Scene) -> str:

@@ -1,6 +1,6 @@
 """The four downstream tasks of the demo: their prompts, labels and rows.
 
-Only the standard library is used, and every call gives the same rows: a split is drawn from a seed of its own.
+Only the standard library is used, and every call gives the same rows, since each split has its own fixed seed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MODEL_DIR = Path(__file__).parent / "model"
 
 @dataclass(frozen=True)
 class DemoSpec:
-    """What a task asks the model.
+    """A packaged task: its prompt and labels.
 
     Attributes:
         name: Key in `SPECS`.
         kind: "classification" or "language modelling".
         prompt: Template with ``{text}``; the model's next token after it should be the label.
         labels: The label words, one token each; empty for language modelling.
-        description: One sentence for people.
+        description: One sentence about the task.
     """
 
     name: str
@@ -53,26 +53,26 @@ SPECS = {
             kind="classification",
             prompt="{text} kind :",
             labels=question.LABELS,
-            description="Which of six kinds of answer is asked for, when two questions are in the air?",
+            description="Which of six kinds of answer is asked for, when two questions are mentioned?",
         ),
         DemoSpec(
             name="where",
             kind="classification",
             prompt="{text} answer :",
             labels=where.LABELS,
-            description="Where is the thing, after it was carried about, handed over or put down?",
+            description="Where is the person or the thing, after it was carried around and put down?",
         ),
         DemoSpec(
             name="dialect",
             kind="language modelling",
             prompt="{text}",
             labels=(),
-            description="Next words of the same world, told with the verb last and with words swapped in pairs.",
+            description="Next words in the same world, with the verb last and with words swapped in pairs.",
         ),
     )
 }
 
-# Rows of (train, test), and how to write one.
+# Numbers of rows (train, test), and the functions that write one row.
 _SIZES = {"mood": (3000, 500), "question": (3000, 500), "where": (2000, 500), "dialect": (800, 150)}
 _WRITERS: dict[str, Callable[..., str]] = {
     "mood": mood.mood_text,
@@ -93,30 +93,30 @@ def rows(name: str, split: str) -> list[dict[str, str]]:
         within one row; no text occurs twice, or in both splits.
 
     Raises:
-        KeyError: If there is no such task or split; the message lists those that there are.
+        KeyError: If there is no such task or split; the message lists the valid names.
     """
     if name not in SPECS:
-        raise KeyError(f"no demo task {name!r}: there are {', '.join(SPECS)}")
+        raise KeyError(f"unknown demo task {name!r}; pass one of {list(SPECS)}")
     if split not in ("train", "test"):
-        raise KeyError(f"no split {split!r}: there are train and test")
+        raise KeyError(f"unknown split {split!r}; pass 'train' or 'test'")
     return [dict(row) for row in _split(name, split)]
 
 
 @cache
 def _split(name: str, split: str) -> tuple[dict[str, str], ...]:
-    spec, test = SPECS[name], split == "test"
+    spec, is_test = SPECS[name], split == "test"
     rng = random.Random(f"semviz {name} {split}")
-    wanted = _SIZES[name][test]
-    seen = {row["text"] for row in _split(name, "train")} if test else set()
-    found: list[dict[str, str]] = []
-    while len(found) < wanted:
+    size = _SIZES[name][is_test]
+    used_texts = {row["text"] for row in _split(name, "train")} if is_test else set()
+    split_rows: list[dict[str, str]] = []
+    while len(split_rows) < size:
         if spec.labels:
-            label = spec.labels[len(found) % len(spec.labels)]
-            row = {"text": _WRITERS[name](rng, label, test=test), "label": label}
+            label = spec.labels[len(split_rows) % len(spec.labels)]
+            row = {"text": _WRITERS[name](rng, label, test=is_test), "label": label}
         else:
-            row = {"text": dialect.dialect_text(rng, test=test)}
-        if row["text"] not in seen:
-            seen.add(row["text"])
-            found.append(row)
-    rng.shuffle(found)
-    return tuple(found)
+            row = {"text": dialect.dialect_text(rng, test=is_test)}
+        if row["text"] not in used_texts:
+            used_texts.add(row["text"])
+            split_rows.append(row)
+    rng.shuffle(split_rows)
+    return tuple(split_rows)

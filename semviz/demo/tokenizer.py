@@ -12,14 +12,14 @@ PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<bos>", "<eos>"
 
 
 def build_tokenizer(texts: Iterable[str], folder: Path) -> int:
-    """Build the tokenizer of all words in some texts and save it.
+    """Build a tokenizer of all words in the texts and save it.
 
     Args:
-        texts: Documents; every word of theirs enters the vocabulary, the most frequent first.
-        folder: Where ``tokenizer.json`` and ``tokenizer_config.json`` go.
+        texts: Documents; all their words enter the vocabulary, the most frequent first.
+        folder: Where to write ``tokenizer.json`` and ``tokenizer_config.json``.
 
     Returns:
-        The size of the vocabulary, special tokens included.
+        The size of the vocabulary, including special tokens.
     """
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordLevel

@@ -1,8 +1,8 @@
 """The people of the demo world and the scenes they act in.
 
 A `Scene` is a dictionary that invents its entries when a template asks for them: the first time
-``{thing}`` is read a thing is drawn, and from then on it stays the same thing. So a story is told by
-filling one sentence after the other from one scene:
+``{thing}`` is read, a thing is drawn, and from then on it stays the same. So a story is told by
+filling one sentence after another from one scene:
 
 >>> scene = Scene(random.Random(1))
 >>> scene.fill("{name} has a {thing} .") == scene.fill("{name} has a {thing} .")
@@ -33,7 +33,7 @@ _ARTICLE = re.compile(r"\ba (?=[aeiou])")
 
 @dataclass(frozen=True)
 class Person:
-    """What is true of one person in every document that mentions them."""
+    """Facts about one person, the same in every document that mentions them."""
 
     name: str
     job: str
@@ -65,17 +65,17 @@ PEOPLE = _people()
 
 
 class Scene(dict[str, str]):
-    """A cast and its props, drawn on demand.
+    """People and things of one document, drawn on demand.
 
-    Keys are a word class and a number that keeps several members apart (``thing``, ``thing2``): two
+    Keys are a word class and a number that distinguishes several members (``thing``, ``thing2``): two
     slots of one class never hold the same word. ``name`` draws a person. ``he``, ``him`` and ``his`` follow the
     sex of ``name``, ``he2`` that of ``name2``. ``trade``, ``home``, ``petof``, ``favourite``, ``tint`` and ``music``
     are facts about ``name``; ``work`` is where ``trade`` is done, ``den`` is where ``animal`` lives and
-    ``pastime`` is what one does in this ``weather``, ``need`` what one wants in this ``state``.
+    ``pastime`` is what people do in this ``weather``, ``need`` what they want in this ``state``.
 
     Args:
         rng: Source of all choices.
-        names: People who may appear.
+        names: Names of the people who may appear.
         classes: Word classes that replace those of the lexicon, such as a narrower ``thing``.
     """
 
@@ -110,7 +110,7 @@ class Scene(dict[str, str]):
         taken = {value for key, value in self.items() if key.rstrip("0123456789") == kind}
         while (value := options[int(self.rng.random() * len(options))]) in taken:
             if len(taken) >= len(options):
-                raise ValueError(f"the class {kind!r} has only {len(options)} members, the template asks for more")
+                raise ValueError(f"the class {kind!r} has only {len(options)} members, but the template asks for more")
         return value
 
     def _fact(self, kind: str, number: str) -> str:
@@ -133,10 +133,10 @@ class Scene(dict[str, str]):
         return facts[kind]
 
     def fill(self, template: str) -> str:
-        """Fill a template's slots; "a" becomes "an" where the next word wants it."""
+        """Fill a template's slots; "a" becomes "an" before a vowel."""
         return _ARTICLE.sub("an ", template.format_map(self))
 
     def tell(self, steps: Sequence[str | Sequence[str]]) -> str:
-        """Tell a story: fill one sentence a step, chosen where a step offers several."""
-        told = [self.fill(step if isinstance(step, str) else self.rng.choice(step)) for step in steps]
-        return " ".join(sentence for sentence in told if sentence)
+        """Tell a story: fill one sentence per step, chosen at random where a step offers several."""
+        sentences = [self.fill(step if isinstance(step, str) else self.rng.choice(step)) for step in steps]
+        return " ".join(sentence for sentence in sentences if sentence)

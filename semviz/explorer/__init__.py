@@ -1,3 +1,3 @@
-"""The Explorer: the widget application. It views a `Study`; nothing imports it."""
+"""The Explorer: the widget application. It displays a `Study`; no other package imports it."""
 
 from semviz.explorer.app import Explorer as Explorer

@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from semviz.traces.trace import Trace
 
 _TABS = ("Trace", "Gain", "Finetune", "Runs")
-_CONTROLS: tuple[Change, ...] = ("settings", "job")  # with these, parts set the controls that an action may refuse
+_CONTROLS: tuple[Change, ...] = ("settings", "job")  # the changes that make panels reset controls after a refusal
 
 
 class Explorer:
     """A model and a task as a widget: trace, gain, threshold, finetunes and their runs.
 
-    It only views a `Study`, which does the work and can be driven without it. Its controls are attributes, so a script
-    or a test can do what a person does: `app.boundary.value = 4; app.run.click(); app.job.wait()`.
+    It only displays a `Study`, which does the work and can be used without it. Its controls are attributes, so a script
+    or a test can do what a user does: `app.boundary.value = 4; app.run.click(); app.job.wait()`.
 
     Attributes:
         study: The study.
-        widget: The ipywidgets box that is shown.
-        data, scoping, look, gains, tuning, keeping: The parts, with their controls.
+        widget: The ipywidgets box that is displayed.
+        data, scoping, look, gains, tuning, keeping: The panels, with their controls.
         tabs: The tab widget.
         status: The status line.
 
@@ -69,32 +69,32 @@ class Explorer:
         study: Study | None = None,
         progress: bool = True,
     ) -> None:
-        """Open a task and build the widget; arguments as in `Study`.
+        """Open a task and build the widget; the arguments are those of `Study`.
 
         Args:
             model: A loaded model; the packaged demo LM by default.
             task: A task, or the name of a packaged one.
-            trace: `semviz.trace(model, task)`, if there is one.
-            samples: Trace at most so many samples; None takes all.
+            trace: `semviz.trace(model, task)`, to save tracing again.
+            samples: The most samples to trace; None traces all.
             store: Folder of finished runs.
-            study: A study that is open already, to be shown; the other arguments are then left out.
+            study: An open study to display; the other arguments are then ignored.
             progress: Show progress bars while opening.
 
         Raises:
             SemvizError: As in `Study`.
         """
-        # An older Explorer of the same cell goes first, so that its job does not slow this one's trace.
+        # An older Explorer of the same cell is closed first, so that its job does not slow down this one's trace.
         lifecycle.close_older()
-        # First, so that the browser unpacks and runs plotly.js while the study opens.
+        # Made first, so that the browser unpacks and runs plotly.js while the study opens.
         page = Page()
-        self._owned = study is None
+        self._owns_study = study is None
         try:
             of_class("study", study, (Study, type(None)), "a Study, or None to open one")
             self.study = study or Study(model, task, trace=trace, samples=samples, store=store, progress=progress)
         except BaseException:
             _close(page)
             raise
-        self.wiring = Bindings(self._wrong)
+        self.wiring = Bindings(self._show_problem)
         self.status = widgets.HTML()
         self.data = TaskPanel(self.study, self.wiring)
         self.scoping = BoundaryPanel(self.study, self.wiring)
@@ -102,61 +102,61 @@ class Explorer:
         self.gains = GainPanel(self.study, self.wiring)
         self.tuning = FinetunePanel(self.study, self.wiring)
         self.keeping = RunsPanel(self.study, self.wiring)
-        self._parts = (self.data, self.scoping, self.look, self.gains, self.tuning, self.keeping)
+        self._panels = (self.data, self.scoping, self.look, self.gains, self.tuning, self.keeping)
         tabs = (self.look, self.gains, self.tuning, self.keeping)
         self.tabs = widgets.Tab(children=[tab.widget for tab in tabs], titles=_TABS)
         self.widget = widgets.VBox([page, self.data.widget, self.scoping.widget, self.status, self.tabs])
         self.widget.add_class("semviz")
         self.status.add_class("semviz-says")
         self._interrupts = lifecycle.Interrupts(self.study.cancel)
-        self._forget = self.study.observe(self._follow)
+        self._stop_observing = self.study.observe(self._follow)
         self._closed = False
         self._problem: tuple[str, str] | None = None
         for change in ("task", "job"):
             self._follow(change)
-        page.early = False  # a page that is loaded again starts everything at once
+        page.early = False  # when the page is reloaded, everything starts at once
         lifecycle.remember(self)
 
     def _follow(self, change: Change) -> None:
-        """Let every part show what changed; called in the notebook's thread or the job's."""
+        """Let every panel show what changed; called in the notebook's thread or the job's."""
         with self.wiring.following():
             if self._closed:
                 return
-            # Progress comes five times a second, and must not take the words of a refusal away at once.
-            mended = change != "progress" and self._problem is not None
-            self._problem = None if mended else self._problem
+            # Progress comes five times a second, and must not erase an error message at once.
+            clears_problem = change != "progress" and self._problem is not None
+            self._problem = None if clears_problem else self._problem
             if change == "job":
-                (self._interrupts.watch if self.study.busy else self._interrupts.rest)()
-            for part in self._parts:
-                part.follow(change)
-            if mended or change in ("task", "job", "progress"):
-                self._narrate()
+                (self._interrupts.start if self.study.busy else self._interrupts.stop)()
+            for panel in self._panels:
+                panel.follow(change)
+            if clears_problem or change in ("task", "job", "progress"):
+                self._update_status()
 
-    def _narrate(self) -> None:
-        said, going = messages.told(self.study)
+    def _update_status(self) -> None:
+        summary, progress = messages.status_parts(self.study)
         if self._problem is not None:
-            text, folded = self._problem
-            self.status.value = markup.status(text, going=going, wrong=True, traceback=folded)
+            message, details = self._problem
+            self.status.value = markup.status(message, progress=progress, is_problem=True, traceback=details)
             return
-        job, trouble = self.study.job, " ".join(self.study.history.problems)
+        job, store_problems = self.study.job, " ".join(self.study.history.problems)
         error = job.error if job is not None and job.state == "failed" else None
-        folded = job.traceback if job is not None and error is not None and not _is_told(error) else ""
-        said += f" In the store: {trouble}" if trouble else ""
-        self.status.value = markup.status(said, going=going, wrong=error is not None, traceback=folded)
+        details = job.traceback if job is not None and error is not None and _needs_traceback(error) else ""
+        summary += f" In the store: {store_problems}" if store_problems else ""
+        self.status.value = markup.status(summary, progress=progress, is_problem=error is not None, traceback=details)
 
-    def _wrong(self, error: BaseException) -> None:
-        """Say what an action raised."""
-        folded = "" if _is_told(error) else "".join(traceback.format_exception(error))
+    def _show_problem(self, error: BaseException) -> None:
+        """Show what an action raised in the status line."""
+        details = "".join(traceback.format_exception(error)) if _needs_traceback(error) else ""
         with self.wiring.following():
-            for part in self._parts:
+            for panel in self._panels:
                 for change in _CONTROLS:
-                    part.follow(change)  # a control that was refused goes back
-            self._problem = (messages.explain(error, self.study), folded)
-            self._narrate()
+                    panel.follow(change)  # a control whose value was refused goes back
+            self._problem = (messages.explain(error, self.study), details)
+            self._update_status()
 
     @property
     def boundary(self) -> widgets.BoundedIntText:
-        """The stepper of the boundary."""
+        """The number field of the boundary."""
         return self.scoping.boundary
 
     @property
@@ -181,11 +181,11 @@ class Explorer:
 
     @property
     def job(self) -> Job[Any] | None:
-        """The job that runs, or the last one; None before the first."""
+        """The running job, or else the last one; None before the first."""
         return self.study.job
 
     def snapshot(self) -> Figure:
-        """Draw what is shown now as one static figure, for saved notebooks, slides and nbviewer."""
+        """Draw the current view as one static figure, for saved notebooks, slides and nbviewer."""
         from semviz.figures.snapshot import snapshot
 
         study, sample = self.study, self.study.sample
@@ -201,18 +201,18 @@ class Explorer:
         )
 
     def close(self) -> None:
-        """Cancel what runs, wait for its end, and take the widget away; finished runs stay in the store.
+        """Cancel and wait for the job, and remove the widget; finished runs stay in the store.
 
-        A study that was passed stays open, and its job goes on.
+        A study that was passed in stays open, and its job continues.
         """
         with self.wiring.lock:
             if self._closed:
                 return
             self._closed = True
-        # Without the lock, which the job may need to come to its end.
-        self._forget()
-        self._interrupts.rest()
-        if self._owned:
+        # Without the lock, which the job may need in order to end.
+        self._stop_observing()
+        self._interrupts.stop()
+        if self._owns_study:
             self.study.close()
         _close(self.widget)
 
@@ -237,16 +237,15 @@ class Explorer:
         }
 
 
-def _is_told(error: BaseException) -> bool:
-    """Whether an error says in words what to do, so that a traceback would only be in the way."""
-    return isinstance(error, SemvizError)
+def _needs_traceback(error: BaseException) -> bool:
+    """Whether a traceback would help: our own errors already say what to do."""
+    return not isinstance(error, SemvizError)
 
 
 def _close(root: widgets.Widget) -> None:
-    """Close a widget with all that is in it; closing a box alone leaves its children alive in kernel and page."""
+    """Close a widget and its children, which would otherwise stay alive in the kernel and on the page."""
     for child in getattr(root, "children", ()):
         _close(child)
-    own = [getattr(root, name, None) for name in ("layout", "style")]
-    for part in (*own, root):
-        if isinstance(part, widgets.Widget):
-            part.close()
+    for widget in (getattr(root, "layout", None), getattr(root, "style", None), root):
+        if isinstance(widget, widgets.Widget):
+            widget.close()

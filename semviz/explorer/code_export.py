@@ -1,4 +1,4 @@
-"""The Python code that shows a study's current view without the Explorer."""
+"""Python code that reproduces a study's current view without the Explorer."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def code_of(study: Study) -> str:
-    """Write the code of the current view: the trace, its pictures, the scope and the finetune.
+    """Write the code of the current view: the trace, its figures, the scope and the finetune.
 
-    It runs as it is for the packaged model and tasks; for others the two lines that load them are to be filled in.
+    It runs as it is for the packaged model and tasks; for others, the two lines that load them must be completed.
     """
     settings, sample = study.settings, study.sample
-    traced = study.opening.traces["full"].meta
+    trace_meta = study.opening.traces["full"].meta
     options = "" if study.vocab == "full" else f", vocab={_quoted(study.vocab)}"
-    if traced["samples"] < len(study.task.split(traced["split"])):
-        options += f", samples={traced['samples']}"
+    if trace_meta["samples"] < len(study.task.split(trace_meta["split"])):
+        options += f", samples={trace_meta['samples']}"
     order = f", order={_quoted(study.order)}" if study.order else ""
     lines = [
         "import semviz as sv",
@@ -33,11 +33,11 @@ def code_of(study: Study) -> str:
         f"trace.sample_heatmap(metric={_quoted(study.metric)}{order}, boundary={study.boundary}).show()",
     ]
     if not sample.own and sample.number in study.trace.detailed:
-        view = f"sample={sample.number}"
+        sample_option = f"sample={sample.number}"
         cell = f", position={study.cell[0]}" if study.cell else ""
         lines += [
-            f"trace.token_heatmap({view}, metric={_quoted(study.metric)}, boundary={study.boundary}).show()",
-            f"trace.transition_map({view}{cell}, boundary={study.boundary}).show()",
+            f"trace.token_heatmap({sample_option}, metric={_quoted(study.metric)}, boundary={study.boundary}).show()",
+            f"trace.transition_map({sample_option}{cell}, boundary={study.boundary}).show()",
         ]
     rate = _quoted(settings.lr) if isinstance(settings.lr, str) else repr(settings.lr)
     lines += [
@@ -53,16 +53,16 @@ def code_of(study: Study) -> str:
 
 
 def _loading(study: Study) -> list[str]:
-    """How model and task are loaded, as far as a study knows."""
+    """Lines that load the model and the task, as far as the study knows how."""
     name, task = study.model.name, study.task
     model = "sv.load_model()" if name == DEMO else f"sv.load_model({_quoted(name)})  # as you loaded it"
-    packaged = task.name in SPECS and task.hash == _packaged(task.name)
-    what = f"sv.load_task({_quoted(task.name)})" if packaged else f"…  # your own task, {_quoted(task.name)}"
-    return [f"model = {model}", f"task = {what}"]
+    is_packaged = task.name in SPECS and task.hash == _packaged_hash(task.name)
+    task_code = f"sv.load_task({_quoted(task.name)})" if is_packaged else f"…  # your own task, {_quoted(task.name)}"
+    return [f"model = {model}", f"task = {task_code}"]
 
 
 @cache
-def _packaged(name: str) -> str:
+def _packaged_hash(name: str) -> str:
     return load_task(name).hash
 
 

@@ -1,4 +1,4 @@
-"""What becomes of an Explorer when its cell runs again, or when the kernel is interrupted."""
+"""What happens to an Explorer when its cell runs again, or when the kernel is interrupted."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from weakref import WeakValueDictionary
 
 
 class Closable(Protocol):
-    """What can be closed."""
+    """An object that can be closed."""
 
     def close(self) -> None:
-        """Stop what runs and take away what is shown."""
+        """Stop the job and remove the widget."""
         ...
 
 
-_LIVING: WeakValueDictionary[str, Any] = WeakValueDictionary()
+_OPEN: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def close_older() -> None:
-    """Close the Explorer that the cell which runs now has made before.
+    """Close the Explorer that an earlier run of the current cell created.
 
-    Its output is gone from the notebook, but its job and its widgets would go on living. Where cells are not known
-    (a script, a terminal), nothing is closed.
+    Its output is gone from the notebook, but its job and its widgets would stay alive. Without cells (in a script or a
+    terminal), nothing is closed.
     """
     cell = _cell()
-    older = _LIVING.pop(cell, None) if cell is not None else None
+    older = _OPEN.pop(cell, None) if cell is not None else None
     if older is not None:
         older.close()
 
 
 def remember(app: Closable) -> None:
-    """Keep an Explorer as the one of the cell that runs now."""
+    """Register an Explorer as that of the current cell."""
     cell = _cell()
     if cell is not None:
-        _LIVING[cell] = app
+        _OPEN[cell] = app
 
 
 def _shell() -> Any:
-    """The running IPython shell of a kernel, or None."""
+    """Return the kernel's IPython shell, or None outside a kernel."""
     try:
         from IPython.core.getipython import get_ipython
     except ImportError:
@@ -50,40 +50,40 @@ def _shell() -> Any:
 
 
 def _cell() -> str | None:
-    """Id of the notebook cell that runs now."""
+    """Return the id of the notebook cell that is running."""
     shell = _shell()
     if shell is None:
         return None
-    parent = shell.get_parent()
-    found = parent.get("metadata", {}).get("cellId") or parent.get("metadata", {}).get("cell_id")
-    return str(found) if found else None
+    metadata = shell.get_parent().get("metadata", {})
+    cell_id = metadata.get("cellId") or metadata.get("cell_id")
+    return str(cell_id) if cell_id else None
 
 
 class Interrupts:
-    """Cancels a background job when a person interrupts the kernel, which by itself stops the running cell only.
+    """Cancels a background job when the user interrupts the kernel, which by itself stops only the running cell.
 
-    Between cells a kernel ignores the signal, so a handler takes its place while a job runs. A cell that is
-    interrupted cancels the job too: who presses ■ wants everything to stop.
+    Between cells a kernel ignores the signal, so a handler is installed while a job runs. Interrupting a cell cancels
+    the job too: whoever presses ■ wants everything to stop.
     """
 
     def __init__(self, cancel: Callable[[], None]) -> None:
-        """Make a handler.
+        """Prepare a handler.
 
         Args:
-            cancel: What an interrupt calls.
+            cancel: Called on an interrupt.
         """
         self._cancel, self._shell = cancel, _shell()
-        self._ignored: Any = None
+        self._previous_handler: Any = None
 
-    def watch(self) -> None:
-        """Begin to listen; without a kernel nothing happens, since there the interrupt ends what waits for the job."""
+    def start(self) -> None:
+        """Start listening; not needed without a kernel, where an interrupt ends whatever waits for the job."""
         if self._shell is None:
             return
         self._shell.events.register("post_run_cell", self._after_cell)
-        # Soon, not now: after this message the kernel puts back the handler that it had before it.
+        # Not at once: after this message the kernel restores the handler that it had before.
         self._shell.kernel.io_loop.add_callback(self._install)
 
-    def rest(self) -> None:
+    def stop(self) -> None:
         """Stop listening; may be called from the job's thread."""
         if self._shell is None:
             return
@@ -92,13 +92,13 @@ class Interrupts:
         self._shell.kernel.io_loop.add_callback(self._uninstall)
 
     def _install(self) -> None:
-        if self._ignored is None and threading.current_thread() is threading.main_thread():
-            self._ignored = signal.signal(signal.SIGINT, lambda *_: self._cancel())
+        if self._previous_handler is None and threading.current_thread() is threading.main_thread():
+            self._previous_handler = signal.signal(signal.SIGINT, lambda *_: self._cancel())
 
     def _uninstall(self) -> None:
-        if self._ignored is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._ignored)
-            self._ignored = None
+        if self._previous_handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._previous_handler)
+            self._previous_handler = None
 
     def _after_cell(self, result: Any) -> None:
         if isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt):

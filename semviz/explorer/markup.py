@@ -1,4 +1,4 @@
-"""The Explorer's own HTML: small, escaped, readable in both themes and without colours."""
+"""The Explorer's HTML: small, escaped, and readable in both themes and without colour."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from semviz.study.forecast import ForecastLine
 
 
 def header(model: str, task: str, facts: Iterable[str]) -> str:
-    """The first lines: the question, and what is studied."""
-    said = " · ".join(escape(fact) for fact in facts)
-    return f"<h2>Where should I finetune {_name(model)} on {_name(task)}?</h2><p class='quiet'>{said}</p>"
+    """Write the heading: the question, and facts about the model and the task."""
+    details = " · ".join(escape(fact) for fact in facts)
+    return f"<h2>Where should I finetune {_name(model)} on {_name(task)}?</h2><p class='quiet'>{details}</p>"
 
 
 def strip(scope: Scope, *, note: str = "") -> str:
-    """The blocks from the embeddings to the head; frozen ones are hatched, and words say how many.
+    """Draw the blocks from the embeddings to the head; frozen ones are hatched, and a line of text counts them.
 
     Args:
         scope: What would train.
-        note: What else there is to say of it, plain.
+        note: Text to append, not escaped yet.
     """
     trained = set(scope.blocks)
     numbered = scope.n_blocks <= 32
@@ -35,39 +35,40 @@ def strip(scope: Scope, *, note: str = "") -> str:
     )
 
 
-def definition_list(known: Sequence[ForecastLine]) -> str:
-    """Facts side by side: a name, the number, and what it is made of."""
+def definition_list(facts: Sequence[ForecastLine]) -> str:
+    """Set facts side by side: the name, the value, and where it comes from."""
     return "<div class=facts>" + "".join(
         f"<div><span>{escape(fact.name)}</span><strong>{escape(fact.value)}</strong><span>{escape(fact.detail)}</span></div>"
-        for fact in known
+        for fact in facts
     ) + "</div>"  # fmt: skip
 
 
 def paragraph(text: str, *, quiet: bool = False) -> str:
-    """One paragraph of plain text."""
+    """Write one paragraph of plain text."""
     return f"<p{' class=quiet' if quiet else ''}>{escape(text)}</p>"
 
 
-def status(text: str, *, going: str = "", wrong: bool = False, traceback: str = "") -> str:
-    """The status line; a traceback is folded.
+def status(text: str, *, progress: str = "", is_problem: bool = False, traceback: str = "") -> str:
+    """Write the status line; a traceback is collapsed.
 
     Args:
-        text: What is read out by screen readers, see page.js.
-        going: How far it is, which changes too often to be read out.
-        wrong: Whether it is a problem.
-        traceback: Of a problem; empty if there is none.
+        text: The part that screen readers read out, see page.js.
+        progress: The job's progress, which changes too often to be read out.
+        is_problem: Whether the text describes a problem.
+        traceback: The traceback of a problem; empty if there is none.
     """
-    more = f"<details><summary>Traceback</summary><pre>{escape(traceback)}</pre></details>" if traceback else ""
-    said = f"{'Problem: ' if wrong else ''}{escape(text)}"
-    return f"<div class='status{' wrong' if wrong else ''}'><span class=said>{said}</span> {escape(going)}</div>{more}"
+    details = f"<details><summary>Traceback</summary><pre>{escape(traceback)}</pre></details>" if traceback else ""
+    message = f"{'Problem: ' if is_problem else ''}{escape(text)}"
+    css_class = f"status{' wrong' if is_problem else ''}"
+    return f"<div class='{css_class}'><span class=said>{message}</span> {escape(progress)}</div>{details}"
 
 
 def nearest(caption: str, rows: Sequence[tuple[int, str, Sequence[str], str]], here: int) -> str:
-    """The nearest tokens at every space, the top one first.
+    """Write the table of the nearest tokens at every space, the top space first.
 
     Args:
-        caption: What position is shown.
-        rows: Space, deviation, nearest tokens and the token that the head ranks first, all plain.
+        caption: Which position is shown.
+        rows: Space, deviation, nearest tokens and the token that the head ranks first, not escaped yet.
         here: The space that was clicked.
     """
     body = "".join(
@@ -83,7 +84,7 @@ def nearest(caption: str, rows: Sequence[tuple[int, str, Sequence[str], str]], h
 
 
 def code(text: str) -> str:
-    """A block of source text."""
+    """Write a block of source code."""
     return f"<pre class=code tabindex=0>{escape(text)}</pre>"
 
 

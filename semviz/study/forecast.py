@@ -1,4 +1,4 @@
-"""`Forecast`: what is known of a scope before it is trained."""
+"""`Forecast`: what can be predicted about a scope before it is trained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ForecastLine(NamedTuple):
-    """One thing that is known: its name, the number, and what it is made of."""
+    """One line of a forecast: its name, the value, and where the value comes from."""
 
     name: str
     value: str
@@ -31,17 +31,17 @@ class ForecastLine(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What one finetune would train, cost and give.
+    """What one finetune would train, cost and improve.
 
     Attributes:
         scope: What trains.
         cost: FLOPs and bytes.
-        benefit: Predicted share of full finetuning's improvement; NaN where nothing predicts it.
-        low, high: Its 95 % interval; NaN where there is none.
-        evidence: What predicts it: `"probes"`, `"profile"` or `""`.
-        seconds: Expected time of training at one learning rate.
-        clock: What the seconds are scaled from: `"runs"` that were measured, or the `"forward pass"`.
-        rates: Learning rates that will be tried, at least.
+        benefit: Predicted share of full finetuning's improvement; NaN if nothing predicts it.
+        low, high: Its 95 % interval; NaN if there is none.
+        evidence: What the prediction is based on: `"probes"`, `"profile"` or `""`.
+        seconds: Expected training time at one learning rate.
+        clock: What the seconds are extrapolated from: finished `"runs"`, or one `"forward pass"`.
+        rates: The least number of learning rates that will be tried.
     """
 
     scope: Scope
@@ -55,10 +55,10 @@ class Forecast:
     rates: int
 
     def facts(self) -> list[ForecastLine]:
-        """What a panel says: what trains, what it is predicted to give, and what it costs."""
+        """List what trains, the predicted benefit, and the costs."""
         scope, cost = self.scope, self.cost
         memory = ", ".join(f"{part} {formats.size(size)}" for part, size in cost.memory.items() if size)
-        each = f"a learning rate; {self.rates} or more are tried. From " if self.rates > 1 else "from "
+        per_rate = f"per learning rate; at least {self.rates} are tried. From " if self.rates > 1 else "from "
         clock = "the runs so far" if self.clock == "runs" else "one forward pass"
         share = formats.percent(scope.share)
         return [
@@ -70,7 +70,7 @@ class Forecast:
                 f"{formats.si(cost.flops_per_token)} FLOPs a token",
             ),
             ForecastLine("Memory", formats.size(cost.bytes), memory),
-            ForecastLine("Time", f"about {formats.seconds(self.seconds)}", f"{each}{clock}"),
+            ForecastLine("Time", f"about {formats.seconds(self.seconds)}", f"{per_rate}{clock}"),
         ]
 
     def _benefit(self) -> ForecastLine:
@@ -90,14 +90,14 @@ def forecast(
     probes: Probes | None,
     runs: Sequence[Run] = (),
 ) -> Forecast:
-    """Say what one finetune would train, cost and give.
+    """Predict what one finetune would train, cost and improve.
 
     Args:
         opening: The task.
         scope: What would train: the blocks above a boundary.
         recipe: How it would be trained.
-        probes: Measured probes, whose prediction counts more than the profile's.
-        runs: Measured runs, which tell the time better than a forward pass does.
+        probes: Measured probes; their prediction is preferred to the profile's.
+        runs: Finished runs; their times are preferred to that of a forward pass.
     """
     cost = opening.costs.of(scope, method=recipe.method, epochs=recipe.epochs)
     k = scope.boundary
@@ -107,12 +107,12 @@ def forecast(
         benefit, low, high, evidence = float(probes.benefit[k]), float(probes.low[k]), float(probes.high[k]), "probes"
     elif opening.gain.applies and np.isfinite(opening.gain.benefit[k]):
         benefit, evidence = float(opening.gain.benefit[k]), "profile"
-    a_unit, clock = opening.unit_seconds * opening.costs.tokens, "forward pass"
-    measured = [
+    unit_seconds, clock = opening.unit_seconds * opening.costs.tokens, "forward pass"
+    measured_unit_seconds = [
         run.seconds / sum(opening.costs.of(run.scope, method=run.method, epochs=run.epochs).units.values())
         for run in runs
     ]
-    if measured:
-        a_unit, clock = float(np.median(measured)), "runs"
-    seconds, rates = a_unit * sum(cost.units.values()), FEWEST if recipe.lr == "auto" else 1
+    if measured_unit_seconds:
+        unit_seconds, clock = float(np.median(measured_unit_seconds)), "runs"
+    seconds, rates = unit_seconds * sum(cost.units.values()), FEWEST if recipe.lr == "auto" else 1
     return Forecast(scope, cost, benefit, low, high, evidence, seconds, clock, rates)

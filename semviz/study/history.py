@@ -1,4 +1,4 @@
-"""`History`: the finished runs of one model on one task, and those of them that can be compared fairly."""
+"""`History`: the finished runs of one model on one task, and which of them can be compared fairly."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class History:
     """Finished runs of one model on one task.
 
     Attributes:
-        runs: All of them, the oldest first.
-        comparable: Those that may stand in one chart, see `comparable`.
-        together: These, with the scores of the untrained model; None if there is none.
-        probes: What they predict of every boundary; None as long as they cannot.
-        problems: What is wrong with files in the store that cannot be read.
+        runs: All of them, oldest first.
+        comparable: Those that can be shown in one chart; see the function `comparable`.
+        together: The comparable runs with the scores of the untrained model; None if there are no runs.
+        probes: What these runs predict for every boundary; None until all three probes have been run.
+        problems: Why some files in the store cannot be read.
     """
 
     def __init__(self, store: Store, model: LanguageModel, opening: OpenedTask) -> None:
-        """Read from a store the runs of a model on a task.
+        """Read the runs of a model on a task from a store.
 
-        A run belongs to them if its key does, so weights, texts and version are the same; runs with further
-        `arguments` of Trainer do not.
+        A run is included if its key matches, so weights, texts and version are the same; runs with further
+        `arguments` of Trainer are not.
         """
         self._opening = opening
         self.runs: list[Run] = []
         self.problems: list[str] = []
-        for key in store.keys():  # noqa: SIM118 (a store is no mapping)
+        for key in store.keys():  # noqa: SIM118 (a store is not a mapping)
             try:
                 run = store.find(key)
             except SemvizError as error:
@@ -54,7 +54,7 @@ class History:
         self.add()
 
     def add(self, *runs: Run) -> None:
-        """Take up finished runs; one with the same key is replaced."""
+        """Add finished runs; an earlier run with the same key is replaced."""
         keys = {run.key for run in runs}
         self.runs = [*(run for run in self.runs if run.key not in keys), *runs]
         self.comparable = comparable(self.runs)
@@ -63,44 +63,45 @@ class History:
         if not self.comparable:
             return
         opening, untrained = self._opening, tuple(self._opening.validation.rows.tolist())
-        # Without the gain: a point that is called recommended would read as praise for what it has measured.
+        # Without the gain: a point labelled "recommended" would look as if its measured score were the reason.
         self.together = Runs(tuple(self.comparable), zero_shot=opening.untrained, untrained_rows=untrained)
-        with suppress(SemvizError):  # not all of the three have been run
+        with suppress(SemvizError):  # not all three have been run
             self.probes = self.together.probes()
 
     def find(self, key: str) -> Run:
-        """A run by its key.
+        """Return the run with this key.
 
         Raises:
-            SemvizError: If there is none.
+            SemvizError: If there is no such run.
         """
         for run in self.runs:
             if run.key == key:
                 return run
-        known = [run.key for run in self.runs]
-        raise SemvizError(f"There is no run {checks.short_repr(key)}; pass one of {known}, or finetune() first.")
+        keys = [run.key for run in self.runs]
+        raise SemvizError(f"There is no run {checks.short_repr(key)}; pass one of {keys}, or call finetune() first.")
 
 
 def comparable(runs: Iterable[Run]) -> list[Run]:
-    """The runs that may stand in one chart: as long as the newest, and of each scope, method and seed the best rate.
+    """Select the runs that can be compared: as long as the newest, and the best rate of each scope, method and seed.
 
-    Rates are compared by the validation score, so a scope that was tried at a poor one does not look worse than it is.
+    Rates are compared by the validation score, so a scope does not look worse for a poor rate that was also tried.
     """
-    given = list(runs)
-    if not given:
+    all_runs = list(runs)
+    if not all_runs:
         return []
-    newest = given[-1]
+    newest = all_runs[-1]
     best: dict[tuple[object, ...], Run] = {}
-    for run in given:
+    for run in all_runs:
         if (run.epochs, run.batch_size) != (newest.epochs, newest.batch_size) or run.diverged:
             continue
-        same = (run.scope, run.method, run.seed)
-        if same not in best or _worth(run) > _worth(best[same]):
-            best[same] = run
+        group = (run.scope, run.method, run.seed)
+        if group not in best or _validation_rank(run) > _validation_rank(best[group]):
+            best[group] = run
     return list(best.values())
 
 
-def _worth(run: Run) -> float:
+def _validation_rank(run: Run) -> float:
+    """Validation score, negated where lower is better."""
     return score_named(run.score).sign * run.validation
 
 
@@ -108,18 +109,18 @@ def run_once(bench: EncodedTask, scope: Scope, recipe: Recipe, *, store: Store, 
     """Finetune a scope, or read the finished run from the store.
 
     Raises:
-        Cancelled: If asked to stop; the store is then as before.
+        Cancelled: If asked to stop; the store is then unchanged.
         SemvizError: As in `finetune`.
     """
     run = store.find(run_key(bench.model, bench.task, scope, recipe))
     if run is not None:
         return run
-    # Here, since Trainer takes seconds to import, and pictures need it not.
+    # Imported here: Trainer takes seconds to import, and pictures do not need it.
     from semviz.finetuning.finetune import train_scope
 
     return store.add(train_scope(bench, scope, recipe, control=control, progress=False))
 
 
 def recipe_of(run: Run) -> Recipe:
-    """How a run was trained, as far as it says: further `arguments` of Trainer are not stored."""
+    """Return how a run was trained, as far as it is stored: further `arguments` of Trainer are not."""
     return Recipe(run.method, "auto" if run.rates else run.lr, run.epochs, run.batch_size, run.seed)

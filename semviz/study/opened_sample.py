@@ -1,4 +1,4 @@
-"""One sample with all its positions: a row that the trace keeps only the answer of, or a text of one's own."""
+"""One sample with all its positions: a row of the task, or a text that the user typed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Sample:
     """A sample that can be drawn token by token.
 
     Attributes:
-        trace: Where its positions are.
-        number: Its number there.
-        text: What was read.
-        own: Whether a person wrote it just now.
+        trace: The trace that holds its positions.
+        number: Its number in that trace.
+        text: The text.
+        own: Whether the user typed it, rather than a row of the task.
     """
 
     trace: Trace
@@ -33,17 +33,17 @@ class Sample:
 
     @property
     def tokens(self) -> int:
-        """Traced tokens of it."""
+        """How many of its tokens were traced."""
         return int((self.trace.positions["sample"] == self.number).sum())
 
     @property
     def title(self) -> str:
-        """What a picture of it is called."""
+        """Title of its figures."""
         return "Your text" if self.own else f"Sample {self.number}"
 
 
 def open_sample(model: LanguageModel, task: Task, trace: Trace, number: int) -> Sample:
-    """Open a row of a task: from the trace where it has all positions, else by reading it once more.
+    """Open a row of a task, from the trace if it holds all positions, else by tracing the row again.
 
     Args:
         model: A loaded model.
@@ -58,37 +58,38 @@ def open_sample(model: LanguageModel, task: Task, trace: Trace, number: int) -> 
     number = checks.whole_number("sample", number, maximum=len(part) - 1, error=TaskError)
     if number in trace.detailed:
         return Sample(trace, number, part.texts[number])
-    made = _read(model, replace(task, splits={"train": part.take([number])}), trace)
-    return Sample(replace(made, positions=made.positions.assign(sample=number)), number, part.texts[number])
+    row_trace = _trace_row(model, replace(task, splits={"train": part.take([number])}), trace)
+    positions = row_trace.positions.assign(sample=number)
+    return Sample(replace(row_trace, positions=positions), number, part.texts[number])
 
 
 def open_text(model: LanguageModel, task: Task, trace: Trace, text: str, label: str | None) -> Sample:
-    """Read a text of one's own as a row of the task.
+    """Trace a text as if it were a row of the task.
 
     Args:
         model: A loaded model.
         task: The task, whose prompt goes around the text.
-        trace: Its trace, whose options and colours are taken over.
+        trace: Its trace, whose options and colours are used.
         text: The text.
-        label: Its label; None scores every token against the next one instead.
+        label: Its label; None compares every token with the next one instead.
 
     Raises:
         TaskError: If the text is empty or too long, or there is no such label.
     """
     checks.one_text("text", text)
     if label is None:
-        made = Task("your text", "{text}", (), (), {"train": Split((text,))}, task.max_tokens)
+        text_task = Task("your text", "{text}", (), (), {"train": Split((text,))}, task.max_tokens)
     elif label in task.labels:
-        made = replace(task, name="your text", splits={"train": Split((text,), (task.labels.index(label),))})
+        text_task = replace(task, name="your text", splits={"train": Split((text,), (task.labels.index(label),))})
     else:
-        raise TaskError(f"label={label!r} is not one of the task's; pass one of {list(task.labels)}, or None.")
-    return Sample(_read(model, made, trace), 0, text, own=True)
+        raise TaskError(f"label={label!r} is not a label of the task; pass one of {list(task.labels)}, or None.")
+    return Sample(_trace_row(model, text_task, trace), 0, text, own=True)
 
 
-def _read(model: LanguageModel, task: Task, like: Trace) -> Trace:
-    """Trace the one row of a task with the options of another trace, to be drawn in that one's colours."""
+def _trace_row(model: LanguageModel, task: Task, like: Trace) -> Trace:
+    """Trace a task of one row with the options of another trace, so that it is drawn in the same colours."""
     from semviz.figures.drawing.colours import colour_range
 
     options = {**like.options, "split": "train", "samples": None, "detail": 1}
-    found = trace_task(model, task, **(options if task.labels else {**options, "vocab": "full"}), progress=False)
-    return replace(found, meta={**found.meta, "ranges": {key: colour_range(like, key) for key in like.metrics}})
+    row_trace = trace_task(model, task, **(options if task.labels else {**options, "vocab": "full"}), progress=False)
+    return replace(row_trace, meta={**row_trace.meta, "ranges": {key: colour_range(like, key) for key in like.metrics}})

@@ -1,4 +1,4 @@
-"""What a study knows of a task before anything is finetuned: traces, a gain, prices, and the untrained scores."""
+"""What a study knows about a task before any finetuning: traces, gain, costs and the untrained scores."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from semviz.traces.trace import Trace
 
 Vocabulary = Literal["full", "labels"]
-_ROWS = 8  # of the batch that is timed
+_TIMED_ROWS = 8  # rows of the batch that is timed
 
 
 @dataclass(frozen=True, eq=False)
 class OpenedTask:
-    """One task, opened.
+    """A task with all that is computed before finetuning.
 
     Attributes:
         task: The task.
-        traces: Traces of its training rows, by the vocabulary that was compared with; `"full"` is always there.
-        gain: Gain of the first.
-        costs: Prices of every boundary.
+        traces: Traces of its training rows, by the vocabulary of the semantic basis; `"full"` is always there.
+        gain: Gain of the trace over the full vocabulary.
+        costs: Costs of every boundary.
         bench: The tokenized task, with cached prefixes.
-        unit_seconds: Seconds that one block takes forward for one token, measured on one batch.
+        unit_seconds: Seconds of the forward pass per block and token, measured on one batch.
     """
 
     task: Task
@@ -51,25 +51,24 @@ class OpenedTask:
     bench: EncodedTask
     unit_seconds: float
 
-    # Later than the rest: pictures need no scores, and neither a pass over all rows nor the import of Trainer should
-    # keep them waiting.
+    # Computed on demand: pictures need no scores, so they should not wait for a pass over all rows or for Trainer.
 
     @cached_property
     def test(self) -> SplitScores:
-        """Scores of the model as it is, on test rows."""
+        """Scores of the untrained model on test rows."""
         from semviz.finetuning.finetune import zero_shot
 
         return zero_shot(self.bench, "test")
 
     @cached_property
     def validation(self) -> SplitScores:
-        """Scores of the model as it is, on validation rows."""
+        """Scores of the untrained model on validation rows."""
         from semviz.finetuning.finetune import zero_shot
 
         return zero_shot(self.bench, "validation")
 
     def score(self, control: Control) -> None:
-        """Make the scores now, so that a finished run need not wait for them.
+        """Compute the scores now, so that a finished run does not have to wait for them.
 
         Raises:
             Cancelled: If asked to stop.
@@ -79,7 +78,7 @@ class OpenedTask:
 
     @property
     def untrained(self) -> float:
-        """Score of the model as it is on test rows, accuracy or loss."""
+        """Score of the untrained model on test rows, accuracy or loss."""
         return score_named(self.task.score).of(self.test)
 
 
@@ -92,14 +91,14 @@ def open_task(
     control: Control | None = None,
     progress: bool = True,
 ) -> OpenedTask:
-    """Trace a task, estimate its gain, and price its scopes.
+    """Trace a task, estimate its gain, and compute the costs of its scopes.
 
     Args:
-        model: A loaded model, checked.
-        task: A task, checked.
-        trace: A trace of this task over the whole vocabulary, if there is one; it is then not traced again.
-        samples: Trace so many samples, drawn at random with a fixed seed; all by default.
-        control: To watch, and to cancel.
+        model: A loaded model, already checked.
+        task: A task, already checked.
+        trace: A trace of this task over the full vocabulary, to save tracing it again.
+        samples: How many samples to trace, drawn at random with a fixed seed; all by default.
+        control: Reports progress, and can cancel.
         progress: Show progress bars.
 
     Raises:
@@ -119,10 +118,10 @@ def open_task(
 
 
 def _unit_seconds(bench: EncodedTask, costs: Costs) -> float:
-    """Time a small forward pass; the first of two warms up."""
+    """Time a small forward pass, after one to warm up."""
     suffix = Suffix(bench.model, Scope.last(bench.model), cached=False, own_weights=False)
     part = bench.part("train", 0)
-    batch = bench.collator(part)(list(range(min(_ROWS, len(part)))))
+    batch = bench.collator(part)(list(range(min(_TIMED_ROWS, len(part)))))
     batch = {key: value.to(bench.model.device) for key, value in batch.items()}
     seconds = 0.0
     with interrupts_held(), torch.no_grad():
@@ -134,14 +133,14 @@ def _unit_seconds(bench: EncodedTask, costs: Costs) -> float:
 
 
 def _check(trace: Trace, model: LanguageModel, task: Task) -> None:
-    """Refuse a trace of something else: its pictures would tell of one thing and the runs of another."""
+    """Refuse a trace of another model or task, whose pictures would not match the runs."""
     from semviz.traces.trace import Trace
 
     checks.of_class("trace", trace, Trace, "sv.trace(model, task), or leave it out")
-    wanted = {"model_hash": model.hash, "task": task.name, "kind": task.kind, "vocab": "full"}
-    for key, value in wanted.items():
-        if trace.meta[key] != value:
+    expected_meta = {"model_hash": model.hash, "task": task.name, "kind": task.kind, "vocab": "full"}
+    for key, expected in expected_meta.items():
+        if trace.meta[key] != expected:
             raise SemvizError(
-                f"trace is of {key} {trace.meta[key]!r}, and {value!r} is needed; pass sv.trace(model, task), or leave "
-                "it out."
+                f"trace has {key} {trace.meta[key]!r}, but this study needs {expected!r}; pass "
+                "sv.trace(model, task), or leave it out."
             )

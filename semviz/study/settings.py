@@ -12,14 +12,14 @@ from semviz.finetuning.recipe import Recipe
 
 @dataclass(frozen=True)
 class Settings:
-    """How the next finetune is done: a `Recipe` that says how long in steps, whatever the task.
+    """How the next finetune is done: a `Recipe` whose length is given in steps, whatever the task.
 
     Attributes:
         steps: Optimizer steps.
-        lr: Learning rate, or `"auto"`: looked for on validation rows.
+        lr: Learning rate, or `"auto"`, which searches for one on validation rows.
         method: As in `semviz.finetune`.
-        seed: Seed of data order, dropout and adapters.
-        batch_size: Rows a step.
+        seed: Seed of the data order, dropout and adapters.
+        batch_size: Rows per step.
     """
 
     steps: int
@@ -34,7 +34,7 @@ class Settings:
         Raises:
             SemvizError: If one is out of range.
         """
-        # Numpy's numbers as Python's.
+        # NumPy's numbers become Python's.
         object.__setattr__(self, "steps", checks.whole_number("steps", self.steps, minimum=1))
         checked = Recipe(self.method, self.lr, batch_size=self.batch_size, seed=self.seed)
         for name in ("lr", "batch_size", "seed"):
@@ -42,22 +42,22 @@ class Settings:
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, *, rows: int) -> Settings:
-        """The settings that train so many rows as a recipe does."""
+        """Return the settings that take as many steps as a recipe does with this number of training rows."""
         steps = math.ceil(recipe.epochs * math.ceil(rows / recipe.batch_size))
         return cls(steps, recipe.lr, recipe.method, recipe.seed, recipe.batch_size)
 
     @classmethod
     def of_epochs(cls, epochs: float, *, rows: int, batch_size: int = 32) -> Settings:
-        """The default settings with the steps of so many passes over the training rows."""
+        """Return the default settings, with the steps of this many passes over the training rows."""
         return cls.of_recipe(Recipe(epochs=epochs, batch_size=batch_size), rows=rows)
 
     def recipe(self, rows: int) -> Recipe:
-        """The recipe that makes exactly these steps with so many training rows."""
+        """Return the recipe that takes exactly these steps with this number of training rows."""
         return Recipe(self.method, self.lr, self.epochs(rows), self.batch_size, self.seed)
 
     def epochs(self, rows: int) -> float:
-        """Passes over the training rows that make exactly these steps."""
-        an_epoch = math.ceil(rows / self.batch_size)
-        found = self.steps / an_epoch
-        # Trainer rounds up, and must not round up what only floating-point arithmetic has left over.
-        return found if math.ceil(found * an_epoch) == self.steps else (self.steps - 0.5) / an_epoch
+        """Return the passes over the training rows that take exactly these steps."""
+        steps_per_epoch = math.ceil(rows / self.batch_size)
+        epochs = self.steps / steps_per_epoch
+        # Trainer rounds up, so a floating-point remainder must not add a step.
+        return epochs if math.ceil(epochs * steps_per_epoch) == self.steps else (self.steps - 0.5) / steps_per_epoch

@@ -1,4 +1,4 @@
-"""`Study`: a model on a task, looked at and finetuned step by step; the Explorer shows it, a program can drive it."""
+"""`Study`: a model on a task, examined and finetuned step by step, by the Explorer or by a program."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ T = TypeVar("T")
 
 
 class Study(ViewState):
-    """A model on a task: what is looked at, which blocks would train, what was measured.
+    """A model on a task: what is shown, which blocks would train, and what was measured.
 
-    Every change is told to the observers by one word, so a widget, a test and a script see the same study. Work that
-    takes long runs in a `Job`, one at a time.
+    Observers are notified of every change, so a widget, a test and a script see the same study. Long work runs in a
+    `Job`, one at a time.
 
     Besides the attributes of `ViewState`:
 
     Attributes:
-        samples: Samples that are traced of a task at most.
+        samples: The most samples of a task that are traced.
         store: Where finished runs are kept.
         history: Finished runs of this model on this task.
-        job: The job that runs, or the last one; None before the first.
-        trials: What the job has told.
-        chosen: The run whose difference is shown.
-        difference: Its trace minus the untrained one's.
+        job: The running job, or else the last one; None before the first.
+        trials: The training curves that the job has reported.
+        chosen: The run that was restored or inspected last; None before that.
+        difference: The inspected run's trace minus that of the untrained model; None before `inspect`.
 
     Example:
         >>> import semviz as sv
@@ -77,8 +77,8 @@ class Study(ViewState):
         Args:
             model: A loaded model; the packaged demo LM by default.
             task: A task, or the name of a packaged one.
-            trace: `semviz.trace(model, task)`, if there is one; it is then not traced again.
-            samples: Trace at most so many samples of a task, drawn at random with a fixed seed; None takes all.
+            trace: `semviz.trace(model, task)`, to save tracing again.
+            samples: The most samples of a task to trace, drawn at random with a fixed seed; None traces all.
             store: Folder of finished runs; those of this model and task are shown at once. Without one, runs are kept
                 in a temporary folder until the study is closed.
             progress: Show progress bars while opening.
@@ -86,7 +86,7 @@ class Study(ViewState):
         Raises:
             SemvizError: As in `semviz.trace`, `Trace.gain` and `semviz.estimate_costs`.
         """
-        # Before the store, of which nothing should be left if the rest is refused.
+        # Checked before the store is made, so that a refusal leaves no folder behind.
         model = load_model() if model is None else check_model(model)
         task = as_task(task)
         self.samples = samples if samples is None else checks.whole_number("samples", samples, minimum=1)
@@ -96,8 +96,8 @@ class Study(ViewState):
         self.trials = LiveCurves()
         super().__init__(model, open_task(model, task, trace=trace, samples=self.samples, progress=progress))
 
-    def _enter(self, opening: OpenedTask) -> None:
-        super()._enter(opening)
+    def _set_task(self, opening: OpenedTask) -> None:
+        super()._set_task(opening)
         self.history = History(self.store, self.model, opening)
         self.chosen: Run | None = None
         self.difference: TraceDifference | None = None
@@ -108,7 +108,7 @@ class Study(ViewState):
         return self.job is not None and self.job.state == "running"
 
     def prospect(self) -> Forecast:
-        """What is known of the scope before it is trained."""
+        """Predict what finetuning the scope would cost and improve."""
         return forecast(
             self.opening,
             self.scope,
@@ -118,65 +118,67 @@ class Study(ViewState):
         )
 
     def advice(self) -> str:
-        """The recommendation and why: of the probes where there are some, else of the profile."""
+        """Return the recommendation and its reason, from the probes if they were run, else from the profile."""
         probes = self.history.probes
         return self.gain.message if probes is None else probes.message
 
     def preset(self, name: Preset) -> None:
-        """Freeze as a preset does: `"full"`, `"half"`, `"last"`, `"profile"` or `"probes"`.
+        """Freeze the blocks of a preset: `"full"`, `"half"`, `"last"`, `"profile"` or `"probes"`.
 
         Raises:
-            SemvizError: If there is no such preset, or no probe was run yet.
+            SemvizError: If there is no such preset, or the probes were not run yet.
         """
         scopes = {"full": Scope.full(self.model), "half": Scope.half(self.model), "last": Scope.last(self.model)}
-        known = {preset: scope.boundary for preset, scope in scopes.items()} | {"profile": self.gain.boundary}
+        boundaries = {preset: scope.boundary for preset, scope in scopes.items()} | {"profile": self.gain.boundary}
         if self.history.probes is not None:
-            known["probes"] = self.history.probes.boundary
-        if not isinstance(name, str) or name not in known:
+            boundaries["probes"] = self.history.probes.boundary
+        if not isinstance(name, str) or name not in boundaries:
             why = "run the probes first" if name == "probes" else f"pass one of {list(get_args(Preset))}"
             raise SemvizError(f"There is no preset {checks.short_repr(name)}; {why}.")
-        self.freeze(known[name])
+        self.freeze(boundaries[name])
 
     def restore(self, key: str) -> None:
-        """Take up the scope and the settings of a finished run.
+        """Restore the scope and the settings of a finished run.
 
         Raises:
             SemvizError: If there is no such run, or its blocks are not all those above a boundary.
         """
         run = self.history.find(key)
         if not run.scope.is_suffix:
-            raise SemvizError(f"{run.scope.label} are not all blocks above a boundary; the slider cannot show them.")
+            raise SemvizError(
+                f"{run.scope.label} are not all blocks above one boundary, so the slider cannot show them."
+            )
         self.settings = Settings.of_recipe(recipe_of(run), rows=self.rows)
         self.chosen = run
         self.freeze(run.scope.boundary)
-        self._tell("settings")
+        self._notify("settings")
 
-    # Work that takes long.
+    # Long work.
 
     def finetune(self) -> Job[Run]:
-        """Finetune the scope in the background, by the settings; a run that is finished already is not run again.
+        """Finetune the scope in the background with the current settings; a finished run is not repeated.
 
         Raises:
             SemvizError: If a job is running.
         """
-        # Read here, so that moving the slider meanwhile changes nothing.
+        # Read here, so that moving the slider in the meantime changes nothing.
         opening, scope, recipe = self.opening, self.scope, self.recipe
 
-        def do(control: Control) -> Run:
+        def work(control: Control) -> Run:
             opening.score(control)
             return run_once(opening.bench, scope, recipe, store=self.store, control=control)
 
-        return self._start(f"Finetuning {scope.label}", do, self.history.add, "runs")
+        return self._start(f"Finetuning {scope.label}", work, self.history.add, "runs")
 
     def probe(self) -> Job[Probes]:
-        """Run the three probes in the background, with the settings' steps, rate, rows a step and seed.
+        """Run the three probes in the background, with the steps, rate, batch size and seed of the settings.
 
         Raises:
             SemvizError: If a job is running.
         """
         opening, recipe = self.opening, replace(self.recipe, method=FULL)
 
-        def do(control: Control) -> Probes:
+        def work(control: Control) -> Probes:
             opening.score(control)
             return probe_recipe(
                 self.model,
@@ -188,10 +190,10 @@ class Study(ViewState):
                 progress=False,
             )
 
-        def keep(found: Probes) -> None:
-            self.history.add(*found.runs)
+        def add_runs(probes: Probes) -> None:
+            self.history.add(*probes.runs)
 
-        return self._start("Probing three boundaries", do, keep, "runs")
+        return self._start("Probing three boundaries", work, add_runs, "runs")
 
     def choose(self, task: Task | str) -> Job[OpenedTask]:
         """Open another task in the background.
@@ -199,18 +201,19 @@ class Study(ViewState):
         Raises:
             SemvizError: If a job is running, or there is no such packaged task.
         """
-        wanted = as_task(task)
+        next_task = as_task(task)
 
-        def do(control: Control) -> OpenedTask:
-            opening = open_task(self.model, wanted, samples=self.samples, control=control, progress=False)
+        def work(control: Control) -> OpenedTask:
+            opening = open_task(self.model, next_task, samples=self.samples, control=control, progress=False)
             if self.store.keys():
-                opening.score(control)  # stored runs are shown with these, and entering must not be cancelled half-way
+                # Now, since stored runs are shown with these scores, and `_set_task` must not be cancelled half-way.
+                opening.score(control)
             return opening
 
-        return self._start(f"Opening {wanted.name}", do, self._enter, "task")
+        return self._start(f"Opening {next_task.name}", work, self._set_task, "task")
 
     def compare_with(self, vocab: Vocabulary) -> Job[Trace | None]:
-        """Compare states with the whole vocabulary or the label words only; traces again unless that was done.
+        """Compare states with the full vocabulary or only the label words; traces again if necessary.
 
         Raises:
             SemvizError: If a job is running, or the task has no labels.
@@ -219,33 +222,33 @@ class Study(ViewState):
             raise SemvizError(f'Task {self.task.name!r} has no labels; pass "full".')
         opening, options = self.opening, {**self.opening.traces["full"].options, "vocab": vocab}
 
-        def do(control: Control) -> Trace | None:
+        def work(control: Control) -> Trace | None:
             if vocab in opening.traces:
                 return None
             return trace(self.model, opening.task, **options, control=control, progress=False)
 
-        def look(found: Trace | None) -> None:
-            if found is not None:
-                opening.traces[vocab] = found
-            self._compare_with(vocab)
+        def show_trace(new_trace: Trace | None) -> None:
+            if new_trace is not None:
+                opening.traces[vocab] = new_trace
+            self._set_vocab(vocab)
 
-        return self._start(f"Tracing {self.task.name}", do, look, "view")
+        return self._start(f"Tracing {self.task.name}", work, show_trace, "view")
 
     def inspect(self, key: str) -> Job[TraceDifference]:
-        """Trace a finished run in the background, to see where the deviation fell.
+        """Trace a finished run in the background, to show where the deviation fell.
 
         Raises:
-            SemvizError: If a job is running, there is no such run, or it kept no weights.
+            SemvizError: If a job is running, there is no such run, or its weights were not kept.
         """
         run, before = self.history.find(key), self.opening.traces["full"]
 
-        def do(control: Control) -> TraceDifference:
+        def work(control: Control) -> TraceDifference:
             return run.trace(self.model, self.task, **before.options, control=control, progress=False) - before
 
-        def keep(found: TraceDifference) -> None:
-            self.chosen, self.difference = run, found
+        def show_difference(difference: TraceDifference) -> None:
+            self.chosen, self.difference = run, difference
 
-        return self._start(f"Tracing {run.scope.label}", do, keep, "difference")
+        return self._start(f"Tracing {run.scope.label}", work, show_difference, "difference")
 
     def cancel(self) -> None:
         """Ask the running job to stop, within one step."""
@@ -253,7 +256,7 @@ class Study(ViewState):
             self.job.cancel()
 
     def close(self) -> None:
-        """Cancel what runs, wait for its end, and forget the observers and runs that are kept nowhere else."""
+        """Cancel and wait for the job, drop the observers, and delete the temporary folder of runs."""
         self._observers.clear()
         self.cancel()
         if self.job is not None:
@@ -261,31 +264,31 @@ class Study(ViewState):
         if self._folder is not None:
             self._folder.cleanup()
 
-    def _start(self, label: str, do: Callable[[Control], T], then: Callable[[T], None], change: Change) -> Job[T]:
-        """Start the one job: `then` takes the result up, and `change` is told."""
+    def _start(self, label: str, work: Callable[[Control], T], accept: Callable[[T], None], change: Change) -> Job[T]:
+        """Start the job: `accept` takes its result, and observers are notified of `change`."""
         if self.job is not None and self.busy:
             raise SemvizError(f"{self.job.label} is still running; wait until it ends, or cancel it.")
         self.trials = LiveCurves()
 
-        def work(control: Control) -> T:
-            found = do(control)
-            then(found)
-            return found
+        def work_and_accept(control: Control) -> T:
+            result = work(control)
+            accept(result)
+            return result
 
         def end(job: Job[T]) -> None:
             if job.state == "done":
-                self._tell(change)
-            self._tell("job")
+                self._notify(change)
+            self._notify("job")
 
         def step(_: Progress) -> None:
-            self._tell("progress")
+            self._notify("progress")
 
-        job = Job(label, work, on_step=self.trials.record, on_progress=step, on_end=end)
+        job = Job(label, work_and_accept, on_step=self.trials.record, on_progress=step, on_end=end)
         self.job = job
         try:
-            self._tell("job")
+            self._notify("job")
         except BaseException:
-            self.job = None  # else it would count as running for ever
+            self.job = None  # otherwise it would count as running forever
             raise
         return job.start()
 
@@ -295,7 +298,7 @@ class Study(ViewState):
 
 
 def as_task(task: Task | str) -> Task:
-    """A task, or a packaged one by its name.
+    """Return a task, or load a packaged one by its name.
 
     Raises:
         TaskError: If it is neither.

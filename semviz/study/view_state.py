@@ -1,4 +1,4 @@
-"""`ViewState`: what of an opened task is looked at, and what the next finetune would train."""
+"""`ViewState`: what is shown of an opened task, and what the next finetune would train."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ Change = Literal["task", "view", "sample", "cell", "scope", "settings", "progres
 
 
 class ViewState:
-    """What a person has chosen; every change is told to the observers by one word.
+    """What the user has chosen; observers are notified of every change.
 
     Attributes:
-        model: The model; nothing of it is changed.
-        opening: The task, its traces, gain and prices.
+        model: The model, which is never changed.
+        opening: The task, its traces, gain and costs.
         metric: Key of the metric that the heatmaps show.
-        vocab: What states are compared with: `"full"`, or the words of the `"labels"`.
-        order: Order of the samples, as in `Trace.sample_heatmap`; None is the figure's own choice.
+        vocab: The vocabulary that states are compared with: `"full"`, or `"labels"` for the label words only.
+        order: Order of the samples, as in `Trace.sample_heatmap`; None leaves it to the figure.
         sample: The opened sample.
-        cell: Position in the sample and space that were clicked; None before.
-        start: First token that is shown of a long sample; None is the figure's own choice.
+        cell: Position and space of the clicked cell; None before the first click.
+        start: First token that is shown of a long sample; None leaves it to the figure.
         boundary: k, the number of frozen blocks.
-        theta: θ, the freeze threshold that goes with it.
+        theta: θ, the freeze threshold that corresponds to it.
         settings: How the next finetune is done.
     """
 
     def __init__(self, model: LanguageModel, opening: OpenedTask) -> None:
-        """Choose every default."""
+        """Set every choice to its default."""
         self.model = model
         self._observers: list[Callable[[Change], None]] = []
-        self._enter(opening)
+        self._set_task(opening)
 
-    def _enter(self, opening: OpenedTask) -> None:
-        """Take up a task, with every choice at its default."""
+    def _set_task(self, opening: OpenedTask) -> None:
+        """Switch to a task, with every choice at its default."""
         self.opening = opening
         self.metric = opening.traces["full"].default_metric
         self.order: Order | None = None
-        self._compare_with("full")
+        self._set_vocab("full")
         self.settings = Settings.of_epochs(3, rows=self.rows)
         self.boundary = self.gain.boundary
         self.theta = self.gain.theta_of(self.boundary)
 
-    def _compare_with(self, vocab: Vocabulary) -> None:
-        """Look at the trace over this vocabulary, from its first sample on."""
+    def _set_vocab(self, vocab: Vocabulary) -> None:
+        """Show the trace over this vocabulary, starting with its first sample."""
         self.vocab: Vocabulary = vocab
         self.sample: Sample = self._open(next(iter(self.trace.detailed), self.numbers[0]))
         self.cell: tuple[int, int] | None = None
         self.start: int | None = None
 
-    # What there is.
+    # What is open.
 
     @property
     def task(self) -> Task:
@@ -74,22 +74,22 @@ class ViewState:
 
     @property
     def gain(self) -> Gain:
-        """Gain of the trace over the whole vocabulary."""
+        """Gain of the trace over the full vocabulary."""
         return self.opening.gain
 
     @property
     def trace(self) -> Trace:
-        """The trace that is looked at."""
+        """The trace that is shown."""
         return self.opening.traces[self.vocab]
 
     @property
     def numbers(self) -> list[int]:
-        """Numbers of the traced samples in their split."""
+        """Numbers of the traced samples within their split."""
         return [int(n) for n in self.trace.positions["sample"].unique()]
 
     @property
     def rows(self) -> int:
-        """Training rows."""
+        """Number of training rows."""
         return len(self.opening.bench.part("train", 0).encoded)
 
     @property
@@ -99,27 +99,29 @@ class ViewState:
 
     @property
     def recipe(self) -> Recipe:
-        """How the next finetune is done, by the settings and the task's training rows."""
+        """How the next finetune is done, from the settings and the number of training rows."""
         return self.settings.recipe(self.rows)
 
     @property
     def epochs(self) -> float:
-        """Passes over the training rows that the settings' steps make."""
+        """Passes over the training rows in the settings' steps."""
         return self.settings.epochs(self.rows)
 
-    # What to look at.
+    # What to show.
 
     def show(self, *, metric: str | None = None, order: Order | None = None) -> None:
-        """Choose the metric and the order of the samples; None leaves it.
+        """Choose the metric and the order of the samples; None keeps the current one.
 
         Raises:
             SemvizError: If the metric was not traced, or there is no such order for this task.
         """
         if order is not None and (not isinstance(order, str) or order not in self.orders):
-            raise SemvizError(f"order={checks.short_repr(order)} is not for this task; pass one of {self.orders}.")
+            raise SemvizError(
+                f"order={checks.short_repr(order)} does not apply to this task; pass one of {self.orders}."
+            )
         self.metric = self.trace.check(self.metric if metric is None else metric)
         self.order = self.order if order is None else order
-        self._tell("view")
+        self._notify("view")
 
     @property
     def orders(self) -> list[str]:
@@ -133,26 +135,26 @@ class ViewState:
             TaskError: If there is no such sample.
         """
         self.sample, self.cell, self.start = self._open(number), None, None
-        self._tell("sample")
+        self._notify("sample")
 
     def read(self, text: str, label: str | None = None) -> None:
-        """Open a text of one's own, as a row of the task with this label; without one it is read token by token.
+        """Open a text as if it were a row of the task with this label; None compares each token with the next.
 
         Raises:
-            TaskError: If the text is empty or too long, or the label unknown.
+            TaskError: If the text is empty or too long, or the label is unknown.
         """
         self.sample = open_text(self.model, self.task, self.trace, text, label)
         self.cell = self.start = None
-        self._tell("sample")
+        self._notify("sample")
 
     def begin(self, start: int) -> None:
-        """Show a long sample from this token on.
+        """Show a long sample starting at this token.
 
         Raises:
             SemvizError: If the sample has no such token.
         """
         self.start = checks.whole_number("start", start, maximum=self.sample.tokens - 1)
-        self._tell("sample")
+        self._notify("sample")
 
     def point(self, position: int, space: int) -> None:
         """Choose a position of the opened sample and a space.
@@ -161,15 +163,15 @@ class ViewState:
             SemvizError: If they do not exist.
         """
         rows = self.sample.trace.positions
-        known = rows.loc[rows["sample"] == self.sample.number, "position"].tolist()
-        is_there = checks.is_whole(position) and position in known
-        if not (is_there and checks.is_whole(space) and 0 <= space <= self.model.n_blocks):
+        positions = rows.loc[rows["sample"] == self.sample.number, "position"].tolist()
+        is_position = checks.is_whole(position) and position in positions
+        if not (is_position and checks.is_whole(space) and 0 <= space <= self.model.n_blocks):
             raise SemvizError(
-                f"position={checks.short_repr(position)}, space={checks.short_repr(space)}; pass one of "
-                f"{checks.short_repr(known)} and a space from 0 to {self.model.n_blocks}."
+                f"position={checks.short_repr(position)}, space={checks.short_repr(space)} is not a cell; pass one of "
+                f"the positions {checks.short_repr(positions)} and a space from 0 to {self.model.n_blocks}."
             )
         self.cell = int(position), int(space)
-        self._tell("cell")
+        self._notify("cell")
 
     def _open(self, number: int) -> Sample:
         return open_sample(self.model, self.task, self.trace, number)
@@ -177,13 +179,13 @@ class ViewState:
     # Which blocks train.
 
     def freeze(self, boundary: int) -> None:
-        """Freeze blocks 1…k.
+        """Freeze blocks 1…k, where k is the boundary.
 
         Raises:
             ScopeError: If k lies outside 0…L−1.
         """
         self.theta, self.boundary = self.gain.theta_of(boundary), int(boundary)
-        self._tell("scope")
+        self._notify("scope")
 
     def threshold(self, theta: float) -> None:
         """Move the freeze threshold θ, and the boundary with it.
@@ -192,7 +194,7 @@ class ViewState:
             SemvizError: If θ lies outside [0, 1].
         """
         self.boundary, self.theta = self.gain.threshold(theta), float(theta)
-        self._tell("scope")
+        self._notify("scope")
 
     def set(self, **changes: Any) -> None:
         """Change how the next finetune is done: `steps`, `lr`, `method`, `seed`, `batch_size`.
@@ -203,22 +205,24 @@ class ViewState:
         for name in changes:
             checks.one_of("a setting's name", name, Settings.__dataclass_fields__)
         self.settings = replace(self.settings, **changes)
-        self._tell("settings")
+        self._notify("settings")
 
     def observe(self, observer: Callable[[Change], None]) -> Callable[[], None]:
-        """Call a function at every change, with a word for what changed; jobs call it from their own thread.
+        """Call a function after every change with the name of what changed; jobs call it from their own thread.
 
         Returns:
-            What stops it.
+            A function that ends the observation.
 
         Raises:
-            SemvizError: If it cannot be called.
+            SemvizError: If the observer cannot be called.
         """
         if not callable(observer):
-            raise SemvizError(f"{checks.named_repr('observer', observer)}; pass a function that takes one word.")
+            raise SemvizError(
+                f"{checks.named_repr('observer', observer)}; pass a function of one argument, the name of what changed."
+            )
         self._observers.append(observer)
         return lambda: self._observers.remove(observer) if observer in self._observers else None
 
-    def _tell(self, change: Change) -> None:
+    def _notify(self, change: Change) -> None:
         for observer in tuple(self._observers):
             observer(change)

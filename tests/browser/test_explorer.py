@@ -116,7 +116,7 @@ semviz.study.study.run_once = fail
     app.button("Finetune").click()
     app.says(r"step \d+ of 20,000")
     app.button("Cancel").click()
-    app.says("cancelled. The model is as before")
+    app.says("cancelled. The model is unchanged")
     assert app.button("Cancel").is_disabled()
     assert book.run(2) == "cancelled"
     assert book.run(3) == "[]"
@@ -124,7 +124,7 @@ semviz.study.study.run_once = fail
     app.button("Finetune").click()
     app.says(r"step \d+ of 20,000")
     book.interrupt()
-    app.says("cancelled. The model is as before")
+    app.says("cancelled. The model is unchanged")
     assert book.run(2) == "cancelled"
 
     # While a cell keeps the kernel busy: an interrupt stops both.

@@ -117,7 +117,7 @@ def test_the_explorer_shows_letters(lab, quiet_page):
     app.drawn(PARETO)
     app.field("Learning rate").fill(NAMES[2])
     app.field("Learning rate").press("Enter")
-    assert NAMES[2] in app.says("is no number")
+    assert NAMES[2] in app.says("is not a number")
     for tab in ("Runs", "Gain"):
         app.tab(tab)
     app.drawn(GAIN)

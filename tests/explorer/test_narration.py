@@ -115,7 +115,7 @@ def test_outcomes_of_every_job_are_told(app, stories):
     run = app.study.finetune().result()
     assert messages.status(app.study).startswith("Done: training")
     app.study.finetune().result()
-    assert "was finished before" in messages.status(app.study)
+    assert "was already finished" in messages.status(app.study)
     app.study.inspect(run.key).result()
     assert "difference heatmap" in messages.status(app.study)
     app.study.compare_with("labels").result()
@@ -132,7 +132,7 @@ def test_a_refusal_stays_beside_the_progress_of_a_job_until_something_changes(ap
     job = training()
     app.run.click()
     assert "is still running" in words(app.status.value)
-    app.study._tell("progress")
+    app.study._notify("progress")
     said = words(app.status.value)
     assert said.startswith("Problem: ")
     assert "is still running" in said

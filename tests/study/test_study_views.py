@@ -58,7 +58,7 @@ def test_a_task_that_cannot_be_opened_leaves_the_old_one(study, mood):
 
 
 def test_a_cancel_while_a_task_is_entered_leaves_the_old_one_whole(study, mood, stories, monkeypatch):
-    monkeypatch.setattr("semviz.study.job._EVERY", 0)  # every step is told
+    monkeypatch.setattr("semviz.study.job._REPORT_SECONDS", 0)  # every step is told
     sv.sweep(study.model, stories, [sv.Scope.last(study.model)], lr=1e-3, store=study.store.folder, progress=False)
     study.observe(lambda change: study.cancel() if study.trials.stage == "Scoring rows" else None)
     job = study.choose(stories).wait(60)

@@ -1,1 +1,1 @@
-"""The parts of the Explorer's page, named as its tabs."""
+"""The panels of the Explorer, named after what they show."""

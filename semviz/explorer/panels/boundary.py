@@ -1,4 +1,4 @@
-"""Part 3 of the Explorer: the freeze threshold, the boundary, and what is known of the scope before it is trained."""
+"""The panel above all tabs: the freeze threshold, the boundary, and the forecast for the scope."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class BoundaryPanel:
             layout={"width": "220px"}, style={"description_width": "140px"},
         )  # fmt: skip
         self.presets = {
-            name: widgets.Button(description=title, tooltip=help_, layout={"width": "auto"})
-            for name, (title, help_) in _PRESETS.items()
+            name: widgets.Button(description=title, tooltip=tooltip, layout={"width": "auto"})
+            for name, (title, tooltip) in _PRESETS.items()
         }
         self.panel, self.advice = widgets.HTML(), widgets.HTML()
         controls = widgets.Box([self.threshold, self.boundary, *self.presets.values()])
@@ -50,15 +50,15 @@ class BoundaryPanel:
             wiring.on_click(self.presets[name], partial(study.preset, name))
 
     def follow(self, change: Change) -> None:
-        """Show the scope and its prospect."""
+        """Show the scope and its forecast."""
         study = self.study
         if change in ("task", "scope"):
             self.threshold.value = round(study.theta, 2)
             self.boundary.value = study.boundary
         if change in ("task", "scope", "settings", "runs"):
-            # Not every boundary can be reached with the threshold; where it stands is then only the nearest place.
-            direct = study.gain.threshold(study.theta) != study.boundary
-            note = "; this boundary has no threshold of its own" if direct else ""
+            # Not every boundary can be reached with the threshold; the slider then shows only the nearest threshold.
+            unreachable = study.gain.threshold(study.theta) != study.boundary
+            note = "; no threshold gives exactly this boundary" if unreachable else ""
             self.panel.value = markup.strip(study.scope, note=note) + markup.definition_list(study.prospect().facts())
         if change in ("task", "runs"):
             self.presets["probes"].disabled = study.history.probes is None

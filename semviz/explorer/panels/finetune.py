@@ -1,4 +1,4 @@
-"""Part 4 of the Explorer: finetune in the background, watch it, and see where its point falls."""
+"""The Finetune tab: finetune in the background, watch the training curves, and compare the finished runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from semviz.study.view_state import Change
 
 
 class FinetunePanel:
-    """The finetuning tab.
+    """The Finetune tab.
 
     Controls: `steps`, `lr`, `method`, `seed`, `batch_size`, `run`, `probe`, `cancel`. Pictures: `live`, `pareto`,
     `benefit`.
@@ -32,15 +32,15 @@ class FinetunePanel:
     def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study = study
 
-        def number(title: str, low: int, high: int) -> widgets.BoundedIntText:
+        def number_field(title: str, low: int, high: int) -> widgets.BoundedIntText:
             return widgets.BoundedIntText(
                 min=low, max=high, description=title, layout={"width": "150px"},
                 style={"description_width": "initial"},
             )  # fmt: skip
 
-        self.steps = number("Steps", 1, 10**6)
-        self.batch_size = number("Rows a step", 1, 4096)
-        self.seed = number("Seed", 0, 10**6)
+        self.steps = number_field("Steps", 1, 10**6)
+        self.batch_size = number_field("Rows a step", 1, 4096)
+        self.seed = number_field("Seed", 0, 10**6)
         self.lr = widgets.Text(
             value="auto", description="Learning rate", continuous_update=False, placeholder="auto, or a number",
             layout={"width": "190px"}, style={"description_width": "initial"},
@@ -70,25 +70,25 @@ class FinetunePanel:
             placeholder="Press Probe: three short runs (all blocks, the upper half, the last block) predict the "
             "benefit of every boundary, with an interval.",
         )
-        self._drawn: LiveCurves | None = None
+        self._drawn_curves: LiveCurves | None = None
         settings = widgets.Box([self.steps, self.lr, self.method, self.batch_size, self.seed])
         buttons = widgets.Box([self.run, self.probe, self.cancel, self.bar])
-        pair = widgets.Box([self.pareto, self.benefit])
+        charts = widgets.Box([self.pareto, self.benefit])
         settings.add_class("controls")
         buttons.add_class("controls")
-        pair.add_class("pair")
-        self.widget = widgets.VBox([settings, buttons, self.live, pair])
+        charts.add_class("pair")
+        self.widget = widgets.VBox([settings, buttons, self.live, charts])
         wiring.on_value(self.steps, lambda value: study.set(steps=value))
         wiring.on_value(self.method, lambda value: study.set(method=value))
         wiring.on_value(self.seed, lambda value: study.set(seed=value))
         wiring.on_value(self.batch_size, lambda value: study.set(batch_size=value))
-        wiring.on_value(self.lr, lambda text: study.set(lr=_rate(text)))
+        wiring.on_value(self.lr, lambda text: study.set(lr=_parse_rate(text)))
         wiring.on_click(self.run, study.finetune)
         wiring.on_click(self.probe, study.probe)
         wiring.on_click(self.cancel, study.cancel)
 
     def follow(self, change: Change) -> None:
-        """Show settings, the job and the runs."""
+        """Show the settings, the job and the runs."""
         study = self.study
         if change in ("task", "settings"):
             settings = study.settings
@@ -96,75 +96,75 @@ class FinetunePanel:
             self.batch_size.value, self.method.value = settings.batch_size, settings.method
             self.lr.value = "auto" if settings.lr == "auto" else f"{settings.lr:g}"
         if change in ("task", "runs"):
-            self._draw()
+            self._draw_runs()
         if change == "scope":
             if self.pareto.figure:
                 self.pareto.mark(moved_pareto(self.pareto.figure, study.scope.trainable))
             self.benefit.move(study.boundary)
         if change == "job":
-            self._job()
+            self._show_job()
         if change == "progress":
-            self._progress()
+            self._show_progress()
 
-    def _draw(self) -> None:
+    def _draw_runs(self) -> None:
         study, history = self.study, self.study.history
         runs, probes = history.together, history.probes
         chart = None if runs is None else pareto(runs, trainable=study.scope.trainable)
         curve = None if probes is None else benefit_curve(probes, runs=runs, boundary=study.boundary)
         if chart is not None and curve is not None:
-            top = max(chart.layout.margin.t, curve.layout.margin.t)
-            chart, curve = style.align_top(chart, top), style.align_top(curve, top)
+            top_margin = max(chart.layout.margin.t, curve.layout.margin.t)
+            chart, curve = style.align_top(chart, top_margin), style.align_top(curve, top_margin)
         self.pareto.show(chart)
         self.benefit.show(curve)
 
-    def _job(self) -> None:
+    def _show_job(self) -> None:
         busy = self.study.busy
-        # Set even where it is the same: a click on Cancel is then answered while a cell keeps the kernel busy.
+        # Sent even if unchanged, so that a click on Cancel shows an effect while a cell keeps the kernel busy.
         self.cancel.disabled = True
         self.cancel.disabled = not busy
         self.bar.value = 0
-        self.bar.bar_style = "" if busy or self.study.job is None else _STYLES[self.study.job.state]
+        self.bar.bar_style = "" if busy or self.study.job is None else _BAR_STYLES[self.study.job.state]
         if not busy and self.study.job is not None and self.study.job.state == "done":
             self.bar.value = 1
-        self._progress()
+        self._show_progress()
 
-    def _progress(self) -> None:
+    def _show_progress(self) -> None:
         trials, job = self.study.trials, self.study.job
         if trials.total and self.study.busy:
             self.bar.value = trials.done / trials.total
         run = job.value if job is not None and isinstance(job.value, Run) else None
         if run is not None:
-            # The rate that was chosen stands out, not the one that was tried last.
-            self._drawn = None
-            self._curves([*(t for t in trials.trials if t.rate != run.lr), _past(run)])
+            # The chosen rate is highlighted, not the one that was tried last.
+            self._drawn_curves = None
+            self._draw_curves([*(t for t in trials.trials if t.rate != run.lr), _finished_curve(run)])
         elif trials.trials:
-            self._curves(trials.trials)
+            self._draw_curves(trials.trials)
 
-    def _curves(self, trials: Sequence[LiveCurve]) -> None:
-        # Curves of another job may look alike, but its axes are its own.
-        same, self._drawn = self._drawn is self.study.trials, self.study.trials
-        overlay = extended(self.live.figure, trials) if same and self.live.figure else None
+    def _draw_curves(self, trials: Sequence[LiveCurve]) -> None:
+        # Another job may have similar curves, but it has different axes.
+        is_same_job, self._drawn_curves = self._drawn_curves is self.study.trials, self.study.trials
+        overlay = extended(self.live.figure, trials) if is_same_job and self.live.figure else None
         if overlay is None:
             self.live.show(live_curves(trials, steps=trials[-1].total))
         else:
             self.live.mark(overlay)
 
 
-_STYLES = {"done": "success", "cancelled": "warning", "failed": "danger"}
+_BAR_STYLES = {"done": "success", "cancelled": "warning", "failed": "danger"}
 
 
-def _past(run: Run) -> LiveCurve:
-    """The curve of a finished run."""
+def _finished_curve(run: Run) -> LiveCurve:
+    """Return the curve of a finished run."""
     curve = run.curve
-    known = curve["accuracy"] if "accuracy" in curve else [None] * len(curve)
+    accuracies = curve["accuracy"] if "accuracy" in curve else [None] * len(curve)
     steps, losses = curve["step"].tolist(), curve["loss"].tolist()
-    return LiveCurve(f"Finetuning {run.scope.label}", run.lr, steps, losses, list(known), run.steps)
+    return LiveCurve(f"Finetuning {run.scope.label}", run.lr, steps, losses, list(accuracies), run.steps)
 
 
-def _rate(text: str) -> float | Literal["auto"]:
+def _parse_rate(text: str) -> float | Literal["auto"]:
     if text.strip().lower() in ("auto", ""):
         return "auto"
     try:
         return float(text)
     except ValueError as error:
-        raise SemvizError(f'Learning rate {text!r} is no number; type one such as 1e-3, or "auto".') from error
+        raise SemvizError(f'Learning rate {text!r} is not a number; type one such as 1e-3, or "auto".') from error

@@ -1,4 +1,4 @@
-"""The tab that explains the boundary: the gain of each layer, and what each boundary costs."""
+"""The Gain tab, which explains the boundary: the gain of each layer, and what each boundary costs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from semviz.study.view_state import Change
 
 
 class GainPanel:
-    """The tab that explains the boundary: picture `gain`, table `prices`."""
+    """The Gain tab. Picture: `gain`; table: `prices`."""
 
     def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study = study
         self.gain = Picture(label="Deviation of each space above, gain of each layer below")
         self.prices = Table(
-            caption="What each boundary costs; choose a row to freeze so many blocks.",
+            caption="What each boundary costs; choose a row to set the boundary.",
             on_choose=lambda key: wiring.act(lambda: study.freeze(int(key))),
         )
-        pair = widgets.Box([self.gain, self.prices])
-        pair.add_class("pair")
-        self.widget = pair
+        self.widget = widgets.Box([self.gain, self.prices])
+        self.widget.add_class("pair")
 
     def follow(self, change: Change) -> None:
-        """Draw the gain, and move its boundary."""
+        """Draw the gain and the costs, and move the boundary."""
         study = self.study
         if change == "task":
             self.gain.show(study.gain.figure(boundary=study.boundary))
         elif change == "scope":
             self.gain.move(study.boundary)
         if change in ("task", "settings", "runs"):
-            self._price()
+            self._show_costs()
         if change in ("task", "scope"):
             self.prices.chosen = str(study.boundary)
 
-    def _price(self) -> None:
+    def _show_costs(self) -> None:
         study, probes = self.study, self.study.history.probes
         rows = []
         for scope in study.opening.costs.scopes:
@@ -47,7 +46,7 @@ class GainPanel:
             )  # fmt: skip
             benefit = float(study.gain.benefit[k]) if study.gain.applies else float("nan")
             benefit = float(probes.benefit[k]) if probes is not None else benefit
-            numbers = {
+            sort_keys = {
                 "k": k, "trained": scope.trainable, "share": scope.share, "benefit": benefit,
                 "compute": cost.share, "memory": cost.bytes,
             }  # fmt: skip
@@ -56,15 +55,20 @@ class GainPanel:
                 "benefit": formats.percent(benefit), "compute": formats.percent(cost.share),
                 "memory": formats.size(cost.bytes),
             }  # fmt: skip
-            rows.append({"_id": str(k), "_sort": numbers, **texts})
+            rows.append({"_id": str(k), "_sort": sort_keys, **texts})
         source = "three probes" if probes is not None else "the profile"
         self.prices.show(
             [
                 Column("k", "Frozen", numeric=True, help="number of frozen blocks"),
                 Column("trained", "Trained", numeric=True, help="parameters that train"),
-                Column("share", "Share", numeric=True, help="of the model's parameters"),
-                Column("benefit", "Benefit", numeric=True, help=f"predicted by {source}, share of full finetuning's"),
-                Column("compute", "Compute", numeric=True, help="share of full finetuning's"),
+                Column("share", "Share", numeric=True, help="share of the model's parameters"),
+                Column(
+                    "benefit",
+                    "Benefit",
+                    numeric=True,
+                    help=f"share of full finetuning's benefit, predicted by {source}",
+                ),
+                Column("compute", "Compute", numeric=True, help="share of full finetuning's compute"),
                 Column("memory", "Memory", numeric=True, help="weights, gradients, optimizer, activations, cache"),
             ],
             rows,

@@ -1,4 +1,4 @@
-"""Part 5 of the Explorer: the finished runs, what one of them changed, and what to take away."""
+"""The Runs tab: the finished runs, what one of them changed, and files to download."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _PYTHON = "Python"
 
 
 class RunsPanel:
-    """Controls: `table`, `inspect`, `export`, `shown`, `files`; picture: `change`."""
+    """The Runs tab. Controls: `table`, `inspect`, `export`, `shown`, `files`; picture: `change`."""
 
     def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study = study
         self.table = Table(
-            caption="Finished runs; choose one to take up its scope and settings again.",
-            placeholder="No run is finished so far. Press Finetune in the tab before this one.",
+            caption="Finished runs; choose one to restore its scope and settings.",
+            placeholder="No run has finished yet. Press Finetune in the Finetune tab.",
             on_choose=lambda key: wiring.act(lambda: study.restore(key)),
         )
         self.inspect = widgets.Button(
             description="What did it change?", disabled=True, layout={"width": "180px"},
-            tooltip="Trace the chosen run's model, and draw after minus before",
+            tooltip="Trace the chosen run's model, and show how the deviation changed",
         )  # fmt: skip
         self.change = Picture(
-            label="Change of the deviation by the chosen run",
-            placeholder="Choose a run and ask what it changed: blue samples came nearer to their targets.",
+            label="Change in deviation caused by the chosen run",
+            placeholder="Choose a run and press “What did it change?”: blue samples came nearer to their targets.",
         )
         self.export = widgets.Dropdown(
             options=[(f"{_PYTHON}: this view", _PYTHON), *((f"config: {name}", name) for name in EXPORTS)],
@@ -58,14 +58,14 @@ class RunsPanel:
         choice.add_class("controls")
         self.widget = widgets.VBox([self.table, self.inspect, self.change, choice, self.source, self.files])
         wiring.on_click(self.inspect, self._inspect)
-        wiring.on_value(self.export, lambda _: self._say())
-        wiring.on_value(self.shown, lambda _: self._say())
+        wiring.on_value(self.export, lambda _: self._show_source())
+        wiring.on_value(self.shown, lambda _: self._show_source())
 
     def follow(self, change: Change) -> None:
-        """Show the runs, the chosen one, and the code of the view."""
+        """Show the runs, the chosen one, and the code that reproduces the view."""
         study = self.study
         if change in ("task", "runs"):
-            self._list()
+            self._show_runs()
         if change in ("task", "runs", "settings", "difference"):
             self.table.chosen = study.chosen.key if study.chosen else ""
         if change in ("task", "difference"):
@@ -75,17 +75,17 @@ class RunsPanel:
             self.change.move(study.boundary)
         self.inspect.disabled = study.busy or study.chosen is None
         if change not in ("progress", "job"):
-            self._say()
+            self._show_source()
 
-    def _list(self) -> None:
+    def _show_runs(self) -> None:
         heading = score_named(self.study.task.score).short_heading.capitalize()
         columns = [
             Column("scope", "Scope"),
             Column("method", "Method"),
-            Column("score", heading, numeric=True, help="on test rows"),
+            Column("score", heading, numeric=True, help="score on test rows"),
             Column("trainable", "Trained", numeric=True, help="parameters that trained"),
-            Column("share", "Share", numeric=True, help="of the model's parameters"),
-            Column("seconds", "Seconds", numeric=True, help="of training, the prefix included"),
+            Column("share", "Share", numeric=True, help="share of the model's parameters"),
+            Column("seconds", "Seconds", numeric=True, help="training time, including the prefix pass"),
             Column("steps", "Steps", numeric=True),
             Column("lr", "Rate", numeric=True, help="learning rate"),
             Column("seed", "Seed", numeric=True),
@@ -101,20 +101,20 @@ class RunsPanel:
         name = self.export.value
         return code_of(self.study) if name == _PYTHON else self.study.scope.export(name)
 
-    def _say(self) -> None:
-        # Written while it is seen only: every move of the slider would send it again.
+    def _show_source(self) -> None:
+        # Sent only while visible: every move of the slider would send it again.
         if not self.shown.value:
             self.source.value = ""
             return
         try:
             self.source.value = markup.code(self._snippet())
-        except SemvizError as error:  # some trainers cannot say some scopes
+        except SemvizError as error:  # some trainers cannot express some scopes
             self.source.value = markup.paragraph(str(error))
 
     def _csv(self) -> bytes:
         runs = self.study.history.runs
         if not runs:
-            raise SemvizError("There is no finished run to write; finetune first.")
+            raise SemvizError("There is no finished run to export; finetune first.")
         table = Runs(tuple(runs), zero_shot=self.study.opening.untrained).frame()
         return table.to_csv(index=False).encode("utf-8", "backslashreplace")
 
@@ -132,13 +132,13 @@ class RunsPanel:
 
 def _row(run: Run) -> dict[str, object]:
     share = run.trainable / run.scope.total
-    numbers = {
+    sort_keys = {
         "score": run.value, "trainable": run.trainable, "share": share, "seconds": run.seconds, "steps": run.steps,
         "lr": run.lr, "seed": run.seed, "scope": run.scope.boundary,
     }  # fmt: skip
     return {
         "_id": run.key,
-        "_sort": numbers,
+        "_sort": sort_keys,
         "scope": run.scope.label + (" (diverged)" if run.diverged else ""),
         "method": short_title_of(run.method),
         "score": score_named(run.score).number(run.value),

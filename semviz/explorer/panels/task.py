@@ -1,4 +1,4 @@
-"""Part 1 of the Explorer: which task, and a text of one's own."""
+"""The first panel of the Explorer: the choice of the task, and a text field for the user's own text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TaskPanel:
 
     def __init__(self, study: Study, wiring: Bindings) -> None:
         self.study = study
-        self._given: dict[str, Task | str] = {**{name: name for name in SPECS}, study.task.name: study.task}
+        self._tasks: dict[str, Task | str] = {**{name: name for name in SPECS}, study.task.name: study.task}
         self.header = widgets.HTML()
         self.task = widgets.Dropdown(
-            options=list(self._given), value=study.task.name, description="Task",
+            options=list(self._tasks), value=study.task.name, description="Task",
             layout={"width": "220px"}, style={"description_width": "40px"},
         )  # fmt: skip
         self.text = widgets.Text(
@@ -34,14 +34,14 @@ class TaskPanel:
         self.label = widgets.Dropdown(
             description="read for", layout={"width": "190px"}, style={"description_width": "56px"}
         )
-        self.read = widgets.Button(description="Read", tooltip="Trace this text at once", layout={"width": "80px"})
+        self.read = widgets.Button(description="Read", tooltip="Trace this text now", layout={"width": "80px"})
         row = widgets.Box([self.task, self.text, self.label, self.read])
         row.add_class("controls")
         self.widget = widgets.VBox([self.header, row])
-        wiring.on_value(self.task, self._choose)
-        wiring.on_click(self.read, self._read)
-        # Enter in the text field; it also fires when the field is left, where an empty text means nothing.
-        wiring.on_value(self.text, lambda text: self._read() if text.strip() else None)
+        wiring.on_value(self.task, self._choose_task)
+        wiring.on_click(self.read, self._read_text)
+        # On Enter in the text field; also when the field loses focus, where an empty text means nothing.
+        wiring.on_value(self.text, lambda text: self._read_text() if text.strip() else None)
 
     def follow(self, change: Change) -> None:
         """Show the task that is open."""
@@ -52,26 +52,28 @@ class TaskPanel:
         if change != "task":
             return
         meta = study.opening.traces["full"].meta
-        right = formats.percent(study.opening.traces["full"].accuracy)
-        poor = ", low: trust the lens more than the angles" if meta["fidelity"] < POOR_FIDELITY else ""
+        accuracy = formats.percent(study.opening.traces["full"].accuracy)
+        warning = ", low: trust the lens more than the angles" if meta["fidelity"] < POOR_FIDELITY else ""
         facts = [
             f"{study.model.n_blocks} blocks, {study.scope.total / 1e6:.2f} M parameters",
             f"{study.task.kind}, {study.rows:,} training rows",
-            f"{right} of the answers right before finetuning" if study.task.labels else f"{right} of next tokens right",
-            f"traced {meta['samples']:,} samples, fidelity {meta['fidelity']:.2f}{poor}",
+            f"{accuracy} of the answers right before finetuning"
+            if study.task.labels
+            else f"{accuracy} of next tokens right",
+            f"traced {meta['samples']:,} samples, fidelity {meta['fidelity']:.2f}{warning}",
         ]
         self.header.value = markup.header(study.model.name, study.task.name, facts)
-        if self._given.get(study.task.name) is not study.task and study.task.name not in SPECS:
-            self._given[study.task.name] = study.task
-        self.task.options = list(self._given)
+        if self._tasks.get(study.task.name) is not study.task and study.task.name not in SPECS:
+            self._tasks[study.task.name] = study.task
+        self.task.options = list(self._tasks)
         self.task.value = study.task.name
-        # The value is no label, whatever the task's labels are called.
+        # The value of "next tokens" is not a label, whatever the task's labels are called.
         self.label.options = [*((label, label) for label in study.task.labels), (NEXT, "")]
         self.label.value = self.label.options[0][1]
 
-    def _choose(self, name: str) -> None:
+    def _choose_task(self, name: str) -> None:
         if name != self.study.task.name:
-            self.study.choose(self._given[name])
+            self.study.choose(self._tasks[name])
 
-    def _read(self) -> None:
+    def _read_text(self) -> None:
         self.study.read(self.text.value, self.label.value or None)

@@ -1,1 +1,1 @@
-"""The Explorer's own widgets, each with its script."""
+"""The Explorer's own widgets, each with its JavaScript."""

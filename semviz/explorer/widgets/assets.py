@@ -1,10 +1,10 @@
-"""The scripts and the style sheet of the Explorer's own widgets."""
+"""Read the scripts and the style sheet of the Explorer's own widgets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
-def script(*parts: str) -> str:
-    """Read the parts of one module and join them: anywidget takes one text, and a file should fit on a few pages."""
-    return "\n".join((Path(__file__).parent / part).read_text(encoding="utf-8") for part in parts)
+def script(*files: str) -> str:
+    """Join several files into one module: anywidget takes a single text, and short files are easier to read."""
+    return "\n".join((Path(__file__).parent / file).read_text(encoding="utf-8") for file in files)

@@ -1,14 +1,14 @@
-// Buttons that ask Python for a file and hand it to the browser's downloads.
+// Buttons that request a file from Python and download it in the browser.
 
 const element = (name, kind) => Object.assign(document.createElement(name), { className: `semviz-${kind}` });
 
-function weight(bytes) {
+function formatSize(bytes) {
   if (bytes < 1000) return `${bytes} bytes`;
   if (bytes < 1_000_000) return `${Math.round(bytes / 1000)} kB`;
   return `${(bytes / 1_000_000).toFixed(1)} MB`;
 }
 
-function hand(bytes, filename, mime) {
+function saveFile(bytes, filename, mime) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytes], { type: mime }));
   link.download = filename;
@@ -27,18 +27,18 @@ function render({ model, el }) {
   root.append(row, status);
   el.append(root);
 
-  // Other views of this widget hear the answers too; each takes those to its own questions.
-  const asked = new Map();
+  // Other views of this widget receive the replies too; each takes only those to its own requests.
+  const pending = new Map();
   let count = 0;
   const view = Math.random().toString(36).slice(2);
 
-  function say(words, alarm = false) {
-    status.textContent = words;
-    status.classList.toggle("semviz-alarm", alarm);
+  function showStatus(text, isError = false) {
+    status.textContent = text;
+    status.classList.toggle("semviz-alarm", isError);
   }
 
   function draw() {
-    asked.clear();
+    pending.clear();
     row.replaceChildren(
       ...model.get("labels").map((label, index) => {
         const button = element("button", "offer");
@@ -47,10 +47,10 @@ function render({ model, el }) {
         button.addEventListener("click", () => {
           if (button.getAttribute("aria-disabled") === "true") return;
           const ticket = `${view} ${(count += 1)}`;
-          asked.set(ticket, button);
-          // Not `disabled`: that would throw the focus away.
+          pending.set(ticket, button);
+          // Not `disabled`: the button would lose the focus.
           button.setAttribute("aria-disabled", "true");
-          say(`Preparing “${label}” …`);
+          showStatus(`Preparing “${label}” …`);
           model.send({ event: "press", index, ticket });
         });
         return button;
@@ -58,26 +58,26 @@ function render({ model, el }) {
     );
   }
 
-  function heard(message, buffers) {
-    const button = asked.get(message?.ticket);
+  function onMessage(message, buffers) {
+    const button = pending.get(message?.ticket);
     if (!button) return;
-    asked.delete(message.ticket);
+    pending.delete(message.ticket);
     button.removeAttribute("aria-disabled");
     if (message.event !== "file") {
-      say(message.text ?? "The file could not be made.", true);
+      showStatus(message.text ?? "The file could not be made.", true);
       return;
     }
     const bytes = buffers?.[0] ?? new ArrayBuffer(0);
-    hand(bytes, message.filename, message.mime);
-    say(`Saved ${message.filename} (${weight(bytes.byteLength)}).`);
+    saveFile(bytes, message.filename, message.mime);
+    showStatus(`Saved ${message.filename} (${formatSize(bytes.byteLength)}).`);
   }
 
-  model.on("msg:custom", heard);
+  model.on("msg:custom", onMessage);
   model.on("change:labels", draw);
   draw();
 
   return () => {
-    model.off("msg:custom", heard);
+    model.off("msg:custom", onMessage);
     model.off("change:labels", draw);
     root.remove();
   };

@@ -1,4 +1,4 @@
-"""Buttons that hand files to the browser's downloads: the kernel may run on another machine than the reader."""
+"""Buttons that download files through the browser, since the kernel may run on another machine."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _CSS = """
 
 @dataclass(frozen=True)
 class Offer:
-    """A file that can be had.
+    """A file that can be downloaded.
 
     Attributes:
-        label: What its button says.
+        label: Text of its button.
         filename: Name of the file, without folders.
-        mime: What it is, such as ``text/csv``.
-        make: Makes its content when the button is pressed.
+        mime: MIME type, such as ``text/csv``.
+        make: Creates its content when the button is pressed.
     """
 
     label: str
@@ -46,7 +46,7 @@ class Offer:
 
 
 class Downloads(anywidget.AnyWidget):
-    """A row of buttons, each of which makes a file and hands it to the browser.
+    """A row of buttons, each of which creates a file and downloads it.
 
     Args:
         offers: The files, in the order of their buttons.
@@ -62,35 +62,35 @@ class Downloads(anywidget.AnyWidget):
 
     def __init__(self, offers: Sequence[Offer]) -> None:
         labels = [offer.label for offer in offers]
-        if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise SemvizError(f"Two offers are called {twice[0]!r}. Pass each a label of its own.")
+        if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
+            raise SemvizError(f"Two offers are called {duplicates[0]!r}. Give each its own label.")
         self._offers = tuple(offers)
         super().__init__(labels=labels)
         self.on_msg(self._receive)
 
     def press(self, label: str) -> bytes:
-        """Make a file as its button does.
+        """Create a file as its button does.
 
         Args:
-            label: What the button says.
+            label: Text of the button.
 
         Returns:
             The content of the file.
 
         Raises:
-            SemvizError: If there is no such button, or if the file cannot be made.
+            SemvizError: If there is no such button, or if the file cannot be created.
         """
         for offer in self._offers:
             if offer.label == label:
                 return offer.make()
         raise SemvizError(f"There is no button {label!r}. Pass one of: {self.labels}.")
 
-    def _receive(self, _: Downloads, content: dict[str, Any], buffers: list[memoryview]) -> None:
-        if content.get("event") != "press":
+    def _receive(self, _: Downloads, message: dict[str, Any], buffers: list[memoryview]) -> None:
+        if message.get("event") != "press":
             return
-        offer, ticket = self._offers[content["index"]], content["ticket"]
+        offer, ticket = self._offers[message["index"]], message["ticket"]
         try:
-            made = offer.make()
+            content_bytes = offer.make()
         except SemvizError as error:
             self.send({"event": "error", "ticket": ticket, "text": str(error)})
         except Exception as error:
@@ -98,5 +98,5 @@ class Downloads(anywidget.AnyWidget):
             self.send({"event": "error", "ticket": ticket, "text": text})
             self.log.exception("%s could not be made", offer.filename)
         else:
-            answer = {"event": "file", "ticket": ticket, "filename": offer.filename, "mime": offer.mime}
-            self.send(answer, buffers=[made])
+            reply = {"event": "file", "ticket": ticket, "filename": offer.filename, "mime": offer.mime}
+            self.send(reply, buffers=[content_bytes])

@@ -1,15 +1,15 @@
-// Brings plotly.js to the page, and makes the controls of one Explorer usable with keys and screen readers.
+// Loads plotly.js into the page, and makes the controls of one Explorer usable with keyboard and screen readers.
 // It shows nothing. It follows plotly_loader.js in one module.
 
 function initialize({ model }) {
-  const place = shelf(model.get("edition"));
-  bring(place, model.get("library"));
-  // Running it stops the page for a second: best now, while the kernel still opens the study and no other widget starts.
-  if (model.get("early")) want(place);
+  const library = sharedLibrary(model.get("edition"));
+  unpack(library, model.get("library"));
+  // Running it blocks the page for a second: best now, while the kernel opens the study and no other widget starts.
+  if (model.get("early")) requestLibrary(library);
 }
 
-// A slider's handle and its number have no names of their own, and Notebook 7 takes its arrow keys for moving between cells.
-function name(handle) {
+// A slider's handle and its number have no accessible names, and Notebook 7 uses arrow keys to move between cells.
+function nameSlider(handle) {
   handle.dataset.lmSuppressShortcuts = "true";
   const slider = handle.closest(".widget-slider");
   const label = slider?.querySelector(".widget-label")?.textContent ?? "";
@@ -23,35 +23,35 @@ function render({ el }) {
   voice.setAttribute("role", "status");
   voice.setAttribute("aria-live", "polite");
   el.append(voice);
-  // A region that is replaced is not read out, so the status line's words go into one that stays.
-  const read = () => {
-    const words = root.querySelector(".semviz-says .said")?.textContent ?? "";
-    if (words !== voice.textContent) voice.textContent = words;
+  // A live region that is replaced is not read out, so the status line's text is copied into one that stays.
+  const announce = () => {
+    const text = root.querySelector(".semviz-says .said")?.textContent ?? "";
+    if (text !== voice.textContent) voice.textContent = text;
   };
-  const found = new MutationObserver(tend); // slider and status line come after this view
-  const said = new MutationObserver(read);
+  const pageObserver = new MutationObserver(connect); // slider and status line appear after this view
+  const statusObserver = new MutationObserver(announce);
   let root = null;
 
-  function tend() {
+  function connect() {
     const handles = root.querySelectorAll(".noUi-handle");
     const line = root.querySelector(".semviz-says");
     if (!handles.length || !line) return;
-    found.disconnect();
-    handles.forEach(name);
-    read();
-    said.observe(line, { childList: true, subtree: true, characterData: true });
+    pageObserver.disconnect();
+    handles.forEach(nameSlider);
+    announce();
+    statusObserver.observe(line, { childList: true, subtree: true, characterData: true });
   }
 
   const start = requestAnimationFrame(() => {
     root = el.closest(".semviz");
     if (!root) return;
-    found.observe(root, { childList: true, subtree: true });
-    tend();
+    pageObserver.observe(root, { childList: true, subtree: true });
+    connect();
   });
   return () => {
     cancelAnimationFrame(start);
-    found.disconnect();
-    said.disconnect();
+    pageObserver.disconnect();
+    statusObserver.disconnect();
   };
 }
 

@@ -1,4 +1,4 @@
-"""What an Explorer needs on its page besides its controls: a style sheet, plotly.js, names for what has none."""
+"""What an Explorer needs on its page besides its controls: a style sheet, plotly.js and accessible names."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from semviz.explorer.widgets.assets import script
 
 
 class Page(anywidget.AnyWidget):
-    """Brings the Explorer's style sheet and plotly.js, once for all its pictures; it draws nothing.
+    """Loads the Explorer's style sheet and plotly.js, once for all its pictures; it draws nothing.
 
-    It also gives sliders a name and their arrow keys, and says what the status line says to screen readers.
+    It also makes sliders accessible by name and arrow keys, and has screen readers announce the status line.
     """
 
     _esm = script("plotly_loader.js", "page.js")
     _css = script("page.css")
 
     edition = traitlets.Unicode(plotly.__version__).tag(sync=True)
-    """Pictures of one edition share one plotly.js on the page."""
+    """Version of plotly; pictures of the same version share one plotly.js on the page."""
     library = traitlets.Bytes().tag(sync=True)
-    """plotly.js, packed."""
+    """plotly.js, compressed with gzip."""
     early = traitlets.Bool(True).tag(sync=True)
-    """Whether plotly.js is to run at once, since nothing else starts at the moment."""
+    """Whether plotly.js should run at once, as long as no other widget is starting."""
 
     def __init__(self) -> None:
         super().__init__(library=packed_library())
@@ -35,5 +35,5 @@ class Page(anywidget.AnyWidget):
 
 @cache
 def packed_library() -> bytes:
-    """Return plotly.js, packed to 1.6 MB; the same bytes each time."""
+    """Return plotly.js, compressed to 1.6 MB; the bytes are the same each time."""
     return gzip.compress(get_plotlyjs().encode(), compresslevel=3, mtime=0)

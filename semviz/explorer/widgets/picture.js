@@ -1,13 +1,13 @@
-// One picture: plotly.js draws the figure that Python set, and marks on top of it.
+// One picture: plotly.js draws the figure that Python sent, with marks on top of it.
 // It follows plotly_loader.js, painting.js and cursor.js in one module.
 
-const PATIENCE = 30_000; // ms until the words appear that the library has not come
-const CALM = 60; // ms without a change, after which the next one is not part of a burst
+const LOAD_TIMEOUT = 30_000; // ms until a message says that the library has not loaded
+const BURST_GAP = 60; // ms without a change, after which the next one is not part of a burst
 
 const element = (name, kind) => Object.assign(document.createElement(name), { className: `semviz-${kind}` });
 
 function render({ model, el }) {
-  const place = shelf(model.get("edition"));
+  const library = sharedLibrary(model.get("edition"));
   const root = element("div", "picture");
   const stage = element("div", "stage");
   const gd = element("div", "plot");
@@ -23,134 +23,137 @@ function render({ model, el }) {
   root.dataset.semvizDrawn = "0";
   el.append(root);
 
-  let stale = true; // the figure (or the theme) is not what is drawn
-  let drawn = null; // what Plotly was given: the figure in the page's colours, marked
+  let stale = true; // the drawn figure is outdated, or has the wrong theme
+  let drawn = null; // what Plotly was given: the figure in the page's colours, with marks
   let marks = new Map(); // the marks in it
   let dark = isDark();
-  let width = 0; // of what is drawn
-  let [asked, last, busy, later, gone, slow] = [false, 0, false, false, false, 0];
+  let width = 0; // of the drawn figure
+  let [scheduled, lastDrawn, busy, drawAgain, removed, timeout] = [false, 0, false, false, false, 0];
   const send = (point) => model.send({ event: "click", ...point });
-  const cursor = new Cursor(stage, mark, voice, { gd, plotly: () => place.plotly, open: send });
+  const cursor = new Cursor(stage, mark, voice, { gd, plotly: () => library.plotly, open: send });
 
-  function say(words, alarm = false) {
-    note.textContent = words;
-    note.hidden = !words;
-    note.classList.toggle("semviz-alarm", alarm);
+  function showNote(text, isError = false) {
+    note.textContent = text;
+    note.hidden = !text;
+    note.classList.toggle("semviz-alarm", isError);
   }
 
-  function room() {
+  // Returns whether there is a figure, for which it reserves the height.
+  function reserveSpace() {
     const figure = model.get("figure");
-    const full = Boolean(figure?.data);
-    root.style.minHeight = full ? `${figure.layout?.height ?? 450}px` : "";
-    stage.hidden = !full;
-    return full;
+    const hasFigure = Boolean(figure?.data);
+    root.style.minHeight = hasFigure ? `${figure.layout?.height ?? 450}px` : "";
+    stage.hidden = !hasFigure;
+    return hasFigure;
   }
 
-  function label() {
-    const walks = (model.get("figure")?.data ?? []).some((trace) => trace.type === "heatmap");
+  function updateLabel() {
+    const isHeatmap = (model.get("figure")?.data ?? []).some((trace) => trace.type === "heatmap");
     const keys = " Arrow keys move over the cells, Enter opens a cell, Escape leaves.";
-    stage.setAttribute("role", walks ? "application" : "img");
-    stage.setAttribute("aria-label", model.get("label") + (walks ? `.${keys}` : ""));
-    if (walks) {
+    stage.setAttribute("role", isHeatmap ? "application" : "img");
+    stage.setAttribute("aria-label", model.get("label") + (isHeatmap ? `.${keys}` : ""));
+    if (isHeatmap) {
       stage.tabIndex = 0;
       stage.setAttribute("aria-roledescription", "heatmap");
-      stage.dataset.lmSuppressShortcuts = "true"; // else Enter and arrows are JupyterLab's
+      stage.dataset.lmSuppressShortcuts = "true"; // otherwise JupyterLab handles Enter and arrows
     } else {
       const names = ["tabindex", "aria-roledescription", "data-lm-suppress-shortcuts"];
       for (const name of names) stage.removeAttribute(name);
     }
   }
 
-  // However many changes come, the next frame draws the newest only.
-  function ask() {
-    if (busy) later = true;
-    else if (!asked && !gone) {
-      asked = true;
-      // A single change is drawn at once, to be on the next frame already; of a burst every frame draws the newest.
-      if (performance.now() - last > CALM) setTimeout(turn);
-      else requestAnimationFrame(turn);
+  // However many changes come, the next frame draws only the newest.
+  function scheduleDraw() {
+    if (busy) drawAgain = true;
+    else if (!scheduled && !removed) {
+      scheduled = true;
+      // A single change is drawn at once, to appear in the next frame; in a burst, every frame draws the newest.
+      if (performance.now() - lastDrawn > BURST_GAP) setTimeout(startDraw);
+      else requestAnimationFrame(startDraw);
     }
   }
 
-  // Marks on the data make Plotly draw a whole picture anew. They wait until the frame with the cheap ones is seen.
-  function turn() {
-    const dear = !stale && (model.get("overlay")?.data ?? []).length > 0;
-    if (dear) requestAnimationFrame(() => setTimeout(work));
-    else work();
+  // Marks on the data make Plotly redraw the whole picture. They wait until the frame with the cheap marks is shown.
+  function startDraw() {
+    const isExpensive = !stale && (model.get("overlay")?.data ?? []).length > 0;
+    if (isExpensive) requestAnimationFrame(() => setTimeout(update));
+    else update();
   }
 
-  async function work() {
-    asked = false;
-    if (gone) return;
-    last = performance.now();
-    if (!room()) {
-      if (gd._fullLayout) place.plotly?.purge(gd);
+  async function update() {
+    scheduled = false;
+    if (removed) return;
+    lastDrawn = performance.now();
+    if (!reserveSpace()) {
+      if (gd._fullLayout) library.plotly?.purge(gd);
       cursor.stop();
       [stale, marks, width] = [true, new Map(), 0];
-      say(model.get("placeholder"));
+      showNote(model.get("placeholder"));
       return;
     }
-    if (!place.plotly) {
-      if (place.error) say(`This picture cannot be drawn: plotly.js did not start (${place.error.message}).`, true);
-      else if (!slow) {
-        say("Preparing the picture …");
-        slow = setTimeout(() => {
-          if (!place.plotly) say("This picture cannot be drawn: plotly.js has not arrived. Run the cell again.", true);
-        }, PATIENCE);
+    if (!library.plotly) {
+      const cannotDraw = "This picture cannot be drawn: plotly.js";
+      if (library.error) showNote(`${cannotDraw} did not start (${library.error.message}).`, true);
+      else if (!timeout) {
+        showNote("Preparing the picture …");
+        timeout = setTimeout(() => {
+          if (!library.plotly) showNote(`${cannotDraw} has not loaded. Run the cell again.`, true);
+        }, LOAD_TIMEOUT);
       }
       return;
     }
-    const space = root.clientWidth;
-    if (!space) {
-      // Hidden: the observer asks when it is shown. Observed anew, for JupyterLab hides a notebook for less than a frame
-      // when its theme changes, and the observer, which compares frames, would see no change.
-      size.unobserve(root);
-      size.observe(root);
+    const available = root.clientWidth;
+    if (!available) {
+      // Hidden: the observer schedules a draw when it is shown. It is restarted because JupyterLab hides a notebook for
+      // less than a frame when its theme changes; the observer, which compares frames, would see no change.
+      sizeObserver.unobserve(root);
+      sizeObserver.observe(root);
       return;
     }
     busy = true;
     try {
-      if (await draw(place.plotly, space)) {
-        say("");
+      if (await draw(library.plotly, available)) {
+        showNote("");
         cursor.show();
         root.dataset.semvizDrawn = String(Number(root.dataset.semvizDrawn) + 1);
       }
     } catch (error) {
       console.error(error);
       stale = true;
-      say(`This picture cannot be drawn: ${error.message ?? error}.`, true);
+      showNote(`This picture cannot be drawn: ${error.message ?? error}.`, true);
     }
     busy = false;
-    if (gone) place.plotly.purge(gd);
-    else if (later) ask();
-    later = false;
+    if (removed) library.plotly.purge(gd);
+    else if (drawAgain) scheduleDraw();
+    drawAgain = false;
   }
 
-  // Returns whether something was drawn. What changes while Plotly draws asks for another frame at the end.
-  async function draw(plotly, space) {
+  // Returns whether something was drawn. A change while Plotly draws schedules another frame at the end.
+  async function draw(plotly, available) {
     const figure = model.get("figure");
     const swaps = dark ? model.get("swaps") : null;
-    const wanted = flat(model.get("overlay"));
-    const changed = stale ? wanted : changes(figure, marks, wanted);
-    const wide = figure.layout?.width === undefined && width !== space;
-    if (!stale && !changed.size && !wide) return false;
-    if (stale) drawn = paint({ data: figure.data, layout: { width: space, ...figure.layout } }, swaps);
-    else if (wide) drawn = graft(drawn, ["layout", "width"], space);
+    const newMarks = flatten(model.get("overlay"));
+    const changed = stale ? newMarks : changedMarks(figure, marks, newMarks);
+    const resized = figure.layout?.width === undefined && width !== available;
+    if (!stale && !changed.size && !resized) return false;
+    if (stale) drawn = recolour({ data: figure.data, layout: { width: available, ...figure.layout } }, swaps);
+    else if (resized) drawn = withValue(drawn, ["layout", "width"], available);
     for (const [key, value] of changed) {
-      const way = address(key);
-      if (look(drawn, way.slice(0, way[0] === "data" ? 2 : 1))) {
-        drawn = graft(drawn, way, paint(value, swaps, way.at(-1).includes("color")));
+      const path = keyPath(key);
+      if (valueAt(drawn, path.slice(0, path[0] === "data" ? 2 : 1))) {
+        drawn = withValue(drawn, path, recolour(value, swaps, path.at(-1).includes("color")));
       }
     }
-    [stale, width, marks] = [false, space, wanted];
-    const fresh = !gd._fullLayout;
-    // The settings only once: given again, Plotly would compare them each time.
-    await plotly.react(gd, drawn.data, drawn.layout, fresh ? { ...model.get("config"), responsive: false } : undefined);
-    if (fresh) gd.on("plotly_click", ({ points: [point] }) => point && send(facts(point)));
+    [stale, width, marks] = [false, available, newMarks];
+    const isFirst = !gd._fullLayout;
+    // The config is passed only once: otherwise Plotly would compare it each time.
+    const config = isFirst ? { ...model.get("config"), responsive: false } : undefined;
+    await plotly.react(gd, drawn.data, drawn.layout, config);
+    if (isFirst) gd.on("plotly_click", ({ points: [point] }) => point && send(clickEvent(point)));
     return true;
   }
 
-  function facts(point) {
+  function clickEvent(point) {
     return {
       name: point.data?.name ?? point.fullData?.name ?? "",
       x: point.x ?? null,
@@ -161,17 +164,17 @@ function render({ model, el }) {
 
   function redraw() {
     stale = true;
-    label();
-    room();
-    ask();
+    updateLabel();
+    reserveSpace();
+    scheduleDraw();
   }
 
-  function pressed(event) {
+  function onKeyDown(event) {
     if (event.target !== stage || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "Escape" && cursor.on) {
       cursor.stop();
     } else if (event.key === "Enter" || event.key === " ") {
-      if (cursor.on) cursor.press();
+      if (cursor.on) cursor.openCell();
       else cursor.start();
     } else if (event.key.startsWith("Arrow") && !cursor.on) {
       cursor.start();
@@ -181,36 +184,41 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   }
-  const entered = () => stage.matches(":focus-visible") && cursor.start();
-  const left = () => cursor.on && cursor.stop();
+  const onFocus = () => stage.matches(":focus-visible") && cursor.start();
+  const onBlur = () => cursor.on && cursor.stop();
 
-  // Also when a hidden tab is shown: much may have changed since, its width perhaps not.
-  const size = new ResizeObserver(() => root.clientWidth && ask());
-  const theme = new MutationObserver(() => {
+  // Also when a hidden tab is shown: the figure may have changed since, even if its width has not.
+  const sizeObserver = new ResizeObserver(() => root.clientWidth && scheduleDraw());
+  const themeObserver = new MutationObserver(() => {
     if (isDark() === dark) return;
     dark = !dark;
     redraw();
   });
-  const listens = { "change:figure": redraw, "change:overlay": ask, "change:placeholder": ask, "change:label": label };
+  const listeners = {
+    "change:figure": redraw,
+    "change:overlay": scheduleDraw,
+    "change:placeholder": scheduleDraw,
+    "change:label": updateLabel,
+  };
 
-  place.waiting.add(ask);
-  for (const [name, hear] of Object.entries(listens)) model.on(name, hear);
-  stage.addEventListener("keydown", pressed);
-  stage.addEventListener("focus", entered);
-  stage.addEventListener("blur", left);
-  size.observe(root);
-  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
-  want(place);
+  library.waiting.add(scheduleDraw);
+  for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
+  stage.addEventListener("keydown", onKeyDown);
+  stage.addEventListener("focus", onFocus);
+  stage.addEventListener("blur", onBlur);
+  sizeObserver.observe(root);
+  themeObserver.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  requestLibrary(library);
   redraw();
 
   return () => {
-    gone = true;
-    clearTimeout(slow);
-    size.disconnect();
-    theme.disconnect();
-    place.waiting.delete(ask);
-    for (const [name, hear] of Object.entries(listens)) model.off(name, hear);
-    if (!busy && gd._fullLayout) place.plotly?.purge(gd);
+    removed = true;
+    clearTimeout(timeout);
+    sizeObserver.disconnect();
+    themeObserver.disconnect();
+    library.waiting.delete(scheduleDraw);
+    for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
+    if (!busy && gd._fullLayout) library.plotly?.purge(gd);
     root.remove();
   };
 }

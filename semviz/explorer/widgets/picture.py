@@ -1,6 +1,6 @@
 """A Plotly figure in the browser: small messages, both themes, clicks and keys.
 
-Plotly's own `FigureWidget` sends 5 MB with every figure. Here plotly.js travels once for each Explorer, packed, with
+Plotly's own `FigureWidget` sends 5 MB with every figure. Here plotly.js is sent once per Explorer, compressed, with
 its `Page`; a figure is sent when it changes, and marks on it (a moving boundary) are sent alone.
 """
 
@@ -24,7 +24,7 @@ from semviz.figures.drawing.updates import moved
 
 _CSS = """
 .semviz-picture { position: relative; width: 100%; overflow-x: auto; color: var(--jp-ui-font-color1, #1c2733);
-  contain: content; /* a mark that moves lays out and paints this picture, not the page */ }
+  contain: content; /* moving a mark lays out and paints this picture only, not the page */ }
 .semviz-picture .semviz-stage { position: relative; width: 100%; border-radius: 4px; will-change: transform; }
 .semviz-picture [hidden] { display: none; }
 .semviz-picture .semviz-stage:focus { outline: none; }
@@ -50,9 +50,9 @@ class Click:
 
     Attributes:
         name: Name of the trace.
-        x: Where the point is, as in the figure's data.
-        y: Where the point is.
-        index: Number of the point in its trace; of a cell its row and column.
+        x: Horizontal coordinate, as in the figure's data.
+        y: Vertical coordinate.
+        index: Number of the point in its trace; for a cell, its row and column.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Click:
 
 
 class Picture(anywidget.AnyWidget):
-    """A plain Plotly figure, as wide as its place, in the theme of the page.
+    """A Plotly figure, as wide as its container, in the theme of the page.
 
     Args:
-        label: What a screen reader says of the picture.
-        placeholder: Words to show while there is no figure.
+        label: Name of the picture for screen readers.
+        placeholder: Text to show while there is no figure.
         on_click: Called with the point or cell that was clicked.
     """
 
@@ -74,7 +74,7 @@ class Picture(anywidget.AnyWidget):
     _css = _CSS
 
     figure = traitlets.Dict().tag(sync=True)
-    """What is drawn, as Plotly's JSON; empty while there is nothing."""
+    """The figure as Plotly's JSON; empty if there is none."""
     overlay = traitlets.Dict().tag(sync=True)
     """Marks on top: ``{"layout": {path: value}, "data": [[trace, {path: value}], …]}``."""
     label = traitlets.Unicode().tag(sync=True)
@@ -83,7 +83,7 @@ class Picture(anywidget.AnyWidget):
     """Light colour → dark colour."""
     config = traitlets.Dict().tag(sync=True)
     edition = traitlets.Unicode(plotly.__version__).tag(sync=True)
-    """Whose plotly.js it waits for: that of the `Page` with the same edition."""
+    """Version of plotly; it waits for the plotly.js of a `Page` with the same version."""
 
     def __init__(
         self,
@@ -102,28 +102,30 @@ class Picture(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def show(self, figure: go.Figure | None) -> None:
-        """Draw a figure without marks; nothing is sent where it is drawn already.
+        """Draw a figure without marks; nothing is sent if it is already drawn.
 
         Args:
-            figure: The figure, in the light theme. None takes the picture away and shows the placeholder.
+            figure: The figure, in the light theme. None removes the figure and shows the placeholder.
         """
-        drawn = {} if figure is None else json.loads(figure.to_json())
+        figure_json = {} if figure is None else json.loads(figure.to_json())
         with self.hold_sync():
-            self.figure = drawn
+            self.figure = figure_json
             self.overlay = {}
 
     def mark(self, overlay: Mapping[str, Any]) -> None:
-        """Change a few things on top of the figure: marks of before that are not named go back to the figure's own.
+        """Change a few values of the figure; earlier marks that are not repeated return to the figure's own values.
 
         Args:
             overlay: Under ``layout`` paths and values (``{"shapes[0].y0": 4.5}``); under ``data`` pairs of a trace's
-                number and such paths and values. Empty takes all marks away.
+                number and such paths and values. Empty removes all marks.
 
         Raises:
             SemvizError: If it has other keys.
         """
-        if odd := sorted(set(overlay) - {"layout", "data"}):
-            raise SemvizError(f"A mark has no {odd[0]!r}. Pass 'layout' (paths and values) and 'data' (by trace).")
+        if unknown_keys := sorted(set(overlay) - {"layout", "data"}):
+            raise SemvizError(
+                f"A mark has no {unknown_keys[0]!r}. Pass 'layout' (paths and values) and 'data' (by trace)."
+            )
         self.overlay = json.loads(json.dumps(overlay, cls=PlotlyJSONEncoder))
 
     def move(self, boundary: int) -> None:
@@ -136,12 +138,12 @@ class Picture(anywidget.AnyWidget):
             self.mark(moved(self.figure, boundary))
 
     def click(self, point: Click) -> None:
-        """Do what a click on a point does."""
+        """Act as if a point was clicked."""
         if self._on_click is not None:
             self._on_click(point)
 
     def _receive(self, _: Picture, content: dict[str, Any], buffers: list[memoryview]) -> None:
         if content.get("event") == "click":
             index = content["index"]
-            place = (int(index[0]), int(index[1])) if isinstance(index, list) else int(index)
-            self.click(Click(name=str(content["name"]), x=content["x"], y=content["y"], index=place))
+            position = (int(index[0]), int(index[1])) if isinstance(index, list) else int(index)
+            self.click(Click(name=str(content["name"]), x=content["x"], y=content["y"], index=position))

@@ -1,57 +1,59 @@
-// plotly.js comes to a page once, with the `Page` of an Explorer; all pictures wait for it here.
+// plotly.js is sent to a page once, with the `Page` of an Explorer; all pictures wait for it here.
 
-function shelf(edition) {
-  // Kernels with different versions may share one page (JupyterLab), so every edition has a place of its own.
+// What all widgets of the page share about one version of plotly.js.
+function sharedLibrary(edition) {
+  // Kernels with different versions may share one page (JupyterLab), so every version has its own entry.
+  // Other versions of semviz use the same entry: its keys must not change.
   const key = Symbol.for(`semviz.plotly ${edition}`);
   globalThis[key] ??= { plotly: null, error: null, script: null, wanted: false, loading: false, waiting: new Set() };
   return globalThis[key];
 }
 
-function settle(place, plotly, error) {
-  place.loading = false;
-  place.plotly = plotly;
-  place.error = error;
-  if (plotly) place.script = null;
-  for (const tell of [...place.waiting]) tell();
+function finishLoading(library, plotly, error) {
+  library.loading = false;
+  library.plotly = plotly;
+  library.error = error;
+  if (plotly) library.script = null;
+  for (const notify of [...library.waiting]) notify();
 }
 
-// Unpacking takes no time of the page. Running blocks it for about a second, so it waits until a view wants to draw and
+// Unpacking does not block the page. Running blocks it for about a second, so it waits until a view wants to draw and
 // the page is idle: widgets that are still starting then do not miss anywidget's deadline of two seconds.
-function bring(place, bytes) {
-  if (place.plotly || place.script) return;
+function unpack(library, bytes) {
+  if (library.plotly || library.script) return;
   if (typeof DecompressionStream === "undefined") {
-    settle(place, null, new Error("this browser cannot unpack it; use one of 2023 or later"));
+    finishLoading(library, null, new Error("this browser cannot unpack it; use a version from 2023 or later"));
     return;
   }
   const packed = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  place.script = new Response(packed).blob();
-  place.script.then(
-    () => place.wanted && run(place),
+  library.script = new Response(packed).blob();
+  library.script.then(
+    () => library.wanted && runScript(library),
     () => {
-      place.script = null;
-      settle(place, null, new Error("it could not be unpacked"));
+      library.script = null;
+      finishLoading(library, null, new Error("it could not be unpacked"));
     },
   );
 }
 
-function want(place) {
-  place.wanted = true;
-  if (place.script && !place.plotly) place.script.then(() => run(place), () => {});
+function requestLibrary(library) {
+  library.wanted = true;
+  if (library.script && !library.plotly) library.script.then(() => runScript(library), () => {});
 }
 
-async function run(place) {
-  if (place.loading || place.plotly) return;
-  place.loading = true;
-  await new Promise((go) => {
-    if (globalThis.requestIdleCallback) requestIdleCallback(go, { timeout: 500 });
-    else setTimeout(go, 100);
+async function runScript(library) {
+  if (library.loading || library.plotly) return;
+  library.loading = true;
+  await new Promise((resolve) => {
+    if (globalThis.requestIdleCallback) requestIdleCallback(resolve, { timeout: 500 });
+    else setTimeout(resolve, 100);
   });
-  const slot = `semviz_plotly_${Math.random().toString(36).slice(2)}`;
+  const globalName = `semviz_plotly_${Math.random().toString(36).slice(2)}`;
   let url = "";
   try {
-    // A module scope of its own: whether the page has AMD (`define`) does not matter, and its Plotly stays its own.
+    // In its own module scope, so that the page may have AMD (`define`) or another Plotly.
     const code = new Blob(
-      [`globalThis.${slot} = function (module, exports, define) {\n`, await place.script, "\n};"],
+      [`globalThis.${globalName} = function (module, exports, define) {\n`, await library.script, "\n};"],
       { type: "text/javascript" },
     );
     url = URL.createObjectURL(code);
@@ -59,20 +61,20 @@ async function run(place) {
       const script = document.createElement("script");
       script.src = url;
       script.onload = () => (script.remove(), loaded());
-      script.onerror = () => (script.remove(), failed(new Error("the page forbids scripts of its own (blob:)")));
+      script.onerror = () => (script.remove(), failed(new Error("the page does not allow blob: scripts")));
       document.head.append(script);
     });
-    const had = Object.getOwnPropertyDescriptor(globalThis, "Plotly");
-    const box = { exports: {} };
-    globalThis[slot].call(globalThis, box, box.exports, undefined);
-    if (had) Object.defineProperty(globalThis, "Plotly", had);
+    const pagePlotly = Object.getOwnPropertyDescriptor(globalThis, "Plotly");
+    const module = { exports: {} };
+    globalThis[globalName].call(globalThis, module, module.exports, undefined);
+    if (pagePlotly) Object.defineProperty(globalThis, "Plotly", pagePlotly);
     else delete globalThis.Plotly;
-    if (typeof box.exports.react !== "function") throw new Error("what came is not plotly.js");
-    settle(place, box.exports, null);
+    if (typeof module.exports.react !== "function") throw new Error("the loaded script is not plotly.js");
+    finishLoading(library, module.exports, null);
   } catch (error) {
-    settle(place, null, error);
+    finishLoading(library, null, error);
   } finally {
-    delete globalThis[slot];
+    delete globalThis[globalName];
     if (url) URL.revokeObjectURL(url);
   }
 }

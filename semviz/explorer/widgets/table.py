@@ -1,4 +1,4 @@
-"""A table in the browser that is sorted by its headers and whose rows can be chosen with mouse and keys."""
+"""A table in the browser, sortable by its headers, whose rows can be chosen with mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-        key: Where the rows have its texts.
-        title: What its header says.
+        key: Key of its texts in the rows.
+        title: Text of its header.
         numeric: Whether its texts are aligned like numbers.
-        help: What its header says more, to who points at it and to screen readers.
+        help: Explanation of the header, shown on hover and read out by screen readers.
     """
 
     key: str
@@ -66,8 +66,8 @@ class Table(anywidget.AnyWidget):
 
     Args:
         caption: What the table shows.
-        placeholder: Words to show while there are no rows.
-        on_choose: Called with the ``_id`` of the row that was chosen, again where it was chosen before.
+        placeholder: Text to show while there are no rows.
+        on_choose: Called with the ``_id`` of the chosen row, also if it is chosen again.
     """
 
     _esm = script("table.js")
@@ -86,28 +86,28 @@ class Table(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def show(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show rows; how the reader sorted them stays.
+        """Show rows, sorted as the user last sorted them.
 
         Args:
             columns: The columns from left to right; the first names the row.
-            rows: Texts by the key of their column, ``_id`` (a text that no other row has) and, where a column is not
-                sorted by its texts, ``_sort`` with a number or text by key. None and NaN are sorted last.
+            rows: Texts by the key of their column, ``_id`` (a unique text) and, for columns not sorted by their texts,
+                ``_sort`` with a number or text by key. None and NaN are sorted last.
 
         Raises:
             SemvizError: If rows share an ``_id`` or have none.
         """
-        shown = [_row(row) for row in rows]
-        ids = [row["_id"] for row in shown]
-        if twice := sorted({name for name in ids if ids.count(name) > 1}):
-            raise SemvizError(f"Two rows have the _id {twice[0]!r}. Pass each row an _id of its own.")
+        json_rows = [_json_row(row) for row in rows]
+        ids = [row["_id"] for row in json_rows]
+        if duplicates := sorted({name for name in ids if ids.count(name) > 1}):
+            raise SemvizError(f"Two rows have the _id {duplicates[0]!r}. Give each row its own _id.")
         with self.hold_sync():
             self.columns = [asdict(column) for column in columns]
-            self.rows = shown
+            self.rows = json_rows
             if self.chosen not in ids:
                 self.chosen = ""
 
     def choose(self, row: str) -> None:
-        """Do what a click on a row does.
+        """Act as if a row was clicked.
 
         Args:
             row: The row's ``_id``.
@@ -115,24 +115,25 @@ class Table(anywidget.AnyWidget):
         Raises:
             SemvizError: If the table has no such row.
         """
-        if all(known["_id"] != row for known in self.rows):
-            raise SemvizError(f"The table has no row {row!r}. Pass one of: {[known['_id'] for known in self.rows]}.")
+        ids = [shown_row["_id"] for shown_row in self.rows]
+        if row not in ids:
+            raise SemvizError(f"The table has no row {row!r}. Pass one of: {ids}.")
         self.chosen = row
         if self._on_choose is not None:
             self._on_choose(row)
 
     def _receive(self, _: Table, content: dict[str, Any], buffers: list[memoryview]) -> None:
-        # A row may have gone while the click travelled.
+        # The row may have been removed before the click arrived.
         if content.get("event") == "choose" and any(row["_id"] == content["id"] for row in self.rows):
             self.choose(str(content["id"]))
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a row fit for JSON: one NaN would lose the whole message."""
+def _json_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a row to valid JSON: one NaN would lose the whole message."""
     if not isinstance(row.get("_id"), str) or not row["_id"]:
-        raise SemvizError(f"A row has the _id {row.get('_id')!r}. Pass each row a text as its _id.")
-    order = {
+        raise SemvizError(f"A row has the _id {row.get('_id')!r}. Give each row a text as its _id.")
+    sort_keys = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.get("_sort", {}).items()
     }
-    return {**{key: str(value) for key, value in row.items() if key != "_sort"}, "_sort": order}
+    return {**{key: str(value) for key, value in row.items() if key != "_sort"}, "_sort": sort_keys}
