@@ -284,7 +284,7 @@ class Runs:
         The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
         finetuning does not help there, the best one; the scores are those of test rows, which decided nothing.
         """
-        from semviz.experiments.answer import answer
+        from semviz.experiments.answer_sentence import answer
 
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
         return answer(

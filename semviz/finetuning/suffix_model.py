@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.lm.copies import HALF, private_copy
-from semviz.lm.observation import input_state
+from semviz.lm.readout_proof import input_state
 from semviz.lm.truncation import replace_prefix
 from semviz.tasks.tokenizing import NO_TARGET
 

@@ -20,8 +20,8 @@ from semviz.common.errors import ModelError
 from semviz.common.interrupts import interrupts_held
 from semviz.lm.blocks import find_blocks
 from semviz.lm.eval_mode import evaluating
-from semviz.lm.observation import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
 from semviz.lm.offloading import check_values, execution_device, weight_rows
+from semviz.lm.readout_proof import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

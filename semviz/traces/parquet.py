@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semviz.common import memory
-from semviz.common.arc import PathKind
 from semviz.common.checks import as_path, first_line, short_repr
 from semviz.common.errors import SemvizError
 from semviz.common.files import atomic_write, digest_of
@@ -41,6 +40,7 @@ from semviz.common.json_shapes import (
     one_of,
 )
 from semviz.common.metric_facts import MetricFacts, without_function
+from semviz.common.virtual_arc import PathKind
 from semviz.lm.parts import PARTS, Parts
 from semviz.tasks.task import SPLITS, Kind
 from semviz.traces.deviations import COUNTED, Deviations
@@ -182,19 +182,19 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         data = file.read_bytes()
         parquet = pq.ParquetFile(pa.BufferReader(data))
-        kept = parquet.metadata.metadata or {}
-        stored = json.loads(kept[_KEY])
+        key_values = parquet.metadata.metadata or {}
+        stored = json.loads(key_values[_KEY])
         _HEADER.check(stored)
         schema = stored["schema"]
     except (OSError, MemoryError, *_BAD) as error:
         raise SemvizError(
-            f"{file} is no saved trace ({first_line(error)}); pass a file that Trace.save wrote."
+            f"{file} is not a saved trace ({first_line(error)}); pass a file that Trace.save wrote."
         ) from error
     if schema > SCHEMA:
         raise SemvizError(f"{file} has schema {schema} and this semviz reads up to {SCHEMA}; update semviz to read it.")
     try:
         # The first schema had no digest.
-        if (schema > 1 or _DIGEST in kept) and _digest(data, kept[_DIGEST]) != kept[_DIGEST].decode():
+        if (schema > 1 or _DIGEST in key_values) and _digest(data, key_values[_DIGEST]) != key_values[_DIGEST].decode():
             raise ValueError("its bytes are not those that were written")
         size = parquet.metadata.num_rows * parquet.metadata.num_columns * 4
         if size > memory.free():
@@ -211,16 +211,16 @@ def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     meta["ridge"] = math.inf if meta["ridge"] == _INFINITE else meta["ridge"]
     spaces, detailed = stored["spaces"], stored["detailed_rows"]
     facts = {entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC.fields}) for entry in stored["metrics"]}
-    there = table.column_names
-    if not facts or len(facts) < len(stored["metrics"]) or len(set(there)) < len(there):
-        raise ValueError("there is no metric, or one of them or a column is there twice")
-    if spaces > len(there) or spaces != len(meta["parts"]["blocks"]) + 1:
+    columns = table.column_names
+    if not facts or len(facts) < len(stored["metrics"]) or len(set(columns)) < len(columns):
+        raise ValueError("it has no metric, or a metric or column twice")
+    if spaces > len(columns) or spaces != len(meta["parts"]["blocks"]) + 1:
         raise ValueError(f"it has {spaces} spaces for {len(meta['parts']['blocks'])} blocks")
     if not 0 < len(table) >= detailed:
         raise ValueError(f"it has {len(table)} rows, {detailed} of them in detail")
 
     def stack(family: str, kind: pa.DataType) -> NDArray[Any] | None:
-        if f"{family}_0" not in there:
+        if f"{family}_0" not in columns:
             return None
         return np.stack([_array(f"{family}_{i}", table[f"{family}_{i}"], kind) for i in range(spaces)], axis=1)
 
@@ -230,7 +230,7 @@ def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("a column is missing")
     families = (*facts, "top1", "nearest", "path")
     measured = {f"{family}_{space}" for family in families for space in range(spaces)}
-    positions = _positions(table.select([name for name in there if name not in measured]))
+    positions = _positions(table.select([name for name in columns if name not in measured]))
     return {
         "positions": positions,
         "values": {key: array for key, array in values.items() if array is not None},
@@ -257,13 +257,13 @@ def _positions(table: pa.Table) -> pd.DataFrame:
         if column.null_count and not may_miss:
             raise ValueError(f"column {name} lacks {column.null_count} values")
     # The metadata that pandas left brings the types of the columns back.
-    made = table.to_pandas()
-    if list(made.columns) != table.column_names or not isinstance(made.index, pd.RangeIndex):
+    positions = table.to_pandas()
+    if list(positions.columns) != table.column_names or not isinstance(positions.index, pd.RangeIndex):
         raise ValueError("its metadata make another table of its columns")
-    roles = set(made["role"].unique())
+    roles = set(positions["role"].unique())
     if not roles <= set(_ROLES) or not roles & set(COUNTED):
         raise ValueError(f"the roles are {short_repr(sorted(roles))} and not some of {list(_ROLES)}")
-    return made
+    return positions
 
 
 def _lists(rows: NDArray[Any]) -> pa.Array:
@@ -284,8 +284,8 @@ def _array(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any
     flat = whole.flatten() if is_list else whole
     if whole.null_count or flat.null_count:
         raise ValueError(f"column {name} lacks values")
-    found = flat.to_numpy(zero_copy_only=False)
-    return (found.reshape(-1, kind.list_size) if is_list else found).copy()
+    values = flat.to_numpy(zero_copy_only=False)
+    return (values.reshape(-1, kind.list_size) if is_list else values).copy()
 
 
 def _encode(meta: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semviz.common.arc import PathKind
 from semviz.common.errors import SemvizError
+from semviz.common.virtual_arc import PathKind
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 from semviz.traces.metrics import METRICS, View
 from semviz.traces.virtual_path import Arc, plane

@@ -14,12 +14,12 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from semviz.common import checks, formats, memory
-from semviz.common.arc import PathKind
 from semviz.common.distributed import gather, shard
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import without_function
 from semviz.common.progress import check_control
 from semviz.common.token_text import decode
+from semviz.common.virtual_arc import PathKind
 from semviz.lm.model import check_model
 from semviz.tasks.streaming import longest_first, stream
 from semviz.tasks.task import Task, check_task

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from semviz.common.arc import PathKind, arc_weights
+from semviz.common.virtual_arc import PathKind, arc_weights
 
 
 @dataclass(frozen=True, eq=False)

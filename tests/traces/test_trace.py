@@ -97,10 +97,10 @@ def test_what_is_no_trace_is_refused(traced, tmp_path):
     with pytest.raises(SemvizError, match="no file"):
         sv.Trace.load(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("hello")
-    with pytest.raises(SemvizError, match="no saved trace"):
+    with pytest.raises(SemvizError, match="not a saved trace"):
         sv.Trace.load(tmp_path / "text.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "frame.parquet")
-    with pytest.raises(SemvizError, match="no saved trace"):
+    with pytest.raises(SemvizError, match="not a saved trace"):
         sv.Trace.load(tmp_path / "frame.parquet")
     traced.save(tmp_path / "t.parquet")
     table = pq.read_table(tmp_path / "t.parquet")

@@ -7,9 +7,9 @@ from typing import cast
 
 import numpy as np
 
-from semviz.common.arc import PathKind, arc_weights
 from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
+from semviz.common.virtual_arc import PathKind, arc_weights
 from semviz.figures.drawing.inputs import difference_of
 from semviz.figures.drawing.protocols import Floats, TraceLike
 

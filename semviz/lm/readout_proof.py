@@ -1,4 +1,4 @@
-"""Observe one short forward pass of a causal LM: what its blocks pass on, and what explains its logits."""
+"""The proof of a readout: one short forward pass of a causal LM, what its blocks pass on, what explains its logits."""
 
 from __future__ import annotations
 
