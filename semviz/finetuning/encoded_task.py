@@ -14,6 +14,7 @@ from semviz.finetuning.prefix_cache import (
     run_prefix,
     weights_version,
 )
+from semviz.tasks.splits import SPLITS
 from semviz.tasks.streaming import pad_id
 from semviz.tasks.tokenizing import Encoded, encode
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
 
-SPLITS = ("train", "validation", "test")
 _MEMORY_SHARE = 0.25  # of the free memory, for states
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
-from semviz.tasks.task import Split, Task
+from semviz.tasks.splits import Split
+from semviz.tasks.task import Task
 from semviz.traces.tracing import trace as trace_task
 
 if TYPE_CHECKING:

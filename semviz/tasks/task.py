@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
+from semviz.tasks.splits import SPLITS, Split, check_split, make_split
 from semviz.tasks.tables import dataset_to_frame, texts_and_labels
 
 if TYPE_CHECKING:
@@ -25,29 +26,8 @@ if TYPE_CHECKING:
     Rows = tuple[Sequence[str], Sequence[str]] | Sequence[str]
 
 Kind = Literal["classification", "language modelling"]
-SPLITS = ("train", "validation", "test")
 _HELD_OUT = 0.15  # share of the training rows held out for a validation or test split that is not passed
 _HELD_OUT_MOST = 500
-
-
-@dataclass(frozen=True)
-class Split:
-    """Texts and, for classification, the index of each text's label.
-
-    Attributes:
-        texts: n texts.
-        labels: n indices into `Task.labels`; empty for language modelling.
-    """
-
-    texts: tuple[str, ...]
-    labels: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def take(self, rows: Sequence[int]) -> Split:
-        """These rows, in this order."""
-        return Split(tuple(self.texts[i] for i in rows), tuple(self.labels[i] for i in rows) if self.labels else ())
 
 
 @dataclass(frozen=True)
@@ -158,14 +138,14 @@ class Task:
                 count = "1 class" if names else "0 classes"
                 raise TaskError(f"labels has {count} ({', '.join(names)}); pass at least two.")
         label_words = _label_words(words, names)
-        train = _make_split(texts, labels, names, "texts")
+        train = make_split(texts, labels, names, "texts")
         if len(train) < 4:
             raise TaskError(f"Got {len(train)} texts; pass at least 4, preferably a few hundred.")
         rows = list(range(len(train)))
         random.Random(seed).shuffle(rows)
         held_out = min(_HELD_OUT_MOST, max(1, round(_HELD_OUT * len(rows))))
         passed_splits = {"test": test, "validation": validation}
-        splits = {key: _check_split(key, part, names) for key, part in passed_splits.items() if part is not None}
+        splits = {key: check_split(key, part, names) for key, part in passed_splits.items() if part is not None}
         for key in passed_splits:
             if key not in splits:
                 splits[key], rows = train.take(rows[:held_out]), rows[held_out:]
@@ -278,36 +258,6 @@ def load_task(name: str) -> Task:
         test=(texts, [row["label"] for row in test]) if spec.labels else texts,
         name=name,
     )
-
-
-def _check_split(key: str, part: Any, names: tuple[str, ...]) -> Split:
-    """Check a validation or test split that the caller passed."""
-    if not names:
-        return _make_split(part, None, names, key)
-    pair = checks.as_list(key, part, "a pair (texts, labels)", error=TaskError)
-    if len(pair) != 2:
-        raise TaskError(f"{key} of a classification task must be a pair; pass (texts, labels).")
-    labels = checks.as_list(f"the labels of {key}", pair[1], "one label for each text", error=TaskError)
-    return _make_split(pair[0], labels, names, key)
-
-
-def _make_split(texts: Iterable[Any], labels: Sequence[Any] | None, names: tuple[str, ...], argument: str) -> Split:
-    """Check texts and labels and turn labels into indices."""
-    checked_texts = tuple(checks.texts(argument, texts))
-    if labels is None:
-        return Split(checked_texts)
-    if len(labels) != len(checked_texts):
-        raise TaskError(
-            f"{argument} has {len(checked_texts)} texts and {len(labels)} labels; pass one label for each text."
-        )
-    unknown = sorted({str(label) for label in labels} - set(names))
-    if unknown:
-        raise TaskError(
-            f"{argument} has labels {checks.short_repr(unknown)} that no training row has; pass labels from "
-            f"{list(names)}."
-        )
-    index = {label: i for i, label in enumerate(names)}
-    return Split(checked_texts, tuple(index[str(label)] for label in labels))
 
 
 def _label_words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from semviz.common.checks import short_repr
 from semviz.common.errors import TaskError
 from semviz.common.ragged import Ragged
-from semviz.tasks.task import Split, Task
+from semviz.tasks.splits import Split
+from semviz.tasks.task import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

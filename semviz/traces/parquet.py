@@ -42,7 +42,8 @@ from semviz.common.json_shapes import (
 from semviz.common.metric_facts import MetricFacts, without_function
 from semviz.common.virtual_arc import PathKind
 from semviz.lm.parts import PARTS, Parts
-from semviz.tasks.task import SPLITS, Kind
+from semviz.tasks.splits import SPLITS
+from semviz.tasks.task import Kind
 from semviz.traces.deviations import COUNTED, Deviations
 
 SCHEMA = 2

@@ -26,9 +26,10 @@ from semviz.common.errors import Cancelled, ScopeError, SemvizError
 from semviz.common.progress import Control
 from semviz.common.ragged import Ragged
 from semviz.finetuning.cache_check import why_not_cacheable
-from semviz.finetuning.encoded_task import SPLITS, EncodedTask
+from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.prefix_cache import Collator, _reserve_disk_space, cache_bytes, cache_key, run_prefix
 from semviz.finetuning.suffix_model import Suffix
+from semviz.tasks.splits import SPLITS
 
 # Plain gradient descent: Adam would turn the rounding noise of a weight without a gradient into steps.
 QUICK = {"epochs": 1, "batch_size": 4, "lr": 0.1, "arguments": {"optim": "sgd"}, "progress": False}

@@ -21,7 +21,7 @@ from semviz.scopes.baselines import (
     spectrum_blocks,
     spectrum_scores,
 )
-from semviz.tasks.task import Split
+from semviz.tasks.splits import Split
 from semviz.tasks.tokenizing import encode
 
 QUIET = {"progress": False}
