@@ -40,7 +40,7 @@ faults: $(VENV)/test
 	set -e; for program in $(FAULTS); do $(QUIET) $(BIN)/python tests/faults/$$program.py; done
 
 # How many small changes of the mathematics the tests notice: minutes, so not in `make test`. Of one module or
-# two: make mutation ONLY="laws gains". What is known is in mutants/: what survived and changed functions are tried again.
+# two: make mutation ONLY="gains.scaling_law gains.gain". What is known is in mutants/: what survived and changed functions are tried again.
 mutation: $(VENV)/mutmut
 	$(QUIET) $(BIN)/python tests/faults/mutation.py --children $(WORKERS) $(ONLY)
 
