@@ -119,20 +119,24 @@ def sweep_scopes(
 ) -> Runs:
     """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default."""
     check_control(control)
-    recipes = [replace(recipe, method=method) for method in methods or (recipe.method,)]
+    seeds = seeds or (recipe.seed,)
+    recipes = [replace(recipe, method=method, seed=seeds[0]) for method in methods or (recipe.method,)]
     for scope in scopes:
-        for method_recipe in recipes:
-            check_trainable(model, scope, method_recipe)
+        scope.modules(model)
     if gain is not None:
         _check_gain(gain, model)
     run_store = Store(store) if store is not None else None
+    for scope in scopes:
+        for first in recipes:
+            # What is finished need not be able to train here, such as on an offloaded model.
+            if run_store is None or not run_store.has(run_key(model, task, scope, first)):
+                check_trainable(model, scope, first)
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
     encoded_task.announce(scope.boundary for scope in scopes)
     runs: list[Run] = []
     # Boundary by boundary, so that each frozen block runs once.
     plan = [(s, r) for s in sorted(scopes, key=lambda s: (s.boundary, s.blocks)) for r in recipes]
-    seeds = seeds or (recipe.seed,)
     with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
         for scope, recipe in plan:
             for seed in seeds:
