@@ -185,7 +185,7 @@ class Bench:
         try:
             return sv.trace(self.jobs.model, self.jobs.task, metrics=["lens", "of-mine"], progress=False)
         finally:
-            del sv.metrics.METRICS["of-mine"]
+            del sv.METRICS["of-mine"]
 
     def at_a_time(self, name: str) -> Any:
         job, seconds = self.work[name], self.seconds[name]
