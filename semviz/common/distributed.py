@@ -8,10 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semviz.common import checks
+from semviz.common.errors import SemvizError
+
+LAUNCH_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables in which a launch tells each of its processes about the others."""
+
 
 def is_distributed() -> bool:
-    """Tell whether this process is one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Tell whether this process is one of several.
+
+    Raises:
+        SemvizError: If the environment says so in something else than a number.
+    """
+    size = os.environ.get("WORLD_SIZE", "").strip()
+    if size and not size.isdecimal():
+        raise SemvizError(
+            f"The environment variable WORLD_SIZE is {checks.short_repr(size)}, not a number of processes; remove it, "
+            "or start with accelerate launch."
+        )
+    return bool(size) and int(size) > 1
 
 
 def join() -> tuple[int, int]:
@@ -53,6 +69,6 @@ def leave() -> bool:
         torch.distributed.destroy_process_group()
         PartialState._reset_state()
         # Libraries that are imported later, such as Trainer, would wait for processes that are gone.
-        for key in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        for key in LAUNCH_VARIABLES:
             os.environ.pop(key, None)
     return rank == 0

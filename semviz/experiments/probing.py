@@ -11,6 +11,7 @@ from semviz.experiments.probes import Probes, check_boundaries, fit_probes, prob
 from semviz.experiments.sweep import sweep_scopes
 from semviz.finetuning.recipe import Recipe
 from semviz.lm.model import check_model
+from semviz.lm.surroundings import default_surroundings
 from semviz.scopes.scope import Scope
 from semviz.tasks.task import check_task
 
@@ -73,6 +74,7 @@ def probe(
     )
 
 
+@default_surroundings()
 def probe_recipe(
     model: LanguageModel,
     task: Task,

@@ -18,6 +18,7 @@ from semviz.finetuning.finetune import check_trainable, train_scope, zero_shot
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
 from semviz.lm.model import check_model
+from semviz.lm.surroundings import default_surroundings
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import check_task
@@ -103,6 +104,7 @@ def sweep(
     )
 
 
+@default_surroundings()
 def sweep_scopes(
     model: LanguageModel,
     task: Task,

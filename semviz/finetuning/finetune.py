@@ -23,8 +23,10 @@ from semviz.finetuning.prefix_cache import SplitWithStates
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
 from semviz.finetuning.suffix_model import Suffix
+from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import TrainingOutcome, fit
 from semviz.lm.model import LanguageModel, check_model
+from semviz.lm.surroundings import default_surroundings
 from semviz.lm.trainable import check_floats
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
@@ -32,6 +34,7 @@ from semviz.tasks.task import Task, check_task
 from semviz.version import __version__
 
 
+@default_surroundings()
 def finetune(
     model: LanguageModel,
     task: Task,
@@ -99,6 +102,7 @@ def finetune(
     )
 
 
+@default_surroundings()
 def train_scope(
     encoded_task: EncodedTask,
     scope: Scope,
@@ -125,7 +129,8 @@ def train_scope(
     all_seconds, scores = 0.0, {}
     best: _Trial | None = None
     while rate is not None:
-        trial = job.run(recipe, rate)
+        with trainers_turn(control):
+            trial = job.run(recipe, rate)
         all_seconds += trial.outcome.seconds
         scores[rate] = trial.signed_score
         if best is None or (trial.signed_score, -trial.loss) > (best.signed_score, -best.loss):
@@ -209,6 +214,7 @@ def environment(model: LanguageModel) -> dict[str, str]:
     }
 
 
+@default_surroundings()
 def zero_shot(encoded_task: EncodedTask, split: str) -> SplitScores:
     """Score the model as it is."""
     suffix = Suffix(encoded_task.model, Scope.last(encoded_task.model), cached=False, own_weights=False)

@@ -78,7 +78,8 @@ def cache_key(model: LanguageModel, encoded: Encoded, boundary: int) -> str:
 
 def weights_version(model: LanguageModel) -> int:
     """Return a number that changes when weights are edited or replaced: the model's hash is only computed once."""
-    return hash(tuple((p.data_ptr(), p.dtype, p._version) for p in model.model.parameters()))
+    # Tensors made in inference mode have no version.
+    return hash(tuple((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in model.model.parameters()))
 
 
 def cache_bytes(model: LanguageModel, encoded: Encoded) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
+from semviz.lm.surroundings import default_surroundings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,10 +37,10 @@ def private_copy(model: LanguageModel, own: Sequence[nn.Module] = (), *, to_trai
     source, anatomy = model.anatomy.model, model.anatomy
     untie = anatomy.tied and any(module is anatomy.head for module in own)
     owned = {id(p) for module in own if not (untie and module is anatomy.head) for p in module.parameters()}
-    memo: dict[int, Any] = {id(b): b for b in source.buffers()}
+    memo: dict[int, Any] = {id(b): _usable(b) for b in source.buffers()}
     for p in source.parameters():
         is_own = id(p) in owned
-        memo[id(p)] = _clone(p, to_train=to_train) if is_own else nn.Parameter(p.detach(), requires_grad=False)
+        memo[id(p)] = _clone(p, to_train=to_train) if is_own else nn.Parameter(_usable(p.detach()), requires_grad=False)
     network = copy.deepcopy(source, memo)
     if untie:
         head: Any = network.get_output_embeddings()
@@ -47,6 +48,11 @@ def private_copy(model: LanguageModel, own: Sequence[nn.Module] = (), *, to_trai
         network.config.tie_word_embeddings = False
     _remove_checkpointing(network)
     return network
+
+
+def _usable(data: Tensor) -> Tensor:
+    """Copy a tensor that was made in `torch.inference_mode()`: autograd refuses to save it for a backward pass."""
+    return data.clone() if data.is_inference() else data
 
 
 def _clone(p: nn.Parameter, *, to_train: bool) -> nn.Parameter:
@@ -65,6 +71,7 @@ def _remove_checkpointing(network: PreTrainedModel) -> None:
             module.gradient_checkpointing = False
 
 
+@default_surroundings()
 def with_weights(
     model: LanguageModel, own: Sequence[nn.Module], weights: Mapping[str, Tensor], *, name: str
 ) -> LanguageModel:

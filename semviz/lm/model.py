@@ -16,6 +16,7 @@ from semviz.common.errors import ModelError
 from semviz.lm.anatomy import Anatomy, find_anatomy
 from semviz.lm.loading import DEMO, load_from_files, locate_model
 from semviz.lm.parts import Parts, parts_of
+from semviz.lm.surroundings import default_surroundings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +114,7 @@ class LanguageModel:
         )
 
 
+@default_surroundings()
 def load_model(
     source: str | os.PathLike[str] | tuple[Any, Any] | LanguageModel | None = None,
     *,

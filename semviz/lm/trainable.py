@@ -23,6 +23,10 @@ def temporarily_trainable(model: LanguageModel, modules: Sequence[nn.Module]) ->
     network: nn.Module = model.model
     if any(p.is_meta for p in network.parameters()):
         raise ScopeError("The model is offloaded, so its blocks cannot be trained; load it whole, without device_map.")
+    if any(p.is_inference() for p in network.parameters()):
+        raise ScopeError(
+            "The model was made in torch.inference_mode(), so its weights can never have gradients; make it outside."
+        )
     check_floats(modules)
     # Gradients too: the user's own training may be between backward and step.
     flags = [(p, p.requires_grad, p.grad) for p in network.parameters()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +16,11 @@ from torch import Tensor, nn
 from semviz.common import checks
 from semviz.common.errors import ModelError, ScopeError, SemvizError
 from semviz.common.progress import progress_bar
+from semviz.lm.copies import private_copy
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.model import check_model
+from semviz.lm.surroundings import default_surroundings
+from semviz.lm.truncation import with_network
 from semviz.scopes.scope import Scope
 from semviz.tasks.streaming import pad_batch, pad_id
 from semviz.tasks.tokenizing import Encoded, encode
@@ -94,6 +96,7 @@ def gradient_blocks(
     return _highest_scoring(model, gradient_scores(model, task, rows=rows, seed=seed, progress=progress), size)
 
 
+@default_surroundings()
 def spectrum_scores(model: LanguageModel, *, progress: bool = True) -> NDArray[np.float64]:
     """Rank blocks by the signal-to-noise ratio of their weight matrices: Spectrum-like, from the weights alone.
 
@@ -140,6 +143,7 @@ def spectrum_scores(model: LanguageModel, *, progress: bool = True) -> NDArray[n
     return np.asarray([np.mean(ranks) if ranks else 0.0 for ranks in block_ranks])
 
 
+@default_surroundings()
 def gradient_scores(
     model: LanguageModel, task: Task, *, rows: int = 64, seed: int = 0, progress: bool = True
 ) -> NDArray[np.float64]:
@@ -150,8 +154,8 @@ def gradient_scores(
     chosen once: g is the gradient of the mean loss over all sampled rows, before any training, and a block's norms are
     over all its parameters. The loss is that of finetuning: cross-entropy at the counted targets.
 
-    The model itself is used, in evaluation mode, and left unchanged: weights, flags, modes, hooks and
-    gradients are as before, even after an exception. It needs memory for the gradients of all blocks, in float32.
+    A copy that shares the weights is used, so the model stays as it is. It needs memory for the gradients of all
+    blocks, in float32.
 
     Args:
         model: A loaded model.
@@ -170,10 +174,11 @@ def gradient_scores(
     """
     _check_weights(model)
     encoded = _sample_rows(encode(model, task, "train"), rows, seed)
-    blocks = [list(block.parameters()) for block in model.anatomy.blocks]
+    copied = with_network(model, private_copy(model))
+    blocks = [list(block.parameters()) for block in copied.anatomy.blocks]
     # Blocks may share tensors.
-    unique = list({id(p): p for block in blocks for p in block}.values())
-    norms = {id(p): float(g.norm()) for p, g in zip(unique, _gradients(model, encoded, unique, progress), strict=True)}
+    unique = list({id(p): p.requires_grad_() for block in blocks for p in block}.values())
+    norms = {id(p): float(g.norm()) for p, g in zip(unique, _gradients(copied, encoded, unique, progress), strict=True)}
     gradients = np.asarray([math.hypot(*(norms[id(p)] for p in block)) for block in blocks])
     if not np.isfinite(gradients).all():
         broken = (np.flatnonzero(~np.isfinite(gradients)) + 1).tolist()
@@ -259,7 +264,6 @@ def _gradients(model: LanguageModel, encoded: Encoded, parameters: Sequence[Tens
     targets = int(encoded.counted.flat.sum())
     with (
         evaluating(model.model),
-        _differentiable(model.model, parameters),
         progress_bar(len(encoded), "Gradients", unit="rows", show=progress) as bar,
     ):
         sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters]
@@ -288,18 +292,3 @@ def _summed_loss(model: LanguageModel, encoded: Encoded, rows: NDArray[np.int64]
     logits = anatomy.readout(states[anatomy.n_blocks][owners, positions])
     targets = torch.as_tensor(part.targets.flat[counted]).long().to(logits.device)
     return nn.functional.cross_entropy(logits, targets, reduction="sum")
-
-
-@contextmanager
-def _differentiable(network: nn.Module, parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Let gradients flow to these parameters only, and restore every flag afterwards."""
-    flags = [(p, p.requires_grad) for p in network.parameters()]
-    differentiable = {id(p) for p in parameters}
-    try:
-        for p, _ in flags:
-            p.requires_grad_(id(p) in differentiable)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for p, flag in flags:
-            p.requires_grad_(flag)

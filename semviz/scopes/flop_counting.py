@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from semviz.common import interrupts
 from semviz.lm.copies import private_copy
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.surroundings import default_surroundings
 from semviz.lm.truncation import with_network
 from semviz.tasks.streaming import longest_first, pad_batch, pad_id
 
@@ -44,6 +45,7 @@ def _missing_counts() -> dict[Any, Callable[..., int]]:
 _Shape = torch.Size
 
 
+@default_surroundings()
 @interrupts.interrupts_held()  # torch counts with hooks on all modules in the process
 def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Count each block's forward FLOPs, and the bytes that autograd saves for the backward pass, per token.

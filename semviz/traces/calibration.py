@@ -18,6 +18,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
 from semviz.lm.model import check_model
+from semviz.lm.surroundings import default_surroundings
 from semviz.tasks.streaming import Batch, OnSpace, StopForward, stream
 from semviz.tasks.tokenizing import Encoded, encode_texts
 from semviz.traces.semantic_bases import RIDGES, SemanticBases, fidelity
@@ -60,6 +61,7 @@ class Calibration:
         )
 
 
+@default_surroundings()
 @interrupts_held()
 def calibrate(
     model: LanguageModel,
