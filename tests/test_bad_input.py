@@ -452,7 +452,7 @@ RESULTS = [
     case("runs of nothing", lambda h: sv.Runs((3,), zero_shot=0.5), "runs[0]=3", "finetune"),
     case(
         "runs of two tasks",
-        lambda h: replace(h.runs, runs=(h.run, replace(h.run, task="other"))),
+        lambda h: replace(h.runs, runs=(h.run, replace(h.run, task="other", task_hash="another"))),
         "'other'",
         "one task",
     ),
@@ -521,7 +521,7 @@ STUDIES = [
     case("no task", lambda h: sv.Study(h.model, 3, **QUIET), "task=3", "load_task"),
     case("no trace", lambda h: sv.Study(h.model, h.task, trace=3, **QUIET), "trace=3", "sv.trace"),
     case("no samples", lambda h: sv.Study(h.model, h.task, samples=0, **QUIET), "samples=0", "at least 1"),
-    case("a trace of another model", lambda h: sv.Study(h.deeper, h.task, trace=h.trace, **QUIET), "model_hash"),
+    case("a trace of another model", lambda h: sv.Study(h.deeper, h.task, trace=h.trace, **QUIET), "is of the model"),
     case("a trace of another task", lambda h: sv.Study(h.model, h.stories, trace=h.trace, **QUIET), "tiny mood"),
     case(
         "a store by number", lambda h: sv.Study(h.model, h.task, trace=h.trace, store=3, **QUIET), "store=3", "folder"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from semviz.common.provenance import Source
     from semviz.experiments.scope_names import ScopeName
     from semviz.finetuning.run import Run
     from semviz.scopes.scope import Scope
@@ -25,6 +26,8 @@ class MeasuredRuns(Protocol):
     def model(self) -> str: ...
     @property
     def task(self) -> str: ...
+    @property
+    def source(self) -> Source: ...
     @property
     def score(self) -> str: ...
     @property

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semviz.common import checks, formats
 from semviz.common.bootstrap import interval, means_over_rows
 from semviz.common.errors import ScopeError, SemvizError
+from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law
 from semviz.gains.recommendation import Recommendation, check_terms, choose_boundary, reason
@@ -66,6 +67,11 @@ class Probes:
     def task(self) -> str:
         """Name of the task."""
         return self.runs.task
+
+    @property
+    def source(self) -> Source:
+        """Which model and task were probed."""
+        return self.runs.source
 
     @property
     def n_blocks(self) -> int:
@@ -160,7 +166,11 @@ class Probes:
         return table.assign(cost=np.append(self._cost, 0.0))
 
     def figure(self, runs: MeasuredRuns | None = None) -> Figure:
-        """Draw the predicted benefit over the boundary, with the probes, and with measured runs if there are any."""
+        """Draw the predicted benefit over the boundary, with the probes, and with measured runs if there are any.
+
+        Raises:
+            SemvizError: If the runs are of another model or task.
+        """
         from semviz.figures import benefit_curve
 
         return benefit_curve(self, runs=runs)

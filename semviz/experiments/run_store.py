@@ -39,8 +39,8 @@ from semviz.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FORMAT = 3
-_OLDEST = 2  # had no digests
+_FORMAT = 4
+_OLDEST, _FIRST_SIGNED, _FIRST_WITH_SOURCE = 2, 3, 4
 _KEY = text_of("1 to 64 letters, digits, hyphens and underscores", r"[\w-]{1,64}")
 _DIGEST = text_of("32 hex digits", "[0-9a-f]{32}")
 _SCOPE = Record({"blocks": ListOf(NATURAL), "n_blocks": NATURAL, "parts": PARTS, "tail": FLAG, "head": FLAG}, of=Scope)
@@ -87,6 +87,9 @@ RUN = Record(
         ),
         "note": TEXT,
         "environment": MapOf(TEXT),
+        "model_hash": TEXT,
+        "task_hash": TEXT,
+        "arguments": MapOf(TEXT),
     },
     of=Run,
 )
@@ -103,8 +106,14 @@ RUN_FILE = Record(
 """A run's JSON file."""
 _HEADER = Record({"format": COUNT, "semviz": TEXT})
 _SIGNED = Record({name: RUN_FILE.fields[name] for name in ("digest", "weights")})
-# Before runs had the accuracy of their training.
-_OLD_RUN = Record({"run": Record({**RUN.fields, "curve": Record(_CURVE)})})
+# Before runs said what they were made from, and before they had the accuracy of their training.
+_SOURCE = ("model_hash", "task_hash", "arguments")
+_WITHOUT_SOURCE = {name: shape for name, shape in RUN.fields.items() if name not in _SOURCE}
+_RUNS_OF = {
+    2: Record({"run": Record({**_WITHOUT_SOURCE, "curve": Record(_CURVE)})}),
+    3: Record({"run": Record(_WITHOUT_SOURCE)}),
+    _FORMAT: RUN_FILE,
+}
 
 
 class Store:
@@ -173,20 +182,21 @@ class Store:
         if version > _FORMAT:
             raise SemvizError(f"{path} was written by semviz {writer}; update semviz, or pass another store.")
         try:
-            (RUN_FILE if version > _OLDEST else _OLD_RUN).check(content)
+            _RUNS_OF[version].check(content)
             record = content["run"]
             one_of(*METHODS).check(record["method"], "run.method")
-            if version > _OLDEST or "digest" in content:
+            if version >= _FIRST_SIGNED or "digest" in content:
                 _SIGNED.check(content)
                 if content["digest"] != _digest(record):
                     raise ValueError("it was changed after it was written")
             if record["key"] != key:
                 raise ValueError(f"it holds the run {checks.short_repr(record['key'])}")
-            run = Run.from_record({name: record[name] for name in RUN.fields})
+            known = RUN.fields if version >= _FIRST_WITH_SOURCE else _WITHOUT_SOURCE
+            run = Run.from_record({name: record[name] for name in known})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise _unreadable(path, error) from error
         weights, digest = self._weights(key), content.get("weights")
-        if not weights.is_file() or (version > _OLDEST and digest is None):
+        if not weights.is_file() or (version >= _FIRST_SIGNED and digest is None):
             return run
         return replace(run, weights=StoredWeights(weights, digest))
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from semviz.common import checks
 from semviz.common.bootstrap import seeds_and_rows
 from semviz.common.errors import SemvizError
+from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
+from semviz.experiments.comparable_runs import check_comparable, frame_of
 from semviz.experiments.scope_names import ScopeName
 from semviz.finetuning.run import Run
 
@@ -34,7 +36,8 @@ class Runs:
     """Finished runs on one task.
 
     Attributes:
-        runs: The runs, one each for scope × method × seed.
+        runs: The runs, one each for scope × method × seed, all of one model, task, number of epochs and batch size.
+            Seeds of one scope and method have one learning rate, or searched one each.
         zero_shot: Score of the model before finetuning.
         gain: The gain that predicted them, if any.
         untrained_rows: Score of each validation row before finetuning.
@@ -49,25 +52,21 @@ class Runs:
         """Refuse an empty collection.
 
         Raises:
-            SemvizError: If there are no runs, or they are not of one model and task.
+            SemvizError: If there are no runs, they cannot be compared, or the gain is of another model or task.
         """
-        if not self.runs:
-            raise SemvizError("There are no runs to show; pass at least one.")
-        for i, run in enumerate(self.runs):
-            checks.of_class(f"runs[{i}]", run, Run, "what finetune() returns")
-            for name in ("model", "task", "score"):
-                first, other = getattr(self.runs[0], name), getattr(run, name)
-                if first != other:
-                    raise SemvizError(
-                        f"runs[{i}] has {name} {checks.short_repr(other)} and runs[0] {checks.short_repr(first)}, "
-                        "which one table cannot compare; pass runs of one model and one task."
-                    )
+        check_comparable(self.runs)
+        source_of(self.gain).check("gain", self.source, "pass trace(model, task).gain() of the model and task, or None")
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)
 
     def __len__(self) -> int:
         return len(self.runs)
+
+    @property
+    def source(self) -> Source:
+        """Which model and task the runs were made from."""
+        return self.runs[0].source
 
     @property
     def task(self) -> str:
@@ -86,30 +85,7 @@ class Runs:
 
     def frame(self) -> pd.DataFrame:
         """One row per run."""
-        return pd.DataFrame(
-            {
-                "scope": run.scope.label,
-                "boundary": run.scope.boundary,
-                "method": run.method,
-                "seed": run.seed,
-                "lr": run.lr,
-                "trainable": run.trainable,
-                "share": run.trainable / run.scope.total,
-                "accuracy": run.accuracy,
-                "loss": run.loss,
-                "validation": run.validation,
-                "f1": run.f1,
-                "auroc": run.auroc,
-                "seconds": run.seconds,
-                "search_seconds": run.search_seconds,
-                "tokens_per_second": run.tokens_per_second,
-                "peak_bytes": run.peak_bytes,
-                "steps": run.steps,
-                "epochs": run.epochs,
-                "cached": run.cached,
-            }
-            for run in self.runs
-        )
+        return frame_of(self.runs)
 
     def table(self) -> pd.DataFrame:
         """One row per scope and method, over its seeds.
@@ -161,7 +137,7 @@ class Runs:
             "suffix": scope.is_suffix,
             "method": method,
             "runs": len(runs),
-            "lr": runs[0].lr,
+            "lr": runs[0].lr if len({run.lr for run in runs}) == 1 else np.nan,
             "trainable": runs[0].trainable,
             "share": runs[0].trainable / scope.total,
             "validation": float(np.mean([run.validation for run in runs])),
@@ -217,10 +193,12 @@ class Runs:
             As `semviz.experiments.comparison.regrets`.
 
         Raises:
-            SemvizError: If a boundary was not run.
+            SemvizError: If a boundary was not run, or a gain or probes are of another model or task.
         """
         from semviz.experiments.comparison import regrets
 
+        for name, choice in chosen.items():
+            source_of(choice).check(name, self.source, "pass evidence of the model and task of the runs")
         boundaries: dict[str, int] = {}
         several = sum(hasattr(choice, "candidates") for choice in chosen.values()) > 1
         for name, choice in chosen.items():
@@ -262,10 +240,13 @@ class Runs:
             probes: Measured probes.
 
         Raises:
-            SemvizError: If there is neither, or full finetuning was not run or did not help.
+            SemvizError: If there is neither, one is of another model or task, or full finetuning was not run or did
+                not help.
         """
         from semviz.experiments.agreement import measure_agreement
 
+        for name, evidence in (("gain", gain), ("probes", probes)):
+            source_of(evidence).check(name, self.source, "pass evidence of the model and task of the runs")
         gain = gain or self.gain
         predictions: dict[str, NDArray[np.float64]] = {}
         units: dict[str, str] = {}

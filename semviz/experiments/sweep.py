@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control, progress_bar
+from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
@@ -54,7 +55,7 @@ def sweep(
     Args:
         model: A loaded model; it is not changed.
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
-        scopes: Scopes to compare; every boundary 0…L−1 by default.
+        scopes: Scopes to compare; every boundary 0…L−1 by default. What is listed twice is run once.
         methods: Such as `("full", "lora")`, as in `finetune`.
         seeds: One run per seed.
         lr: A rate for all, or `"auto"`.
@@ -73,7 +74,7 @@ def sweep(
 
     Raises:
         Cancelled: If asked to stop; finished runs are in the store.
-        SemvizError: If a list is empty or not a list, the gain is of another model, or as in `finetune`.
+        SemvizError: If a list is empty or not a list, the gain is of another model or task, or as in `finetune`.
     """
     # Everything is checked before the first run, so that no later run fails on it.
     check_model(model)
@@ -82,8 +83,10 @@ def sweep(
     unique_scopes = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(scopes)))
     methods = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
     methods = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(methods)]
+    methods = list(dict.fromkeys(methods))
     seeds = checks.as_list("seeds", seeds, "a list such as range(3)")
     seeds = [checks.whole_number(f"seeds[{i}]", seed, maximum=checks.MAX_SEED) for i, seed in enumerate(seeds)]
+    seeds = list(dict.fromkeys(seeds))
     for name, values in (("scopes", unique_scopes), ("methods", methods), ("seeds", seeds)):
         if not values:
             raise SemvizError(f"{name} is empty; pass at least one.")
@@ -125,13 +128,14 @@ def sweep_scopes(
     recipes = [replace(recipe, method=method, seed=seeds[0]) for method in methods or (recipe.method,)]
     for scope in scopes:
         scope.modules(model)
+    model_hash = model.hash  # once: it reads all weights
     if gain is not None:
-        _check_gain(gain, model)
+        _check_gain(gain, model, task, model_hash)
     run_store = Store(store) if store is not None else None
     for scope in scopes:
         for first in recipes:
             # What is finished need not be able to train here, such as on an offloaded model.
-            if run_store is None or not run_store.has(run_key(model, task, scope, first)):
+            if run_store is None or not run_store.has(run_key(model, task, scope, first, model_hash=model_hash)):
                 check_trainable(model, scope, first)
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
@@ -143,8 +147,10 @@ def sweep_scopes(
         for scope, recipe in plan:
             for seed in seeds:
                 recipe = replace(recipe, seed=seed)
-                run = _find_in_store(run_store, run_key(model, task, scope, recipe))
-                if run is None:
+                run = _find_in_store(run_store, run_key(model, task, scope, recipe, model_hash=model_hash))
+                if run is not None:
+                    run = run.named(model, task)
+                else:
                     run = train_scope(
                         encoded_task, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
                     )
@@ -158,8 +164,9 @@ def sweep_scopes(
     return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
 
 
-def _check_gain(gain: Gain, model: LanguageModel) -> None:
-    """Refuse a gain of another model: its benefit would be shown at the wrong boundaries."""
+def _check_gain(gain: Gain, model: LanguageModel, task: Task, model_hash: str) -> None:
+    """Refuse a gain of another model or task: its benefit would be shown as if it were of this one."""
+    instead = "pass trace(model, task).gain(), or None"
     blocks = getattr(gain, "n_blocks", None)
     if blocks != model.n_blocks:
         what = (
@@ -168,6 +175,7 @@ def _check_gain(gain: Gain, model: LanguageModel) -> None:
             else f"gain is of {blocks} blocks and the model has {model.n_blocks}"
         )
         raise SemvizError(f"{what}; pass what Trace.gain() returns for this model, or None.")
+    source_of(gain).check("gain", Source(model.name, model_hash, task.name, task.lineage), instead)
 
 
 def _find_in_store(store: Store | None, key: str) -> Run | None:

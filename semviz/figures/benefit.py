@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from semviz.common import formats, token_text
 from semviz.common.checks import require_attributes
 from semviz.common.errors import SemvizError
+from semviz.common.provenance import source_of
 from semviz.common.scores import score_named
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import band, rounded, ticks, whiskers
@@ -101,11 +102,14 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
 def _measured_suffixes(probes: ProbesLike, runs: RunsLike) -> list[_Measured]:
     """Read the suffixes that were run, with the intervals of their scores on the benefit's scale."""
     require_attributes("runs", runs, ("table", "model", "task"), "what sv.sweep() returns, or None")
-    for what, ours, theirs in (("model", probes.model, runs.model), ("task", probes.task, runs.task)):
-        if ours != theirs:
-            raise SemvizError(
-                f"The probes are of the {what} {ours!r} and the runs of {theirs!r}. Pass runs of the same {what}."
-            )
+    source, expected = source_of(runs), source_of(probes)
+    source.check("runs", expected, "pass runs of the model and task that were probed")
+    if not (source.model_hash and expected.model_hash):  # nothing but their names is known
+        for what, ours, theirs in (("model", probes.model, runs.model), ("task", probes.task, runs.task)):
+            if ours != theirs:
+                raise SemvizError(
+                    f"The probes are of the {what} {ours!r} and the runs of {theirs!r}. Pass runs of the same {what}."
+                )
     table = runs.table()
     table = table[(table["method"] == WEIGHTS) & table["suffix"]]
     value, low, high = score_named(runs.score).columns

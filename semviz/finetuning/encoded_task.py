@@ -12,7 +12,6 @@ from semviz.finetuning.prefix_cache import (
     SplitWithStates,
     cache_bytes,
     run_prefix,
-    weights_version,
 )
 from semviz.tasks.splits import SPLITS
 from semviz.tasks.streaming import pad_id
@@ -63,24 +62,34 @@ class EncodedTask:
         self.model, self.task, self.control, self.progress = model, task, control, progress
         self.room = _MEMORY_SHARE * memory.free() if room is None else room
         self._caching, self.why_not_cached = cache, ""
-        self._encoded = {name: _with_targets(encode(model, task, name)) for name in SPLITS}
         self._caches: dict[str, dict[int, PrefixCache]] = {name: {} for name in SPLITS}
         self._announced: tuple[int, ...] = ()
-        self._weights_version = weights_version(model)
+        self._model_hash, self._stamp = "", model.stamp
+        self._encode()
 
     def announce(self, boundaries: Iterable[int]) -> None:
         """Say which boundaries will be asked for, so that one pass can fill them where memory allows."""
         self._announced = tuple(sorted({k for k in boundaries if k > 0}))
 
+    def refresh(self, model_hash: str) -> None:
+        """Tokenize anew and drop all states if they were made when the model had another hash."""
+        if self._model_hash not in ("", model_hash) or self._stamp != self.model.stamp:
+            self._drop_caches()
+            self._encode()
+        self._model_hash = model_hash
+
+    def _encode(self) -> None:
+        self._stamp = self.model.stamp
+        self._encoded = {name: _with_targets(encode(self.model, self.task, name)) for name in SPLITS}
+
     def part(self, split: str, boundary: int) -> SplitWithStates:
         """One split with its states at a boundary."""
-        encoded = self._encoded[split]
         if boundary == 0 or not self._caching:
-            return SplitWithStates(encoded)
-        version = weights_version(self.model)
-        if version != self._weights_version:
-            self._weights_version = version
+            return SplitWithStates(self._encoded[split])
+        if self._stamp != self.model.stamp:
             self._drop_caches()
+            self._encode()
+        encoded = self._encoded[split]
         if boundary not in self._caches[split]:
             self._fill(split, boundary)
         return SplitWithStates(encoded, self._caches[split][boundary])

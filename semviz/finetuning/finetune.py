@@ -122,6 +122,9 @@ def train_scope(
     """
     model, task = encoded_task.model, encoded_task.task
     check_trainable(model, scope, recipe)
+    model_hash = model.hash  # now: the user may edit the model while it trains
+    encoded_task.refresh(model_hash)
+    key = run_key(model, task, scope, recipe, model_hash=model_hash)
     check_memory(encoded_task, scope, recipe, cache=cache)
     job = _Job(encoded_task, scope, control, cache, progress)
     guess = first_guess(model.anatomy.width, recipe.method) if recipe.lr == "auto" else recipe.lr
@@ -145,9 +148,12 @@ def train_scope(
     prefix_cache = job.part("train", suffix).cache
     prefix_seconds = prefix_cache.seconds if prefix_cache else 0.0
     return Run(
-        key=run_key(model, task, scope, recipe),
+        key=key,
         model=model.name,
         task=task.name,
+        model_hash=model_hash,
+        task_hash=task.lineage,
+        arguments=recipe.argument_texts,
         score=task.score,
         scope=scope,
         method=recipe.method,
@@ -217,6 +223,7 @@ def environment(model: LanguageModel) -> dict[str, str]:
 @default_surroundings()
 def zero_shot(encoded_task: EncodedTask, split: str) -> SplitScores:
     """Score the model as it is."""
+    encoded_task.refresh(encoded_task.model.hash)
     suffix = Suffix(encoded_task.model, Scope.last(encoded_task.model), cached=False, own_weights=False)
     return evaluate(suffix, encoded_task, encoded_task.part(split, 0), control=encoded_task.control)
 

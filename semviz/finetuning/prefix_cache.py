@@ -68,18 +68,12 @@ class PrefixCache:
 
 
 def cache_key(model: LanguageModel, encoded: Encoded, boundary: int) -> str:
-    """Return sixteen hex digits of everything that decides the states at a boundary."""
+    """Return sixteen hex digits of everything that decides the states at a boundary, good for this process."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(f"{model.hash} {weights_version(model)} {boundary} {model.model.dtype}".encode())
+    digest.update(f"{model.stamp} {boundary}".encode())
     digest.update(encoded.ids.flat.tobytes())
     digest.update(encoded.ids.offsets.tobytes())
     return digest.hexdigest()
-
-
-def weights_version(model: LanguageModel) -> int:
-    """Return a number that changes when weights are edited or replaced: the model's hash is only computed once."""
-    # Tensors made in inference mode have no version.
-    return hash(tuple((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in model.model.parameters()))
 
 
 def cache_bytes(model: LanguageModel, encoded: Encoded) -> int:
@@ -113,6 +107,7 @@ def run_prefix(
     """
     spaces = sorted(set(boundaries))
     caches: dict[int, PrefixCache] = {}
+    keys = {space: cache_key(model, encoded, space) for space in spaces}
     reader, entry = (model, None) if start is None else without_prefix(model, start.boundary)
     lowest = 0 if start is None else start.boundary
 
@@ -124,7 +119,7 @@ def run_prefix(
             if space in spaces:
                 if space not in caches:
                     in_memory = sum(c.nbytes for c in caches.values() if c.folder is None)
-                    caches[space] = _allocate(model, encoded, space, like=states, room=room - in_memory)
+                    caches[space] = _allocate(keys[space], encoded, space, like=states, room=room - in_memory)
                 for row, state in zip(batch.rows, states.cpu(), strict=True):
                     target = caches[space][int(row)]
                     target.copy_(state[: len(target)])
@@ -141,10 +136,10 @@ def run_prefix(
     return {k: replace(caches[k], seconds=block_seconds * (k - b)) for k, b in zip(spaces, below, strict=True)}
 
 
-def _allocate(model: LanguageModel, encoded: Encoded, boundary: int, *, like: Tensor, room: float) -> PrefixCache:
+def _allocate(key: str, encoded: Encoded, boundary: int, *, like: Tensor, room: float) -> PrefixCache:
     """Allocate the states at one boundary, with the width and dtype of those in a batch."""
     shape = (encoded.tokens, like.shape[-1])
-    key, offsets, size = cache_key(model, encoded, boundary), encoded.ids.offsets, shape[0] * shape[1]
+    offsets, size = encoded.ids.offsets, shape[0] * shape[1]
     if size * like.dtype.itemsize <= room:
         return PrefixCache(key, boundary, torch.empty(shape, dtype=like.dtype), offsets, 0.0)
     folder = temporary_folder("prefix")

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
+from semviz.finetuning.trainer_defaults import usual_arguments
 from semviz.scopes.methods import METHODS
 from semviz.version import __version__
+
+_LAYOUT = 2
+"""Changes with what goes into a key, and with what a key's parts mean, also within one version of semviz."""
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
@@ -65,13 +69,35 @@ class Recipe:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def argument_texts(self) -> dict[str, str]:
+        """The further arguments as JSON texts, without those that are what they would be anyway."""
+        if not self.arguments:
+            return {}
+        usual, texts = usual_arguments(), {}
+        for name, value in sorted(self.arguments.items()):
+            value = value.item() if hasattr(value, "item") else value  # of NumPy
+            if isinstance(usual.get(name), float) and isinstance(value, int):
+                value = float(value)
+            if name not in usual or value != usual[name]:
+                texts[name] = json.dumps(value, default=repr, sort_keys=True)
+        return texts
 
-def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe) -> str:
-    """Return sixteen hex digits of everything that decides a run's result."""
+
+def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, *, model_hash: str | None = None) -> str:
+    """Return sixteen hex digits of everything that decides a run's result.
+
+    Args:
+        model: The model.
+        task: The task.
+        scope: What trains.
+        recipe: How.
+        model_hash: The model's hash, where it is known already.
+    """
     epochs = int(recipe.epochs) if float(recipe.epochs).is_integer() else recipe.epochs  # 3 and 3.0 are the same
     # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
     key_parts = [
-        *(__version__, model.hash, task.hash, scope.blocks, scope.tail, scope.head, recipe.method, recipe.lr),
-        *(epochs, recipe.batch_size, recipe.seed, sorted(recipe.arguments.items())),
+        *(_LAYOUT, __version__, model_hash or model.hash, task.hash, scope.blocks, scope.tail, scope.head),
+        *(recipe.method, recipe.lr, epochs, recipe.batch_size, recipe.seed, recipe.argument_texts),
     ]
-    return hashlib.blake2b(json.dumps(key_parts, default=repr).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(json.dumps(key_parts).encode(), digest_size=8).hexdigest()

@@ -12,6 +12,7 @@ import pandas as pd
 
 from semviz.common import checks, formats
 from semviz.common.errors import SemvizError
+from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.lm.parts import Parts
 from semviz.scopes.scope import Scope
@@ -61,6 +62,10 @@ class Run:
             training batches since the previous row that were ranked first, each before its step).
         note: What was not done as requested; empty if nothing.
         environment: Versions of libraries, device, and type of the weights.
+        model_hash: `LanguageModel.hash` of the model before finetuning; empty if unknown, in files of before.
+        task_hash: `Task.lineage`: hash of the task's content, that of the whole task before it if it is a subset; empty
+            if unknown.
+        arguments: Further arguments of Trainer by name, as JSON texts.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
         origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
     """
@@ -95,8 +100,20 @@ class Run:
     curve: pd.DataFrame = field(repr=False)
     note: str
     environment: dict[str, str] = field(repr=False)
+    model_hash: str = field(repr=False, default="")
+    task_hash: str = field(repr=False, default="")
+    arguments: Mapping[str, str] = field(repr=False, default_factory=dict)
     weights: Mapping[str, Tensor] = field(repr=False, default_factory=dict)
     origin: tuple[LanguageModel, Task] | None = field(repr=False, default=None)
+
+    @property
+    def source(self) -> Source:
+        """Which model and task it was made from."""
+        return Source(self.model, self.model_hash, self.task, self.task_hash)
+
+    def named(self, model: LanguageModel, task: Task) -> Run:
+        """The same run under the names that its model and task have today."""
+        return dataclasses.replace(self, model=model.name, task=task.name)
 
     @property
     def diverged(self) -> bool:
@@ -157,6 +174,7 @@ class Run:
         }
         record["scope"] = dataclasses.asdict(self.scope)
         record["rates"] = {repr(rate): value for rate, value in self.rates.items()}
+        record["arguments"] = dict(self.arguments)
         record["curve"] = {column: self.curve[column].tolist() for column in self.curve}
         return record
 
@@ -168,6 +186,7 @@ class Run:
         values["scope"] = Scope(
             **{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])}
         )
+        values["arguments"] = dict(values.get("arguments", {}))
         values["rates"] = {float(rate): value for rate, value in values["rates"].items()}
         values["curve"] = pd.DataFrame(values["curve"])
         values |= {name: tuple(values[name]) for name in ("rows", "validation_rows")}
@@ -186,13 +205,18 @@ def load_run(model: LanguageModel, run: Run) -> LanguageModel:
     """Return the finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
 
     Raises:
-        SemvizError: If the run kept no weights, or they do not fit the model.
+        SemvizError: If the run kept no weights, they do not fit the model, or they were trained above another one.
+            Models in half precision are not compared: their hash differs between machines.
     """
-    from semviz.lm.copies import with_weights
+    from semviz.lm.copies import HALF, with_weights
     from semviz.lm.model import check_model
 
     check_model(model)
     if not checks.of_class("run", run, Run, "what finetune() returns").weights:
         raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
     name = f"{model.name}, {run.scope.label} trained on {run.task}"
-    return with_weights(model, run.scope.modules(model), run.weights, name=name)
+    tuned = with_weights(model, run.scope.modules(model), run.weights, name=name)
+    if model.model.dtype not in HALF and run.environment.get("dtype") == str(model.model.dtype).removeprefix("torch."):
+        made = Source(run.model, run.model_hash)
+        made.check("run", Source(model.name, model.hash), "pass the model that the run was made with")
+    return tuned

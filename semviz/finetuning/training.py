@@ -21,6 +21,7 @@ from semviz.common.files import temporary_folder
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.finetuning.callbacks import BlockSchedule, TrainingMonitor
 from semviz.finetuning.recipe import Recipe
+from semviz.finetuning.trainer_defaults import OWN_DEFAULTS
 from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
@@ -126,16 +127,10 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
             "(accumulated, over all processes) that make a step; pass a multiple."
         )
     options: dict[str, Any] = {
+        **OWN_DEFAULTS,
         "output_dir": folder,
-        "lr_scheduler_type": "cosine",
         "warmup_steps": math.ceil(_WARMUP * steps),
-        "weight_decay": 0.0,
         "logging_steps": max(1, steps // 50),
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
         "dataloader_pin_memory": device.type == "cuda",
     }
     try:

@@ -9,6 +9,7 @@ from semviz.common import checks
 from semviz.common.bootstrap import bootstrap_means, interval
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
+from semviz.common.provenance import Source
 from semviz.gains.gain import Gain
 from semviz.gains.scaling_law import PEAK, SCALES, argmax_layer, fit_law, layer_gains, predict
 from semviz.lm.parts import Parts
@@ -26,6 +27,7 @@ def estimate_gain(
     rule: str = "surplus",
     beta: float | None = None,
     seed: int = 0,
+    source: Source | None = None,
 ) -> Gain:
     """Estimate gains of layers and a boundary from the deviations of samples (SALF-style, our reading).
 
@@ -40,6 +42,7 @@ def estimate_gain(
             boundaries (tests/bench/README.md); it is cautious and freezes few blocks.
         beta: β of the law; fitted by default.
         seed: Seed of the bootstrap.
+        source: Which model and task the deviations are of, where that is known.
 
     Raises:
         SemvizError: If the rule is unknown or cannot be applied, or the model has one block.
@@ -81,4 +84,5 @@ def estimate_gain(
         chosen_share=np.bincount(choices, minlength=len(deviation)) / len(resampled),
         kind=kind,
         parts=parts,
+        source=source or Source(),
     )

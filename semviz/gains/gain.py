@@ -18,6 +18,7 @@ import pandas as pd
 from semviz.common import checks, formats
 from semviz.common.errors import ScopeError
 from semviz.common.metric_facts import MetricFacts
+from semviz.common.provenance import Source
 from semviz.gains.scaling_law import BENEFIT, EPSILON, PEAK, Array, Law
 from semviz.lm.parts import Parts
 
@@ -46,6 +47,7 @@ class Gain:
         chosen_share: Share of bootstrap resamples in which the rule chooses boundary k, shape (L+1,).
         kind: Kind of the task: `"classification"` or `"language modelling"`.
         parts: Names and unique parameters of the model's parts, as `LanguageModel.parts`.
+        source: Which model and task were traced, as far as it is known.
     """
 
     facts: MetricFacts
@@ -63,6 +65,7 @@ class Gain:
     chosen_share: Array
     kind: str
     parts: Parts = field(repr=False)
+    source: Source = field(repr=False, default=Source())
 
     @property
     def metric(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import torch
 from semviz.common import checks
 from semviz.common.errors import ModelError
 from semviz.lm.anatomy import Anatomy, find_anatomy
+from semviz.lm.identity import Identity
 from semviz.lm.loading import DEMO, load_from_files, locate_model
 from semviz.lm.parts import Parts, parts_of
 from semviz.lm.surroundings import default_surroundings
@@ -67,22 +67,28 @@ class LanguageModel:
         """Names and unique parameters of the parts; a tied head counts with the embeddings."""
         return parts_of(self.anatomy)
 
-    @cached_property
+    @property
     def hash(self) -> str:
-        """Twelve hex digits that change with any weight; computed once, so an edited model needs a new wrapper."""
-        digest = hashlib.blake2b(digest_size=6)
-        for name, value in sorted(self._state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        """Twelve hex digits of all that decides its numbers: weights, config, adapters, tokenizer, hooks and patches.
 
-    def _state_dict(self) -> dict[str, torch.Tensor]:
-        """Return all weights by name, including those that accelerate has offloaded."""
-        if not any(p.is_meta for p in self.model.parameters()):
-            return self.model.state_dict()
-        from accelerate.utils.modeling import get_state_dict_offloaded_model
+        Names are no part of it. It follows changes: where a weight was edited, a hook added or another adapter chosen,
+        it is computed again.
+        """
+        return self._identity.hash
 
-        return get_state_dict_offloaded_model(self.model)
+    @property
+    def vocabulary_hash(self) -> str:
+        """Twelve hex digits of which token each id stands for."""
+        return self._identity.vocabulary_hash
+
+    @property
+    def stamp(self) -> object:
+        """What differs in this process once the model has changed, found without running it: cheaper than the hash."""
+        return self._identity.stamp
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return Identity(self.model, self.tokenizer, self.anatomy)
 
     def replaced(self, model: PreTrainedModel, *, name: str) -> LanguageModel:
         """Return the same tokenizer and general text with another model of the same architecture."""
@@ -154,15 +160,17 @@ def load_model(
     if isinstance(source, tuple):
         model, tokenizer = _checked_pair(source)
         name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
+        is_demo = False
     else:
         path, name = locate_model(source)
+        is_demo = source is None or source == DEMO  # and not any folder of this name
         model, tokenizer = load_from_files(path, name, device, device_map, dtype, revision, trust_remote_code)
     return LanguageModel(
         model=model,
         tokenizer=tokenizer,
         name=name,
         anatomy=find_anatomy(model, layers=layers),
-        general_text=own_text or _general_text(name),
+        general_text=own_text or _general_text(is_demo),
     )
 
 
@@ -191,9 +199,9 @@ def _checked_pair(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTok
     return model, tokenizer
 
 
-def _general_text(name: str) -> tuple[str, ...]:
+def _general_text(is_demo: bool) -> tuple[str, ...]:
     """Return plain text that the model can read: the demo LM knows only its own small world."""
-    if name == DEMO:
+    if is_demo:
         from semviz.demo.corpus import general_text
 
         return tuple(general_text())

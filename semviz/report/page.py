@@ -23,6 +23,7 @@ from semviz.common import formats
 from semviz.common.checks import as_path, of_class, require_attributes
 from semviz.common.errors import SemvizError
 from semviz.common.files import write_text_file
+from semviz.common.provenance import source_of
 from semviz.common.scores import score_named
 
 if TYPE_CHECKING:
@@ -83,7 +84,15 @@ def write_report(
 def report_page(
     *, trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike | None = None, title: str | None = None
 ) -> str:
-    """Build the page that `write_report` writes; it takes the same arguments."""
+    """Build the page that `write_report` writes; it takes the same arguments.
+
+    Raises:
+        SemvizError: If they are not of one model, or not of one task or subsets of it.
+    """
+    expected = source_of(runs)
+    for name, part in (("trace", trace), ("gain", gain), ("probes", probes)):
+        source_of(part).check(name, expected, "pass what was made from the model and task of the runs")
+
     import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs

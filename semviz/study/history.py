@@ -37,20 +37,23 @@ class History:
     def __init__(self, store: Store, model: LanguageModel, opening: OpenedTask) -> None:
         """Read the runs of a model on a task from a store.
 
-        A run is included if its key matches, so weights, texts and version are the same; runs with further
-        `arguments` of Trainer are not.
+        A run is included if its key matches, so the model, the texts and the version are the same, whatever they were
+        called then; runs with further `arguments` of Trainer are not.
         """
         self._opening = opening
         self.runs: list[Run] = []
         self.problems: list[str] = []
+        model_hash = model.hash  # once: it reads all weights
         for key in store.keys():  # noqa: SIM118 (a store is not a mapping)
             try:
                 run = store.find(key)
             except SemvizError as error:
                 self.problems.append(str(error))
                 continue
-            if run is not None and key == run_key(model, opening.task, run.scope, recipe_of(run)):
-                self.runs.append(run)
+            if run is None:
+                continue
+            if key == run_key(model, opening.task, run.scope, recipe_of(run), model_hash=model_hash):
+                self.runs.append(run.named(model, opening.task))
         self.add()
 
     def add(self, *runs: Run) -> None:
@@ -82,22 +85,36 @@ class History:
 
 
 def comparable(runs: Iterable[Run]) -> list[Run]:
-    """Select the runs that can be compared: as long as the newest, and the best rate of each scope, method and seed.
+    """Select the runs that can be compared: as long as the newest, and the best rate of each scope and method.
 
     Rates are compared by the validation score, so a scope does not look worse for a poor rate that was also tried.
+    Seeds that were only run at other rates are left out, as they are no seeds of that run; or, where more seeds have
+    looked for rates of their own, all that have not.
     """
     all_runs = list(runs)
     if not all_runs:
         return []
     newest = all_runs[-1]
-    best: dict[tuple[object, ...], Run] = {}
-    for run in all_runs:
-        if (run.epochs, run.batch_size) != (newest.epochs, newest.batch_size) or run.diverged:
-            continue
-        group = (run.scope, run.method, run.seed)
-        if group not in best or _validation_rank(run) > _validation_rank(best[group]):
-            best[group] = run
-    return list(best.values())
+
+    def conditions(run: Run) -> tuple[object, ...]:
+        # The model too: a user may edit it while a study is open.
+        return run.epochs, run.batch_size, run.arguments, run.model_hash, run.task_hash
+
+    alike = [run for run in all_runs if conditions(run) == conditions(newest) and not run.diverged]
+    groups: dict[tuple[Scope, str], list[Run]] = {}
+    for run in alike:
+        groups.setdefault((run.scope, run.method), []).append(run)
+    chosen = {run.key for group in groups.values() for run in _seeds_of_the_best(group)}
+    return [run for run in alike if run.key in chosen]
+
+
+def _seeds_of_the_best(runs: list[Run]) -> list[Run]:
+    """Of one scope and method, the best run and those that are seeds of it, one for each seed."""
+    ranked = sorted(runs, key=_validation_rank, reverse=True)
+    best = ranked[0]
+    at_its_rate = {run.seed: run for run in reversed(ranked) if run.lr == best.lr}
+    searched = {run.seed: run for run in reversed(ranked) if run.rates and best.rates}
+    return list((searched if len(searched) > len(at_its_rate) else at_its_rate).values())
 
 
 def _validation_rank(run: Run) -> float:
@@ -114,7 +131,7 @@ def run_once(bench: EncodedTask, scope: Scope, recipe: Recipe, *, store: Store, 
     """
     run = store.find(run_key(bench.model, bench.task, scope, recipe))
     if run is not None:
-        return run
+        return run.named(bench.model, bench.task)
     # Imported here: Trainer takes seconds to import, and pictures do not need it.
     from semviz.finetuning.finetune import train_scope
 

@@ -13,6 +13,7 @@ from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
 from semviz.common.progress import Control
+from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
@@ -139,10 +140,9 @@ def _check(trace: Trace, model: LanguageModel, task: Task) -> None:
     from semviz.traces.trace import Trace
 
     checks.of_class("trace", trace, Trace, "sv.trace(model, task), or leave it out")
-    expected_meta = {"model_hash": model.hash, "task": task.name, "kind": task.kind, "vocab": "full"}
-    for key, expected in expected_meta.items():
+    instead = "pass sv.trace(model, task), or leave it out"
+    study = Source(model.name, model.hash, task.name, task.lineage)
+    trace.source.check("trace", study, instead, same_rows=True)
+    for key, expected in {"kind": task.kind, "vocab": "full"}.items():
         if trace.meta[key] != expected:
-            raise SemvizError(
-                f"trace has {key} {trace.meta[key]!r}, but this study needs {expected!r}; pass "
-                "sv.trace(model, task), or leave it out."
-            )
+            raise SemvizError(f"trace has {key} {trace.meta[key]!r}, but this study needs {expected!r}; {instead}.")

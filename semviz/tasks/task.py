@@ -42,6 +42,7 @@ class Task:
         splits: `train`, `validation` and `test`.
         max_tokens: Texts are truncated to this many tokens (prompt included); None refuses texts that exceed the
             model's context.
+        whole: Hash of the task of which this is a subset; empty if it is none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Task:
     words: tuple[str, ...]
     splits: Mapping[str, Split] = field(repr=False)
     max_tokens: int | None = None
+    whole: str = field(repr=False, compare=False, default="")
 
     @property
     def kind(self) -> Kind:
@@ -67,6 +69,11 @@ class Task:
         splits = [[name, split.texts, split.labels] for name, split in sorted(self.splits.items())]
         content = [self.prompt, self.labels, self.words, self.max_tokens, splits]
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=6).hexdigest()
+
+    @property
+    def lineage(self) -> str:
+        """The hash; of a subset, the whole task's hash and a slash before it."""
+        return f"{self.whole}/{self.hash}" if self.whole not in ("", self.hash) else self.hash
 
     def split(self, name: str) -> Split:
         """One split by name: `"train"`, `"validation"` or `"test"`.
@@ -87,7 +94,7 @@ class Task:
             if size is not None and checks.whole_number(name, size, minimum=1, error=TaskError) < len(splits[name]):
                 rows = sorted(random.Random(seed).sample(range(len(splits[name])), size))
                 splits[name] = splits[name].take(rows)
-        return replace(self, splits=splits)
+        return replace(self, splits=splits, whole=self.whole or self.hash)
 
     @classmethod
     def from_texts(

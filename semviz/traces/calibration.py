@@ -43,6 +43,7 @@ class Calibration:
         fidelities: φ of every ridge that was tried.
         means: Mean state of each space in the output frame, float32, shape (L+1, d).
         positions: Number of positions of general text that were read.
+        vocabulary_hash: `LanguageModel.vocabulary_hash`: which token each row of the bases stands for.
     """
 
     bases: SemanticBases
@@ -51,6 +52,7 @@ class Calibration:
     fidelities: dict[float, float]
     means: Tensor
     positions: int
+    vocabulary_hash: str = ""
 
     def __repr__(self) -> str:
         """One line: fidelity, ridge, τ, positions."""
@@ -123,22 +125,27 @@ def calibrate(
         bases, cosines, fidelities = _best_bases(head, size, directions, logits, ridges, progress)
         temperature = _fit_temperature(cosines, target)
     means = (sums / int(encoded.counted.flat.sum())).float().to(frames.device)
-    return Calibration(bases, temperature, fidelities[bases.ridge], fidelities, means, len(target))
+    return Calibration(
+        bases, temperature, fidelities[bases.ridge], fidelities, means, len(target), model.vocabulary_hash
+    )
 
 
-# One calibration per loaded model: reading the general text again would give the same numbers.
-_DEFAULTS: WeakKeyDictionary[LanguageModel, Calibration] = WeakKeyDictionary()
+# One calibration per loaded model, with the model's hash: reading the general text again would give the same numbers.
+_DEFAULTS: WeakKeyDictionary[LanguageModel, tuple[str, Calibration]] = WeakKeyDictionary()
 
 
 def default_calibration(model: LanguageModel, *, progress: bool = True) -> Calibration:
-    """The model's calibration on its own general text, computed once."""
-    if model not in _DEFAULTS:
-        _DEFAULTS[model] = calibrate(model, progress=progress)
-    return _DEFAULTS[model]
+    """The model's calibration on its own general text, computed once and again where the model has changed."""
+    model_hash, known = model.hash, _DEFAULTS.get(model)
+    if known is None or known[0] != model_hash:
+        known = _DEFAULTS[model] = (model_hash, calibrate(model, progress=progress))
+    return known[1]
 
 
 def check_calibration(calibration: Calibration, model: LanguageModel) -> None:
-    """Refuse a calibration of a model with other dimensions; those of models with the same dimensions pass.
+    """Refuse a calibration of a model with other dimensions or another vocabulary.
+
+    Those of models that have both in common pass: a model is traced before and after finetuning with one calibration.
 
     Raises:
         SemvizError: If it does not fit the model, or is not a `Calibration`.
@@ -150,6 +157,11 @@ def check_calibration(calibration: Calibration, model: LanguageModel) -> None:
         raise SemvizError(
             f"calibration is for a model of {spaces - 1} blocks, width {width} and {calibration.bases.size:,} tokens, "
             f"but this one has {model.n_blocks} blocks, width {model.anatomy.width} and {size:,} tokens; pass "
+            "calibrate(model), or None."
+        )
+    if calibration.vocabulary_hash not in ("", model.vocabulary_hash):
+        raise SemvizError(
+            f"calibration is for a vocabulary of as many tokens as that of {model.name}, but other ones; pass "
             "calibrate(model), or None."
         )
 

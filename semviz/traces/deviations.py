@@ -14,6 +14,7 @@ from semviz.common import checks
 from semviz.common.bootstrap import bootstrap_means, interval
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
+from semviz.common.provenance import Source
 from semviz.gains.scaling_law import Law, fit_law
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ class Deviations:
     vocabulary: dict[int, str] = field(repr=False)
     facts: dict[str, MetricFacts] = field(repr=False)
     meta: dict[str, Any]
+
+    @property
+    def source(self) -> Source:
+        """Which model and task were traced."""
+        meta = self.meta
+        # Traces of before have a hash of the weights alone, which is not comparable.
+        model_hash = meta.get("model_hash", "") if meta.get("task_hash") else ""
+        return Source(meta.get("model", ""), model_hash, meta.get("task", ""), meta.get("task_hash", ""))
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from semviz.common.checks import short_repr
 from semviz.common.errors import SemvizError
 from semviz.traces.deviations import Deviations
 
@@ -80,13 +81,17 @@ def subtract(after: Deviations, before: Deviations) -> TraceDifference:
             f"The traces share no metric ({', '.join(after.values)} and {', '.join(before.values)}); trace both with "
             "the same metrics=."
         )
+    rows = [trace.meta.get("rows_hash") for trace in (after, before)]  # none in files of before
     columns = ["sample", "position", "token_id", "target_id", "role"]
     after_rows, before_rows = (t.positions[columns].reset_index(drop=True) for t in (after, before))
-    if not after_rows.equals(before_rows) or any(
-        before.vocabulary.get(i, text) != text for i, text in after.vocabulary.items()
+    if (
+        (all(rows) and rows[0] != rows[1])
+        or not after_rows.equals(before_rows)
+        or any(before.vocabulary.get(i, text) != text for i, text in after.vocabulary.items())
     ):
         raise SemvizError(
-            "The traces are not of the same positions and tokens; trace the same task, split, samples= and detail= "
+            f"The traces of {short_repr(after.meta['task'])} and {short_repr(before.meta['task'])} are not of the same "
+            "positions and tokens; trace the same task, split, samples= and detail= "
             "with two models that share one tokenizer."
         )
     return TraceDifference(

@@ -46,7 +46,7 @@ from semviz.tasks.splits import SPLITS
 from semviz.tasks.task import Kind
 from semviz.traces.deviations import COUNTED, Deviations
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the columns and the metadata; a file of a higher one is refused."""
 _KEY, _DIGEST = b"semviz", b"semviz_digest"
 _BLANK = b"-" * 32
@@ -86,7 +86,9 @@ _RIDGE = Scalar(
 META = Record(
     {
         "model": TEXT.described("Name of the model."),
-        "model_hash": TEXT.described("12 hex digits that change with any weight."),
+        "model_hash": TEXT.described(
+            "12 hex digits of the model: weights, config, adapters, tokenizer, hooks. Before schema 3: of the weights."
+        ),
         "parts": PARTS.described("Unique parameters of the model's parts, and their `names` in the model."),
         "task": TEXT.described("Name of the task."),
         "kind": one_of(*get_args(Kind)).described("Kind of the task."),
@@ -105,6 +107,10 @@ META = Record(
         "detail": COUNT.described("Samples of which every position was traced."),
         "semviz": TEXT.described("Version that made it."),
         "seconds": AMOUNT.described("Seconds that the trace took, calibration included if it was made then."),
+        "task_hash": TEXT.described(
+            "12 hex digits of the task's content; of a subset, those of the whole task and a slash before them."
+        ),
+        "rows_hash": TEXT.described("12 hex digits of the token ids, targets and label words that were read."),
     }
 )
 """What a file holds of `trace.meta`."""
@@ -122,7 +128,12 @@ METADATA = Record(
 )
 """The metadata of a trace's file."""
 _HEADER = Record({"schema": NATURAL})
-_FIRST = Record({**METADATA.fields, "schema": constant(1)})
+_LATER = ("task_hash", "rows_hash")  # unknown in files of before, and empty where such a trace is saved again
+_OLD_META = Record({name: shape for name, shape in META.fields.items() if name not in _LATER})
+_METADATA_OF = {
+    **{old: Record({**METADATA.fields, "schema": constant(old), "meta": _OLD_META}) for old in range(1, SCHEMA)},
+    SCHEMA: METADATA,
+}
 
 
 def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[str]) -> Path:
@@ -153,7 +164,7 @@ def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[
         "detailed_rows": len(paths),
         "metrics": [asdict(without_function(facts)) for facts in trace.facts.values()],
         "vocabulary": {str(i): text for i, text in trace.vocabulary.items()},
-        "meta": _encode(trace.meta),
+        "meta": _encode({**dict.fromkeys(_LATER, ""), **trace.meta}),
     }
     record = json.dumps(facts).encode()
     place = digest_of(record).encode()  # a text that is nowhere else in the file
@@ -207,7 +218,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     """The fields of a trace from its columns and metadata."""
-    (METADATA if stored["schema"] == SCHEMA else _FIRST).check(stored)
+    _METADATA_OF[stored["schema"]].check(stored)
     meta = {**stored["meta"]}
     meta["ridge"] = math.inf if meta["ridge"] == _INFINITE else meta["ridge"]
     spaces, detailed = stored["spaces"], stored["detailed_rows"]

@@ -80,6 +80,7 @@ class Trace(Deviations):
             rule=rule,
             beta=beta,
             seed=seed,
+            source=self.source,
         )
 
     def take(self, rows: NDArray[np.bool_]) -> Trace:

@@ -36,19 +36,29 @@ def test_nothing_compares_with_nothing():
     assert comparable([]) == []
 
 
-def test_of_each_scope_method_and_seed_the_rate_with_the_best_validation_score_is_taken(tiny, run):
+def test_of_each_scope_and_method_the_rate_with_the_best_validation_score_is_taken_with_its_seeds(tiny, run):
     last = sv.Scope.last(tiny)
     runs = copies(
         run,
         {"lr": 1e-3, "validation": 0.5, "accuracy": 0.9},
         {"lr": 1e-2, "validation": 0.7, "accuracy": 0.1},
         {"lr": 1e-1, "validation": 0.6},
-        {"seed": 1, "validation": 0.1},
+        {"seed": 1, "lr": 1e-2, "validation": 0.1},
         {"method": "lora", "validation": 0.2},
         {"scope": last, "validation": 0.3},
         {"scope": last, "validation": 0.4},
+        {"seed": 2, "lr": 1e-3, "validation": 0.6},
     )
     assert [made.key for made in comparable(runs)] == ["1", "3", "4", "6"]
+
+
+def test_seeds_that_looked_for_rates_of_their_own_are_seeds_of_one_another(run):
+    searched = [{"seed": seed, "lr": lr, "rates": {lr: 0.5}, "validation": 0.5} for seed, lr in enumerate((1e-3, 1e-2))]
+    runs = copies(run, *searched, {"seed": 2, "lr": 1e-3, "validation": 0.4})
+    assert [made.key for made in comparable(runs)] == ["0", "2"]
+    more = copies(run, *searched, {**searched[1], "seed": 3}, {"seed": 2, "lr": 1e-3, "validation": 0.4})
+    assert [made.key for made in comparable(more)] == ["0", "1", "2"]
+    assert sv.Runs(tuple(comparable(more)), zero_shot=0.5).table()["runs"].tolist() == [3]
 
 
 def test_of_losses_the_smaller_is_the_better(run):

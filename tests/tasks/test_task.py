@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
-from small import word_tokenizer
+from small import mood_task, word_tokenizer
 
 import semviz as sv
 from semviz.common.errors import TaskError
@@ -173,3 +175,43 @@ def test_a_text_without_anything_to_predict(tiny):
 
 def test_the_tokenizer_has_the_words_of_these_tests():
     assert word_tokenizer()("cat mood :")["input_ids"][0] == 2
+
+
+_CHANGED = {
+    "prompt": "{text} feeling :",
+    "labels": ("no", "perhaps"),
+    "words": ("no", "three"),
+    "max_tokens": 12,
+    "name": "renamed",
+    "whole": "0123456789ab",
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(sv.Task)])
+def test_every_field_decides_the_hash_but_names(field):
+    task = mood_task()
+    changes = [_CHANGED[field]] if field in _CHANGED else []
+    if field == "splits":
+        parts = task.splits
+        test = parts["test"]
+        changes = [
+            {**parts, "test": dataclasses.replace(test, texts=(*test.texts[:-1], "the cat sat"))},
+            {**parts, "test": dataclasses.replace(test, labels=(*test.labels[:-1], 1 - test.labels[-1]))},
+            {**parts, "train": parts["test"], "test": parts["train"]},
+            {**parts, "validation": parts["validation"].take(range(len(parts["validation"]) - 1))},
+        ]
+    assert changes, f"{field} is new: does it decide results?"
+    for change in changes:
+        changed = dataclasses.replace(task, **{field: change})
+        assert (changed.hash == task.hash) == (field in ("name", "whole"))
+
+
+def test_a_subset_remembers_the_task_that_it_is_of():
+    task = mood_task()
+    small = task.subset(train=20)
+    smaller = small.subset(train=10)
+    assert task.lineage == task.hash
+    assert small.lineage == f"{task.hash}/{small.hash}"
+    assert smaller.lineage == f"{task.hash}/{smaller.hash}"
+    assert task.subset(train=10**6).lineage == task.hash
+    assert small == dataclasses.replace(small, whole="")

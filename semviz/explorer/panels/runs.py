@@ -8,7 +8,7 @@ from semviz.common import formats
 from semviz.common.errors import SemvizError
 from semviz.common.scores import score_named
 from semviz.common.training_methods import short_title_of
-from semviz.experiments.runs import Runs
+from semviz.experiments.comparable_runs import frame_of
 from semviz.explorer import markup
 from semviz.explorer.bindings import Bindings
 from semviz.explorer.code_export import code_of
@@ -115,7 +115,7 @@ class RunsPanel:
         runs = self.study.history.runs
         if not runs:
             raise SemvizError("There is no finished run to export; finetune first.")
-        table = Runs(tuple(runs), zero_shot=self.study.opening.untrained).frame()
+        table = frame_of(runs)
         return table.to_csv(index=False).encode("utf-8", "backslashreplace")
 
     def _report(self) -> bytes:
