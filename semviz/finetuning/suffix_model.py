@@ -17,6 +17,7 @@ from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
     from semviz.common.training_methods import TrainingMethod
+    from semviz.lm.copy_proof import Probe
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
 
@@ -57,7 +58,9 @@ class Suffix(nn.Module):
 
     accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
 
-    def __init__(self, model: LanguageModel, scope: Scope, *, cached: bool, own_weights: bool = True) -> None:
+    def __init__(
+        self, model: LanguageModel, scope: Scope, *, cached: bool, own_weights: bool = True, probe: Probe | None = None
+    ) -> None:
         """Copy the model.
 
         Args:
@@ -65,11 +68,12 @@ class Suffix(nn.Module):
             scope: The blocks that train.
             cached: Take the state at the boundary from the batch instead of running the prefix.
             own_weights: Give the scope's modules weights of their own; adapters do not need them.
+            probe: Some of the texts, on which the copy is compared with the model if hooks or adapters are on it.
         """
         super().__init__()
         self.cached = cached and scope.boundary > 0
         anatomy = model.anatomy
-        self.network = private_copy(model, scope.modules(model) if own_weights else (), to_train=True)
+        self.network = private_copy(model, scope.modules(model), own_weights=own_weights, to_train=True, probe=probe)
         self.trained = nn.ModuleList(self.network.get_submodule(name) for name in scope.block_names(model.parts.names))
         self._entry = replace_prefix(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
