@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semviz.common.errors import ScopeError, SemvizError
+from semviz.finetuning.isolation_check import check_isolation
 from semviz.lm.copies import HALF, private_copy
 from semviz.lm.readout_proof import input_state
 from semviz.lm.truncation import replace_prefix
@@ -88,9 +89,13 @@ class Suffix(nn.Module):
         parent, _, leaf = model.parts.names.head.rpartition(".")
         self.head = _HeadAtTargets(self.network.get_submodule(model.parts.names.head))
         setattr(self.network.get_submodule(parent), leaf, self.head)
+        self._dtype = model.model.dtype
         self._half_dtype = model.model.dtype if model.model.dtype in HALF else None
         self.n_correct: Tensor | int = 0
         self.n_targets = 0
+        # Not modules' own registries: nothing of the user's is a parameter of this module.
+        self._users = dict(model.anatomy.model.named_parameters())
+        self._proven: set[int] = set()
         # A new module is in training mode: the frozen part must not be.
         self.train(False)
 
@@ -161,16 +166,44 @@ class Suffix(nn.Module):
             num_items_in_batch: Targets in all batches of one step, if several are accumulated.
         """
         has_target = labels != NO_TARGET
-        with self._passing(has_target, states), self._precision(input_ids.device):
-            logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-        logits = logits.float()
+        with self._precision(input_ids.device):
+            logits = self._logits(input_ids, attention_mask, has_target, states)
         targets = labels[has_target]
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
         if self.training:
+            self._check_gradients(loss, lambda: self._logits(input_ids, attention_mask, has_target, states))
             # Kept on the device: reading the number would synchronize the GPU at every step.
             self.n_correct = self.n_correct + (logits.detach().argmax(-1) == targets).sum()
             self.n_targets += len(targets)
         return {"loss": loss / (len(logits) if num_items_in_batch is None else num_items_in_batch), "logits": logits}
+
+    def _logits(
+        self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None
+    ) -> Tensor:
+        """Return the logits at the targets, float32, shape (n, V)."""
+        with self._passing(has_target, states):
+            logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        return logits.float()
+
+    def _check_gradients(self, loss: Tensor, again: Callable[[], Any]) -> None:
+        """Check what the backward pass will change, whenever it may be something else than before.
+
+        Raises:
+            SemvizError: If that is not exactly what is meant to train, or if the model's numbers are not finite.
+        """
+        active = {id(p) for p in self.trainable_parameters if p.requires_grad}
+        if active <= self._proven or not torch.is_grad_enabled():
+            return
+        if not self._proven and not torch.isfinite(loss):
+            raise SemvizError(
+                f"The loss is not finite before the first step, in {str(self._dtype).removeprefix('torch.')}; load the "
+                'model with dtype="float32" or "bfloat16".'
+            )
+        own = {name: p for name, p in self.named_parameters() if id(p) in active}
+        # Where something shards the parameters, others have taken their place.
+        if len(own) == len(active):
+            check_isolation(loss, own, self._users, again)
+        self._proven |= active
 
     def take_accuracy(self) -> float:
         """Return the share of targets ranked first in the batches since the last call, each before its step, or NaN."""
