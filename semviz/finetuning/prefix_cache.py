@@ -23,6 +23,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.ragged import Ragged
 from semviz.lm.truncation import without_prefix
+from semviz.tasks.neighbours import how_to_read
 from semviz.tasks.streaming import Batch, OnSpace, StopForward, pad_batch, stream
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
@@ -134,7 +135,8 @@ def run_prefix(
 
     started = time.perf_counter()
     label = f"Running blocks {lowest + 1}–{spaces[-1]} once"
-    stream(reader, encoded, begin, label=label, control=control, progress=progress)
+    reading = how_to_read(model, encoded)
+    stream(reader, encoded, begin, label=label, reading=reading, control=control, progress=progress)
     block_seconds = (time.perf_counter() - started) / (spaces[-1] - lowest)
     below = [lowest, *spaces[:-1]]
     return {k: replace(caches[k], seconds=block_seconds * (k - b)) for k, b in zip(spaces, below, strict=True)}

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.finetuning.isolation_check import check_isolation
 from semviz.lm.copies import HALF, private_copy
+from semviz.lm.position_state import PositionState
 from semviz.lm.readout_proof import input_state
 from semviz.lm.truncation import replace_prefix
+from semviz.tasks.neighbours import Reading, groups
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
@@ -60,7 +62,14 @@ class Suffix(nn.Module):
     accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
 
     def __init__(
-        self, model: LanguageModel, scope: Scope, *, cached: bool, own_weights: bool = True, probe: Probe | None = None
+        self,
+        model: LanguageModel,
+        scope: Scope,
+        *,
+        cached: bool,
+        own_weights: bool = True,
+        reading: Reading = Reading.TOGETHER,
+        probe: Probe | None = None,
     ) -> None:
         """Copy the model.
 
@@ -69,6 +78,7 @@ class Suffix(nn.Module):
             scope: The blocks that train.
             cached: Take the state at the boundary from the batch instead of running the prefix.
             own_weights: Give the scope's modules weights of their own; adapters do not need them.
+            reading: Which rows may be read together.
             probe: Some of the texts, on which the copy is compared with the model if hooks or adapters are on it.
         """
         super().__init__()
@@ -96,6 +106,8 @@ class Suffix(nn.Module):
         # Not modules' own registries: nothing of the user's is a parameter of this module.
         self._users = dict(model.anatomy.model.named_parameters())
         self._proven: set[int] = set()
+        self._reading = reading
+        self._positions = PositionState(self.network)
         # A new module is in training mode: the frozen part must not be.
         self.train(False)
 
@@ -177,13 +189,24 @@ class Suffix(nn.Module):
             self.n_targets += len(targets)
         return {"loss": loss / (len(logits) if num_items_in_batch is None else num_items_in_batch), "logits": logits}
 
-    def _logits(
-        self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None
-    ) -> Tensor:
-        """Return the logits at the targets, float32, shape (n, V)."""
-        with self._passing(has_target, states):
-            logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-        return logits.float()
+    def _logits(self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None) -> Tensor:
+        """Return the logits at the targets, in their order in the batch, float32, shape (n, V)."""
+        if self._reading is Reading.TOGETHER:
+            with self._passing(has_target, states):
+                logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+            return logits.float()  # type: ignore[no-any-return]
+        lengths = attention_mask.sum(1)
+        places = torch.arange(has_target.numel(), device=has_target.device).view_as(has_target)
+        parts: list[Tensor] = []
+        at: list[Tensor] = []
+        for rows in groups(lengths, self._reading):
+            length = int(lengths[rows].max())
+            ids, mask, wanted = (x[rows, :length] for x in (input_ids, attention_mask, has_target))
+            self._positions.restart()
+            with self._passing(wanted, None if states is None else states[rows, :length]):
+                parts.append(self.network(input_ids=ids, attention_mask=mask, use_cache=False).logits)
+            at.append(places[rows, :length][wanted])
+        return torch.cat(parts).float()[torch.cat(at).argsort()]
 
     def _check_gradients(self, loss: Tensor, again: Callable[[], Any]) -> None:
         """Check what the backward pass will change, whenever it may be something else than before.

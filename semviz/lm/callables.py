@@ -274,4 +274,3 @@ def _names(code: types.CodeType) -> set[str]:
     """Names that code, and the functions defined in it, may look up."""
     inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return {*code.co_names, *(name for other in inner for name in _names(other))}
-

@@ -30,6 +30,10 @@ class PositionState:
         for state in self._fresh:
             state.restore()
 
+    def buffers(self) -> list[Tensor]:
+        """Copies of the buffers as they are now."""
+        return [b.detach().clone() for module in self._modules for b in module.buffers(recurse=False)]
+
 
 @contextmanager
 def fresh_positions(network: nn.Module) -> Iterator[PositionState]:

@@ -24,7 +24,7 @@ def make_prepare(
 
     Args:
         key: The method's key, for messages.
-        config: Called with the network and the blocks' linear layers by their name in the list of blocks: returns peft's
+        config: Called with the network and the linear layers by their name in the list of blocks: returns peft's
             configuration.
     """
 
