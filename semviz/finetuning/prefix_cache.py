@@ -133,9 +133,9 @@ def run_prefix(
 
         return on_space
 
+    reading = how_to_read(model, encoded)
     started = time.perf_counter()
     label = f"Running blocks {lowest + 1}–{spaces[-1]} once"
-    reading = how_to_read(model, encoded)
     stream(reader, encoded, begin, label=label, reading=reading, control=control, progress=progress)
     block_seconds = (time.perf_counter() - started) / (spaces[-1] - lowest)
     below = [lowest, *spaces[:-1]]

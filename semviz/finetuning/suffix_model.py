@@ -194,7 +194,7 @@ class Suffix(nn.Module):
         if self._reading is Reading.TOGETHER:
             with self._passing(has_target, states):
                 logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-            return logits.float()  # type: ignore[no-any-return]
+            return logits.float()
         lengths = attention_mask.sum(1)
         places = torch.arange(has_target.numel(), device=has_target.device).view_as(has_target)
         parts: list[Tensor] = []

@@ -46,7 +46,7 @@ def default_probe(model: LanguageModel) -> Probe:
     device = execution_device(model.anatomy.model.get_input_embeddings())
     texts = [model.tokenizer(text)["input_ids"] for text in model.general_text[:_TEXTS]]
     length = min([_TOKENS, model.context, *map(len, texts)])
-    vocabulary = len(model.anatomy.model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    vocabulary = len(model.anatomy.model.get_input_embeddings().weight)
     if not texts or length < 2 or max(map(max, texts)) >= vocabulary:
         ids = probe_ids(vocabulary, device)
     else:

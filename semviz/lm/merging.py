@@ -103,7 +103,7 @@ def _base(layer: Any) -> nn.Module:
             layer = layer.token_adapter
         else:
             layer = layer.base_layer
-    return layer  # type: ignore[no-any-return]
+    return layer
 
 
 def _disabled(layer: Any) -> bool:

@@ -98,8 +98,8 @@ def groups(lengths: Tensor, reading: Reading) -> list[Tensor]:
     if reading is Reading.TOGETHER:
         return [rows]
     if reading is Reading.ALONE:
-        return list(rows.split(1))
-    return [rows[lengths == length] for length in lengths.unique().flip(0)]
+        return [row[None] for row in rows]
+    return [rows[lengths == length] for length in sorted(set(lengths.tolist()), reverse=True)]
 
 
 @interrupts_held()
