@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.finetuning.isolation_check import check_isolation
 from semviz.lm.copies import HALF, private_copy
+from semviz.lm.copy_proof import Probe, copy_error, default_probe, tolerance
+from semviz.lm.global_hooks import any_global_hooks, unseen_by_global_hooks
 from semviz.lm.position_state import PositionState
 from semviz.lm.readout_proof import input_state
 from semviz.lm.truncation import replace_prefix
@@ -20,7 +22,6 @@ from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
     from semviz.common.training_methods import TrainingMethod
-    from semviz.lm.copy_proof import Probe
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
 
@@ -85,6 +86,10 @@ class Suffix(nn.Module):
         self.cached = cached and scope.boundary > 0
         anatomy = model.anatomy
         self.network = private_copy(model, scope.modules(model), own_weights=own_weights, to_train=True, probe=probe)
+        # Those that change numbers are part of the model.
+        self._unseen = any_global_hooks() and copy_error(
+            model, self.network, probe or default_probe(model)
+        ) <= tolerance(model)
         self.trained = nn.ModuleList(self.network.get_submodule(name) for name in scope.block_names(model.parts.names))
         self._entry = replace_prefix(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
@@ -191,6 +196,12 @@ class Suffix(nn.Module):
 
     def _logits(self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None) -> Tensor:
         """Return the logits at the targets, in their order in the batch, float32, shape (n, V)."""
+        with unseen_by_global_hooks(self.network) if self._unseen else nullcontext():
+            return self._logits_in_groups(input_ids, attention_mask, has_target, states)
+
+    def _logits_in_groups(
+        self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None
+    ) -> Tensor:
         if self._reading is Reading.TOGETHER:
             with self._passing(has_target, states):
                 logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits

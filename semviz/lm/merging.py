@@ -75,6 +75,19 @@ def adapter_parameters(module: nn.Module) -> set[int]:
     return every - kept
 
 
+def adapter_modules(module: nn.Module) -> set[int]:
+    """Python ids of the modules that fall away when the adapters inside a module are merged."""
+    if not is_adapted(module):
+        return set()
+    every: set[int] = set()
+    kept: set[int] = set()
+    for parent, leaf, _ in _outermost(module):
+        layer: Any = getattr(parent, leaf)
+        every |= {id(m) for m in layer.modules()}
+        kept |= {id(m) for m in _base(layer).modules()}
+    return every - kept
+
+
 def _is_layer(module: nn.Module) -> bool:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
@@ -113,7 +126,7 @@ def _disabled(layer: Any) -> bool:
 def _plain(layer: Any) -> nn.Module:
     """Merge one layer of peft, and those inside it, and return what is left."""
     base = _base(layer)
-    dtypes = {name: p.dtype for name, p in base.named_parameters()}
+    before = {name: (p.dtype, p.requires_grad) for name, p in base.named_parameters()}
     _own(layer, base)
     while _is_layer(layer):
         if hasattr(layer, "modules_to_save"):
@@ -125,9 +138,13 @@ def _plain(layer: Any) -> nn.Module:
         else:
             _settle(layer, disabled=_disabled(layer))
             layer = layer.base_layer
-    for name, p in base.named_parameters():
-        p.data = p.data.to(dtypes[name])
-    return base
+    # Some put another module in place of the base: the adapter itself.
+    plain: nn.Module = layer
+    for name, p in plain.named_parameters():
+        dtype, trains = before[name]
+        p.data = p.data.to(dtype)
+        p.requires_grad_(trains)
+    return plain
 
 
 def _own(layer: nn.Module, base: nn.Module) -> None:
