@@ -165,6 +165,11 @@ class Suffix(nn.Module):
             if id(module) not in inside and hasattr(module, "gradient_checkpointing"):
                 module.gradient_checkpointing = False
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`, unseen by hooks that record what all modules of the process do."""
+        with unseen_by_global_hooks(self) if self._unseen else nullcontext():
+            return super().__call__(*args, **kwargs)
+
     def forward(
         self,
         input_ids: Tensor,
@@ -196,12 +201,6 @@ class Suffix(nn.Module):
 
     def _logits(self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None) -> Tensor:
         """Return the logits at the targets, in their order in the batch, float32, shape (n, V)."""
-        with unseen_by_global_hooks(self.network) if self._unseen else nullcontext():
-            return self._logits_in_groups(input_ids, attention_mask, has_target, states)
-
-    def _logits_in_groups(
-        self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None
-    ) -> Tensor:
         if self._reading is Reading.TOGETHER:
             with self._passing(has_target, states):
                 logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
