@@ -228,10 +228,10 @@ class Suffix(nn.Module):
         if active <= self._proven or not torch.is_grad_enabled():
             return
         if not self._proven and not torch.isfinite(loss):
-            raise SemvizError(
-                f"The loss is not finite before the first step, in {str(self._dtype).removeprefix('torch.')}; load the "
-                'model with dtype="float32" or "bfloat16".'
-            )
+            half = self._half_dtype is not None
+            instead = 'load the model with dtype="float32"' if half else "the model's weights are damaged"
+            dtype = str(self._dtype).removeprefix("torch.")
+            raise SemvizError(f"The loss is not finite before the first step, in {dtype}; {instead}.")
         own = {name: p for name, p in self.named_parameters() if id(p) in active}
         # Where something shards the parameters, others have taken their place.
         if len(own) == len(active):

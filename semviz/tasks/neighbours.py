@@ -22,6 +22,7 @@ from semviz.common import memory
 from semviz.common.interrupts import interrupts_held
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.position_state import PositionState, fresh_positions
+from semviz.lm.readout_proof import check_finite
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
@@ -147,6 +148,7 @@ def _last_states(model: LanguageModel, texts: Sequence[NDArray[np.int64]], posit
     positions.restart()
 
     def keep(space: int, state: Tensor) -> None:
+        check_finite(space, state, mask)
         if space == anatomy.n_blocks:
             states.append(state.detach())
 
@@ -168,9 +170,6 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
 def _distance(one: Tensor, other: Tensor) -> float:
     """Return how far states moved, relative to their size: the largest distance, or the median in half precision."""
     distances = (one.float() - other.float()).norm(dim=-1) / one.float().norm(dim=-1).clamp_min(1e-6)
-    distances = distances[distances.isfinite()]  # states that are not finite are refused where they are read
-    if not len(distances):
-        return 0.0
     return float(distances.median() if one.dtype.itemsize < 4 else distances.max())
 
 
