@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from semviz.common import memory
 from semviz.common.interrupts import interrupts_held
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.position_state import fresh_positions
+from semviz.tasks.neighbours import extremes, groups
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
@@ -36,16 +38,15 @@ def why_not_cacheable(encoded_task: EncodedTask, suffix: Suffix, part: SplitWith
         MemoryError, RuntimeError: If the batch does not fit into memory.
     """
     model = encoded_task.model
-    batch = encoded_task.collator(part)(list(range(min(_ROWS, len(part)))))
+    # Rows that could show it: the longest beside the shortest.
+    batch = encoded_task.collator(part)(extremes(part.encoded.ids.lengths, _ROWS))
     batch = {key: value.to(model.device) for key, value in batch.items()}
     suffix.to(model.device).eval()
     block_inputs: list[_Inputs] = []
     boundary = part.cache.boundary if part.cache else 0
     model_block, suffix_block = model.anatomy.blocks[boundary], suffix.trained[0]
     with torch.no_grad(), _recording_inputs(model_block, block_inputs), evaluating(model.model):
-        model_logits = model.anatomy.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        ).logits[batch["labels"] != NO_TARGET]
+        model_logits = _model_logits(encoded_task, batch)
     reason = ""
     try:
         with torch.no_grad(), _recording_inputs(suffix_block, block_inputs):
@@ -60,12 +61,30 @@ def why_not_cacheable(encoded_task: EncodedTask, suffix: Suffix, part: SplitWith
         if relative <= _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF):
             return ""
         reason = f"it changes the logits by {relative:.1g} of their size"
-    if len(block_inputs) == 2:
-        model_inputs, suffix_inputs = block_inputs
+    if block_inputs and len(block_inputs) % 2 == 0:
+        model_inputs, suffix_inputs = block_inputs[0], block_inputs[len(block_inputs) // 2]
         differing = [name for name, tensors in model_inputs.items() if not _close(tensors, suffix_inputs.get(name, []))]
         if differing:
             reason = f"block {boundary + 1} also takes {', '.join(differing)} from below, not only one state"
     return f"The cached prefix was not used: {reason}."
+
+
+def _model_logits(encoded_task: EncodedTask, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the model's own logits at the targets, in their order in the batch, shape (n, V)."""
+    network = encoded_task.model.anatomy.model
+    ids, mask, has_target = batch["input_ids"], batch["attention_mask"], batch["labels"] != NO_TARGET
+    lengths = mask.sum(1)
+    logits: dict[int, Tensor] = {}
+    with fresh_positions(network) as positions:
+        for rows in groups(lengths, encoded_task.reading):
+            length = int(lengths[rows].max())
+            positions.restart()
+            found = network(input_ids=ids[rows, :length], attention_mask=mask[rows, :length], use_cache=False).logits
+            logits |= {
+                row: one[wanted[:length]]
+                for row, one, wanted in zip(rows.tolist(), found, has_target[rows], strict=True)
+            }
+    return torch.cat([logits[row] for row in range(len(ids))])
 
 
 _Inputs = dict[str, list[Tensor]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from semviz.common import memory
 from semviz.finetuning.prefix_cache import (
     Collator,
@@ -13,8 +15,10 @@ from semviz.finetuning.prefix_cache import (
     cache_bytes,
     run_prefix,
 )
+from semviz.lm.copy_proof import Probe
+from semviz.tasks.neighbours import Reading, extremes, how_to_read
 from semviz.tasks.splits import SPLITS
-from semviz.tasks.streaming import pad_id
+from semviz.tasks.streaming import pad_batch, pad_id
 from semviz.tasks.tokenizing import Encoded, encode
 
 if TYPE_CHECKING:
@@ -67,6 +71,18 @@ class EncodedTask:
         self._model_hash, self._stamp = "", model.stamp
         self._encode()
 
+    @property
+    def reading(self) -> Reading:
+        """Which rows may be read together."""
+        return how_to_read(self.model, *self._encoded.values())
+
+    def probe(self) -> Probe:
+        """The longest and the shortest training row."""
+        encoded = self._encoded["train"]
+        rows = np.asarray(extremes(encoded.ids.lengths, 2))
+        batch = pad_batch(encoded, rows, pad=pad_id(self.model), device=self.model.device)
+        return Probe(batch.ids, batch.mask)
+
     def announce(self, boundaries: Iterable[int]) -> None:
         """Say which boundaries will be asked for, so that one pass can fill them where memory allows."""
         self._announced = tuple(sorted({k for k in boundaries if k > 0}))
@@ -109,6 +125,8 @@ class EncodedTask:
 
     def _fill(self, split: str, boundary: int) -> None:
         """Compute the states at a boundary, and at announced ones above it if all of them fit into memory."""
+        # Over all splits at once, so that none of them is proven by itself when it is read.
+        _ = self.reading
         encoded, caches = self._encoded[split], self._caches[split]
         above = [k for k in self._announced if k >= boundary]
         boundary_bytes = sum(cache_bytes(self.model, e) for e in self._encoded.values())

@@ -30,6 +30,7 @@ from semviz.lm.surroundings import default_surroundings
 from semviz.lm.trainable import check_floats
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
+from semviz.tasks.neighbours import Reading
 from semviz.tasks.task import Task, check_task
 from semviz.version import __version__
 
@@ -143,6 +144,7 @@ def train_scope(
     suffix, outcome = best.suffix, best.outcome
     test_scores = evaluate(suffix, encoded_task, job.part("test", suffix), control=control)
     notes = [encoded_task.why_not_cached] if scope.boundary and cache else []
+    notes += remarks(model, scope, encoded_task.reading)
     if outcome.stop_reason:
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
     prefix_cache = job.part("train", suffix).cache
@@ -205,6 +207,27 @@ def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
         check_floats(modules)
 
 
+def remarks(model: LanguageModel, scope: Scope, reading: Reading) -> list[str]:
+    """Sentences on what is done otherwise than by a plain loop over batches."""
+    found = []
+    if reading is Reading.BY_LENGTH:
+        found.append(
+            "Rows of different length were read apart, since the numbers of a text follow the longest one beside it."
+        )
+    elif reading is Reading.ALONE:
+        found.append("Rows were read one at a time, since the numbers of a text depend on those beside it.")
+    config = model.model.config.get_text_config(decoder=True)
+    weight = getattr(config, "router_aux_loss_coef", None) or getattr(config, "aux_loss_alpha", None)
+    if getattr(config, "output_router_logits", False) and weight:
+        found.append(
+            f"The experts' auxiliary loss, which the model's config asks for (weight {weight:g}), was left out."
+        )
+    parameters = [p for module in scope.modules(model) for p in module.parameters()]
+    if any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in parameters):
+        found.append("Hooks that you have set on gradients of the model's weights did not run.")
+    return found
+
+
 def environment(model: LanguageModel) -> dict[str, str]:
     """Versions and device, as a stored run names them."""
     import transformers
@@ -224,7 +247,14 @@ def environment(model: LanguageModel) -> dict[str, str]:
 def zero_shot(encoded_task: EncodedTask, split: str) -> SplitScores:
     """Score the model as it is."""
     encoded_task.refresh(encoded_task.model.hash)
-    suffix = Suffix(encoded_task.model, Scope.last(encoded_task.model), cached=False, own_weights=False)
+    suffix = Suffix(
+        encoded_task.model,
+        Scope.last(encoded_task.model),
+        cached=False,
+        own_weights=False,
+        reading=encoded_task.reading,
+        probe=encoded_task.probe(),
+    )
     return evaluate(suffix, encoded_task, encoded_task.part(split, 0), control=encoded_task.control)
 
 
@@ -284,5 +314,10 @@ class _Job:
 
     def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
         return Suffix(
-            self.encoded_task.model, self.scope, cached=cached, own_weights=METHODS[recipe.method].own_weights
+            self.encoded_task.model,
+            self.scope,
+            cached=cached,
+            own_weights=METHODS[recipe.method].own_weights,
+            reading=self.encoded_task.reading,
+            probe=self.encoded_task.probe(),
         )

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from semviz.common import formats
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.ragged import Ragged
+from semviz.lm.global_hooks import unseen_by_global_hooks
 from semviz.lm.truncation import without_prefix
+from semviz.tasks.neighbours import how_to_read
 from semviz.tasks.streaming import Batch, OnSpace, StopForward, pad_batch, stream
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
@@ -128,9 +131,11 @@ def run_prefix(
 
         return on_space
 
+    reading = how_to_read(model, encoded)
     started = time.perf_counter()
     label = f"Running blocks {lowest + 1}–{spaces[-1]} once"
-    stream(reader, encoded, begin, label=label, control=control, progress=progress)
+    with nullcontext() if entry is None else unseen_by_global_hooks(reader.model):
+        stream(reader, encoded, begin, label=label, reading=reading, control=control, progress=progress)
     block_seconds = (time.perf_counter() - started) / (spaces[-1] - lowest)
     below = [lowest, *spaces[:-1]]
     return {k: replace(caches[k], seconds=block_seconds * (k - b)) for k, b in zip(spaces, below, strict=True)}

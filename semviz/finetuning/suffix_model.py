@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from semviz.common.errors import ScopeError, SemvizError
+from semviz.finetuning.isolation_check import check_isolation
 from semviz.lm.copies import HALF, private_copy
+from semviz.lm.copy_proof import Probe, copy_error, default_probe, tolerance
+from semviz.lm.global_hooks import any_global_hooks, unseen_by_global_hooks
+from semviz.lm.position_state import PositionState
 from semviz.lm.readout_proof import input_state
 from semviz.lm.truncation import replace_prefix
+from semviz.tasks.neighbours import Reading, groups
 from semviz.tasks.tokenizing import NO_TARGET
 
 if TYPE_CHECKING:
@@ -57,7 +62,16 @@ class Suffix(nn.Module):
 
     accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
 
-    def __init__(self, model: LanguageModel, scope: Scope, *, cached: bool, own_weights: bool = True) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        scope: Scope,
+        *,
+        cached: bool,
+        own_weights: bool = True,
+        reading: Reading = Reading.TOGETHER,
+        probe: Probe | None = None,
+    ) -> None:
         """Copy the model.
 
         Args:
@@ -65,11 +79,17 @@ class Suffix(nn.Module):
             scope: The blocks that train.
             cached: Take the state at the boundary from the batch instead of running the prefix.
             own_weights: Give the scope's modules weights of their own; adapters do not need them.
+            reading: Which rows may be read together.
+            probe: Some of the texts, on which the copy is compared with the model if hooks or adapters are on it.
         """
         super().__init__()
         self.cached = cached and scope.boundary > 0
         anatomy = model.anatomy
-        self.network = private_copy(model, scope.modules(model) if own_weights else (), to_train=True)
+        self.network = private_copy(model, scope.modules(model), own_weights=own_weights, to_train=True, probe=probe)
+        # Those that change numbers are part of the model.
+        self._unseen = any_global_hooks() and copy_error(
+            model, self.network, probe or default_probe(model)
+        ) <= tolerance(model)
         self.trained = nn.ModuleList(self.network.get_submodule(name) for name in scope.block_names(model.parts.names))
         self._entry = replace_prefix(self.network, anatomy, scope.boundary) if self.cached else None
         self._boundary = scope.boundary
@@ -84,9 +104,15 @@ class Suffix(nn.Module):
         parent, _, leaf = model.parts.names.head.rpartition(".")
         self.head = _HeadAtTargets(self.network.get_submodule(model.parts.names.head))
         setattr(self.network.get_submodule(parent), leaf, self.head)
+        self._dtype = model.model.dtype
         self._half_dtype = model.model.dtype if model.model.dtype in HALF else None
         self.n_correct: Tensor | int = 0
         self.n_targets = 0
+        # Not modules' own registries: nothing of the user's is a parameter of this module.
+        self._users = dict(model.anatomy.model.named_parameters())
+        self._proven: set[int] = set()
+        self._reading = reading
+        self._positions = PositionState(self.network)
         # A new module is in training mode: the frozen part must not be.
         self.train(False)
 
@@ -139,6 +165,11 @@ class Suffix(nn.Module):
             if id(module) not in inside and hasattr(module, "gradient_checkpointing"):
                 module.gradient_checkpointing = False
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`, unseen by hooks that record what all modules of the process do."""
+        with unseen_by_global_hooks(self) if self._unseen else nullcontext():
+            return super().__call__(*args, **kwargs)
+
     def forward(
         self,
         input_ids: Tensor,
@@ -157,16 +188,55 @@ class Suffix(nn.Module):
             num_items_in_batch: Targets in all batches of one step, if several are accumulated.
         """
         has_target = labels != NO_TARGET
-        with self._passing(has_target, states), self._precision(input_ids.device):
-            logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-        logits = logits.float()
+        with self._precision(input_ids.device):
+            logits = self._logits(input_ids, attention_mask, has_target, states)
         targets = labels[has_target]
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
         if self.training:
+            self._check_gradients(loss, lambda: self._logits(input_ids, attention_mask, has_target, states))
             # Kept on the device: reading the number would synchronize the GPU at every step.
             self.n_correct = self.n_correct + (logits.detach().argmax(-1) == targets).sum()
             self.n_targets += len(targets)
         return {"loss": loss / (len(logits) if num_items_in_batch is None else num_items_in_batch), "logits": logits}
+
+    def _logits(self, input_ids: Tensor, attention_mask: Tensor, has_target: Tensor, states: Tensor | None) -> Tensor:
+        """Return the logits at the targets, in their order in the batch, float32, shape (n, V)."""
+        if self._reading is Reading.TOGETHER:
+            with self._passing(has_target, states):
+                logits = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+            return logits.float()
+        lengths = attention_mask.sum(1)
+        places = torch.arange(has_target.numel(), device=has_target.device).view_as(has_target)
+        parts: list[Tensor] = []
+        at: list[Tensor] = []
+        for rows in groups(lengths, self._reading):
+            length = int(lengths[rows].max())
+            ids, mask, wanted = (x[rows, :length] for x in (input_ids, attention_mask, has_target))
+            self._positions.restart()
+            with self._passing(wanted, None if states is None else states[rows, :length]):
+                parts.append(self.network(input_ids=ids, attention_mask=mask, use_cache=False).logits)
+            at.append(places[rows, :length][wanted])
+        return torch.cat(parts).float()[torch.cat(at).argsort()]
+
+    def _check_gradients(self, loss: Tensor, again: Callable[[], Any]) -> None:
+        """Check what the backward pass will change, whenever it may be something else than before.
+
+        Raises:
+            SemvizError: If that is not exactly what is meant to train, or if the model's numbers are not finite.
+        """
+        active = {id(p) for p in self.trainable_parameters if p.requires_grad}
+        if active <= self._proven or not torch.is_grad_enabled():
+            return
+        if not self._proven and not torch.isfinite(loss):
+            half = self._half_dtype is not None
+            instead = 'load the model with dtype="float32"' if half else "the model's weights are damaged"
+            dtype = str(self._dtype).removeprefix("torch.")
+            raise SemvizError(f"The loss is not finite before the first step, in {dtype}; {instead}.")
+        own = {name: p for name, p in self.named_parameters() if id(p) in active}
+        # Where something shards the parameters, others have taken their place.
+        if len(own) == len(active):
+            check_isolation(loss, own, self._users, again)
+        self._proven |= active
 
     def take_accuracy(self) -> float:
         """Return the share of targets ranked first in the batches since the last call, each before its step, or NaN."""

@@ -21,6 +21,7 @@ from semviz.common.interrupts import interrupts_held
 from semviz.lm.blocks import find_blocks
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.offloading import check_values, execution_device, weight_rows
+from semviz.lm.position_state import fresh_positions
 from semviz.lm.readout_proof import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatom
     names = find_blocks(model, layers)
     # Models with weights that depend on the mode, such as RWKV's, change them in their own forward pass, not when the
     # mode is set; so they are left as any evaluation by the user would leave them.
-    with interrupts_held(), torch.no_grad(), evaluating(wrapper):
+    with interrupts_held(), torch.no_grad(), evaluating(wrapper), fresh_positions(wrapper):
         embeddings = model.get_input_embeddings()
         ids = probe_ids(min(len(head.weight), len(embeddings.weight)), execution_device(embeddings))
         observation = observe(wrapper, model, names, head, ids)

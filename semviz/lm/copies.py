@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
+from semviz.lm.callables import blanks
+from semviz.lm.copy_proof import Probe, default_probe, prove_copy, take_extras_along
+from semviz.lm.merging import merge_adapters
+from semviz.lm.position_state import own_buffers
 from semviz.lm.surroundings import default_surroundings
 
 if TYPE_CHECKING:
@@ -22,31 +26,67 @@ if TYPE_CHECKING:
 HALF = (torch.bfloat16, torch.float16)
 
 
-def private_copy(model: LanguageModel, own: Sequence[nn.Module] = (), *, to_train: bool = False) -> PreTrainedModel:
+def private_copy(
+    model: LanguageModel,
+    modules: Sequence[nn.Module] = (),
+    *,
+    own_weights: bool = True,
+    to_train: bool = False,
+    merge_all: bool = False,
+    probe: Probe | None = None,
+) -> PreTrainedModel:
     """Copy a model so that only some modules have weights of their own.
 
     All other weights stay views of the user's tensors and take no memory. For training, own weights are kept in
     float32 where the model is in half precision, since small updates vanish there. Only what is trained requires
     gradients in the copy: the user's checkpointing flags, and the hooks that come with them, are removed.
 
+    In these modules the user's active adapters are merged into weights of the copy's own, so names are those of the
+    base model. Hooks and forwards that the user has put on modules go along as twins that run the copy's modules, but
+    only those that change numbers on the probe: recorders and timers stay behind, and so do hooks on gradients, which
+    belong to the user's own training.
+
     Args:
         model: The user's model, which is not changed.
-        own: Modules of the model that get weights of their own; a tied head among them is untied.
-        to_train: Whether the own weights require gradients.
+        modules: Modules of the model that get weights of their own, or adapters; a tied head among them is untied.
+        own_weights: Whether they get weights of their own.
+        to_train: Whether these require gradients.
+        merge_all: Merge the user's adapters in all modules.
+        probe: Texts on which the copy is compared with the model, if there is more to copy than weights; general text
+            by default.
+
+    Raises:
+        SemvizError: If the copy cannot be made to compute what the model computes.
     """
     source, anatomy = model.anatomy.model, model.anatomy
+    own = modules if own_weights else ()
     untie = anatomy.tied and any(module is anatomy.head for module in own)
     owned = {id(p) for module in own if not (untie and module is anatomy.head) for p in module.parameters()}
-    memo: dict[int, Any] = {id(b): _usable(b) for b in source.buffers()}
+    memo: dict[int, Any] = blanks(source)
+    memo |= {id(b): _usable(b) for b in source.buffers()} | own_buffers(source)
+    if to_train:
+        # Running statistics change in training.
+        memo |= {id(b): b.detach().clone() for module in modules for b in module.buffers()}
     for p in source.parameters():
         is_own = id(p) in owned
         memo[id(p)] = _clone(p, to_train=to_train) if is_own else nn.Parameter(_usable(p.detach()), requires_grad=False)
     network = copy.deepcopy(source, memo)
+    names = {id(module): name for name, module in source.named_modules()}
+    inside = [names[id(module)] for module in modules]
+    merged = merge_adapters(network, None if merge_all else inside)
+    if merged and merge_all:
+        # It is a plain model now, and is saved as one.
+        for attribute in ("peft_config", "_hf_peft_config_loaded"):
+            vars(network).pop(attribute, None)
     if untie:
         head: Any = network.get_output_embeddings()
         head.weight = _clone(head.weight, to_train=to_train)
         network.config.tie_word_embeddings = False
+    texts = probe or default_probe(model)
+    extras = take_extras_along(source, network, memo, inside if to_train else (), texts, dtype=model.model.dtype)
     _remove_checkpointing(network)
+    if extras or merged:
+        prove_copy(model, network, texts, extras, merged)
     return network
 
 
@@ -80,7 +120,7 @@ def with_weights(
     Raises:
         SemvizError: If a weight does not fit the model.
     """
-    network = private_copy(model, own)
+    network = private_copy(model, own, merge_all=True)
     parameters = dict(network.named_parameters(remove_duplicate=False))
     with interrupts_held(), torch.no_grad():
         for key, value in weights.items():

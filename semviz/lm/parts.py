@@ -79,7 +79,10 @@ PARTS = Record(
 
 def parts_of(anatomy: Anatomy) -> Parts:
     """Count the unique parameters of a model's parts."""
-    counted: set[int] = set()
+    from semviz.lm.merging import adapter_parameters
+
+    # Adapters are merged wherever a scope trains, so they are no parts of their own.
+    counted = adapter_parameters(anatomy.model)
 
     def count(*modules: nn.Module) -> int:
         fresh = {id(p): p.numel() for m in modules for p in m.parameters() if id(p) not in counted}
@@ -110,8 +113,16 @@ def _part_names(anatomy: Anatomy) -> Names:
     from torch import nn
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
-    names = {id(module): name for name, module in anatomy.model.named_modules()}
-    inner = (pair for block in anatomy.blocks for pair in block.named_modules())
+    from semviz.lm.merging import adapter_modules, without_adapters
+
+    adapters = adapter_modules(anatomy.model)
+    names = {id(module): without_adapters(name) for name, module in anatomy.model.named_modules()}
+    inner = [
+        (without_adapters(name), module)
+        for block in anatomy.blocks
+        for name, module in block.named_modules()
+        if id(module) not in adapters
+    ]
     return Names(
         blocks=anatomy.block_names,
         tail=tuple(names[id(module)] for module in anatomy.tail),

@@ -56,6 +56,29 @@ def output_state(output: Any) -> Tensor:
     return state
 
 
+def check_finite(space: int, states: Tensor, mask: Tensor | None = None) -> None:
+    """Refuse states that are not finite.
+
+    Args:
+        space: Their space.
+        states: Shape (B, T, d).
+        mask: 1 on tokens and 0 on padding, which may hold anything, shape (B, T); all are tokens without it.
+
+    Raises:
+        ModelError: If one is not.
+    """
+    # One sum is much cheaper than a look at every number, and finite if all of them are (float32 rarely overflows).
+    if torch.isfinite(states.sum(dtype=torch.float32)):
+        return
+    finite = torch.isfinite(states).all(-1)
+    if bool((finite if mask is None else finite | (mask.to(finite.device) == 0)).all()):
+        return
+    dtype = str(states.dtype).removeprefix("torch.")
+    instead = 'dtype="float32" or "bfloat16"' if states.dtype == torch.float16 else 'dtype="float32"'
+    cause = "the model's weights are damaged" if states.dtype.itemsize >= 4 else f"load the model with {instead}"
+    raise ModelError(f"The states of space {space} are not finite in {dtype}; {cause}.")
+
+
 def probe_ids(vocabulary: int, device: torch.device) -> Tensor:
     """Return token ids of shape (B, T) from the middle of the vocabulary, since special tokens sit at its ends."""
     ids = vocabulary // 2 + torch.arange(_SAMPLES * _TOKENS, device=device)
@@ -225,6 +248,7 @@ def _checked_spaces(model: nn.Module, names: Sequence[str], shape: torch.Size) -
                 f"Space {space} of {type(model).__name__} is {got} for {tuple(shape)} tokens; semviz reads models "
                 "whose blocks pass on one tensor of shape (batch, tokens, width)."
             )
+        check_finite(space, state)
         visits.append(space)
         spaces.append(state)
 

@@ -26,7 +26,7 @@ class PassThrough(nn.Module):
     def __init__(self, block: nn.Module, *, outputs: int) -> None:
         super().__init__()
         # Model code reads plain attributes of its blocks, such as the kind of attention.
-        self.__dict__.update({k: v for k, v in vars(block).items() if not k.startswith("_") and k != "training"})
+        self.__dict__.update({k: v for k, v in vars(block).items() if _is_plain(k, v)})
         self.outputs = outputs
         self.states: Tensor | None = None
 
@@ -36,6 +36,11 @@ class PassThrough(nn.Module):
         if states is None:
             states = args[0] if args else kwargs["hidden_states"]
         return (states, *[None] * (self.outputs - 1)) if self.outputs else states
+
+
+def _is_plain(key: str, value: Any) -> bool:
+    """Whether an attribute says what a block is, and not what it does: a forward set on it would run the block."""
+    return not key.startswith("_") and key != "training" and not callable(value)
 
 
 def replace_prefix(network: nn.Module, anatomy: Anatomy, boundary: int) -> PassThrough:

@@ -19,6 +19,9 @@ from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import Progress, progress_bar
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.position_state import fresh_positions
+from semviz.lm.readout_proof import check_finite
+from semviz.tasks.neighbours import Reading, how_to_read
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
@@ -63,7 +66,7 @@ def batch_rows(encoded: Encoded, *, device: torch.device) -> Iterator[NDArray[np
     """Rows of each batch, the longest samples first."""
     remaining, budget = longest_first(encoded), batch_tokens(device)
     while len(remaining):
-        rows = _next_batch(encoded, remaining, budget)
+        rows = _next_batch(encoded, remaining, budget, Reading.TOGETHER)
         yield rows
         remaining = remaining[len(rows) :]
 
@@ -73,9 +76,11 @@ def batch_tokens(device: torch.device) -> int:
     return _BATCH_TOKENS.get(device.type, _BATCH_TOKENS_GPU)
 
 
-def _next_batch(encoded: Encoded, remaining: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+def _next_batch(encoded: Encoded, remaining: NDArray[np.int64], budget: int, reading: Reading) -> NDArray[np.int64]:
     """The leading rows that fill one batch; `remaining` is sorted longest first."""
-    return remaining[: max(1, budget // int(encoded.ids.lengths[remaining[0]]))]
+    longest = int(encoded.ids.lengths[remaining[0]])
+    rows = remaining[: 1 if reading is Reading.ALONE else max(1, budget // longest)]
+    return rows if reading is Reading.TOGETHER else rows[encoded.ids.lengths[rows] == longest]
 
 
 def pad_batch(encoded: Encoded, rows: NDArray[np.int64], *, pad: int, device: torch.device) -> Batch:
@@ -103,10 +108,14 @@ def stream(
     *,
     label: str,
     rows: NDArray[np.int64] | None = None,
+    reading: Reading | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> None:
     """Read samples once and pass every space of every batch to a callback.
+
+    A text gives the same numbers whatever is read beside it or was read before: models in which that is not so are read
+    one length, or one text, at a time.
 
     When memory runs out, the batch is halved and the pass continues, with a warning. The rows of the failed batch are
     then read again, so a callback must not keep anything from a batch before its last space.
@@ -118,20 +127,28 @@ def stream(
             callback may raise `StopForward` to skip the spaces above.
         label: Text of the progress bar.
         rows: Which samples to read; all by default.
+        reading: Which of them may be read together; proven on the samples by default.
         control: Reports progress and can stop the pass.
         progress: Show a progress bar.
 
     Raises:
         Cancelled: If `control` asked to stop.
         KeyboardInterrupt: Between two spaces or batches.
-        SemvizError: If a single sample does not fit into memory.
+        SemvizError: If a single sample does not fit into memory, or a state is not finite.
     """
+    reading = how_to_read(model, encoded) if reading is None else reading
     remaining, device = longest_first(encoded, rows), model.anatomy.input_device
     budget = batch_tokens(device)
     done_tokens, total_tokens = 0, int(encoded.ids.lengths[remaining].sum())
-    with evaluating(model.model), progress_bar(total_tokens, label, unit="tokens", show=progress) as bar:
+    with (
+        evaluating(model.model),
+        fresh_positions(model.model) as positions,
+        progress_bar(total_tokens, label, unit="tokens", show=progress) as bar,
+    ):
         while len(remaining):
-            rows = _next_batch(encoded, remaining, budget)
+            rows = _next_batch(encoded, remaining, budget, reading)
+            if reading:
+                positions.restart()
             try:
                 batch = pad_batch(encoded, rows, pad=pad_id(model), device=device)
                 _forward(model, batch, start(batch))
@@ -156,6 +173,7 @@ def _forward(model: LanguageModel, batch: Batch, on_space: OnSpace) -> None:
 
     def on_output(space: int, states: Tensor) -> None:
         raise_waiting_interrupt()
+        check_finite(space, states, batch.mask)
         on_space(space, states)
 
     with model.anatomy.tap(on_output), suppress(StopForward):

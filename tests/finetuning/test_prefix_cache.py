@@ -29,6 +29,7 @@ from semviz.finetuning.cache_check import why_not_cacheable
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.prefix_cache import Collator, _reserve_disk_space, cache_bytes, cache_key, run_prefix
 from semviz.finetuning.suffix_model import Suffix
+from semviz.tasks.neighbours import Reading, how_to_read
 from semviz.tasks.splits import SPLITS
 
 # Plain gradient descent: Adam would turn the rounding noise of a weight without a gradient into steps.
@@ -286,13 +287,14 @@ def test_the_time_of_a_pass_is_shared_out_by_the_blocks_that_each_boundary_took_
 def test_each_boundary_took_the_time_of_its_own_blocks(tiny, encoded, monkeypatch):
     clock = [1e6]
 
-    def tick(_module, _args):
+    def tick():
         clock[0] += 1
 
     monkeypatch.setattr("semviz.finetuning.prefix_cache.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr("semviz.tasks.streaming._BATCH_TOKENS", {"cpu": 64})
-    for block in tiny.anatomy.blocks:
-        block.register_forward_pre_hook(tick)
+    assert how_to_read(tiny, encoded) is Reading.TOGETHER  # proven before the clock runs
+    forward = LlamaDecoderLayer.forward
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *args, **kwargs: (tick(), forward(*args, **kwargs))[1])
     made = run_prefix(tiny, encoded, [1, 3], progress=False)
     passes = (clock[0] - 1e6) / 3
     assert passes > 2
@@ -441,11 +443,16 @@ def test_a_pass_leaves_the_model_as_it_was_and_has_no_dropout(mood, train):
 # The encoded task
 
 
-def counting(model):
-    """Tokens that each block has run over; copies of the model count too, since hooks are copied with it."""
+def counting(monkeypatch):
+    """Tokens that each block has run over; in their class, since copies of the model count too."""
     seen = Counter()
-    for number, block in enumerate(model.anatomy.blocks, start=1):
-        block.register_forward_pre_hook(lambda _m, args, number=number: seen.update({number: args[0][..., 0].numel()}))
+    forward = LlamaDecoderLayer.forward
+
+    def counted(block, hidden_states, *args, **kwargs):
+        seen[block.self_attn.layer_idx + 1] += hidden_states[..., 0].numel()
+        return forward(block, hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", counted)
     return seen
 
 
@@ -457,10 +464,11 @@ def equal_lengths():
 
 
 @pytest.mark.parametrize("room", [math.inf, 0], ids=["everything fits", "nothing fits"])
-def test_each_block_runs_once_over_each_split_whatever_the_room(tiny, equal_lengths, room):
+def test_each_block_runs_once_over_each_split_whatever_the_room(tiny, equal_lengths, room, monkeypatch):
     encoded_task = EncodedTask(tiny, equal_lengths, room=room, progress=False)
     encoded_task.announce([3, 0, 1, 2])
-    seen = counting(tiny)
+    assert encoded_task.reading is Reading.TOGETHER  # proven before anything is counted
+    seen = counting(monkeypatch)
     passes = []
     for boundary in (0, 1, 2, 3):
         for split in SPLITS:
@@ -495,9 +503,10 @@ def test_a_sweep_runs_each_frozen_block_once_over_each_split(tiny, mood, monkeyp
     assert passes == ([3] * 3 if share else [1] * 9)
 
 
-def test_boundaries_that_were_not_announced_are_made_one_by_one(tiny, equal_lengths):
+def test_boundaries_that_were_not_announced_are_made_one_by_one(tiny, equal_lengths, monkeypatch):
     encoded_task = EncodedTask(tiny, equal_lengths, progress=False)
-    seen = counting(tiny)
+    assert encoded_task.reading is Reading.TOGETHER  # proven before anything is counted
+    seen = counting(monkeypatch)
     tokens = encoded_task.part("train", 0).encoded.tokens
     encoded_task.part("train", 1)
     assert seen == {1: tokens}
@@ -558,9 +567,10 @@ def test_refusing_stops_caching_and_lets_go_of_the_states(tiny, stories):
     assert encoded_task.why_not_cached == "because"
 
 
-def test_an_encoded_task_without_cache_runs_nothing(tiny, stories):
+def test_an_encoded_task_without_cache_runs_nothing(tiny, stories, monkeypatch):
     encoded_task = EncodedTask(tiny, stories, cache=False, progress=False)
-    seen = counting(tiny)
+    assert encoded_task.reading is Reading.TOGETHER  # proven before anything is counted
+    seen = counting(monkeypatch)
     assert encoded_task.part("train", 2).cache is None
     assert not seen
 

@@ -24,7 +24,8 @@ def make_prepare(
 
     Args:
         key: The method's key, for messages.
-        config: Called with the network and its linear layers by name: returns peft's configuration.
+        config: Called with the network and the linear layers by their name in the list of blocks: returns peft's
+            configuration.
     """
 
     def prepare(network: nn.Module, blocks: Sequence[nn.Module], seed: int) -> list[nn.Parameter]:
@@ -33,17 +34,17 @@ def make_prepare(
         except ImportError as error:
             raise SemvizError(f'method={key!r} needs peft; run: pip install "semviz[peft]".') from error
         import torch
+        from torch import nn
 
-        names = {id(module): name for name, module in network.named_modules()}
-        linear_layers = {
-            names[id(m)]: m for block in blocks for m in block.modules() if isinstance(m, _linear_classes())
-        }
+        # The blocks alone, so that peft leaves adapters of the user's in frozen blocks as they are.
+        own = nn.ModuleList(blocks)
+        linear_layers = {name: m for name, m in own.named_modules() if isinstance(m, _linear_classes())}
         if not linear_layers:
             raise SemvizError(f'The blocks have no linear layer for method={key!r}; pass method="full".')
         network.requires_grad_(False)
         with interrupts_held(), torch.random.fork_rng():
             torch.manual_seed(seed)
-            inject_adapter_in_model(config(network, linear_layers), network)
+            inject_adapter_in_model(config(network, linear_layers), own)
         adapters = [p for block in blocks for p in block.parameters() if p.requires_grad]
         for p in adapters:
             p.data = p.data.float()
