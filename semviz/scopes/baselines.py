@@ -19,7 +19,9 @@ from semviz.common.errors import ModelError, ScopeError, SemvizError
 from semviz.common.progress import progress_bar
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.model import check_model
+from semviz.lm.position_state import fresh_positions
 from semviz.scopes.scope import Scope
+from semviz.tasks.neighbours import groups, how_to_read
 from semviz.tasks.streaming import pad_batch, pad_id
 from semviz.tasks.tokenizing import Encoded, encode
 
@@ -257,19 +259,24 @@ def _sample_rows(encoded: Encoded, rows: int, seed: int) -> Encoded:
 def _gradients(model: LanguageModel, encoded: Encoded, parameters: Sequence[Tensor], progress: bool) -> list[Tensor]:
     """Gradients of the mean loss over all counted targets, in float32 or better."""
     targets = int(encoded.counted.flat.sum())
+    reading = how_to_read(model, encoded)
     with (
         evaluating(model.model),
+        fresh_positions(model.model) as positions,
         _differentiable(model.model, parameters),
         progress_bar(len(encoded), "Gradients", unit="rows", show=progress) as bar,
     ):
         sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters]
         for start in range(0, len(encoded), _ROWS_PER_STEP):
             rows = np.arange(start, min(start + _ROWS_PER_STEP, len(encoded)))
-            loss = _summed_loss(model, encoded, rows) / targets
-            # Experts that no token reached have no gradient.
-            for total, gradient in zip(sums, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-                if gradient is not None:
-                    total += gradient
+            for group in groups(torch.as_tensor(encoded.ids.lengths[rows]), reading):
+                if reading:
+                    positions.restart()
+                loss = _summed_loss(model, encoded, rows[group.numpy()]) / targets
+                # Experts that no token reached have no gradient.
+                for total, gradient in zip(sums, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+                    if gradient is not None:
+                        total += gradient
             bar.update(len(rows))
     return [total.detach() for total in sums]
 
