@@ -175,6 +175,7 @@ def test_gradient_scores_are_those_of_a_plain_loop(name, task, request):
 
 
 def test_rows_limits_what_is_read_and_seed_chooses_it(tiny, stories):
+    gradient_scores(tiny, stories, rows=40, **QUIET)  # after it is proven, once, which rows are read together
     read = []
     embeddings = tiny.model.get_input_embeddings()
     embeddings.register_forward_pre_hook(lambda _module, args: read.append(len(args[0])))
@@ -323,5 +324,5 @@ def test_weights_and_gradients_that_are_no_numbers_are_named(mood):
         model.anatomy.blocks[2].mlp.down_proj.weight[0, 0] = torch.nan
     with pytest.raises(ModelError, match=r"mlp\.down_proj\.weight of block 3 is not finite"):
         spectrum_scores(model, **QUIET)
-    with pytest.raises(ModelError, match=r"gradients of blocks \[1, 2, 3, 4\] are not finite"):
+    with pytest.raises(ModelError, match=r"states of space 3 are not finite in float32"):
         gradient_scores(model, mood, **QUIET)
