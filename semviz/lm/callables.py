@@ -263,9 +263,8 @@ class Twins:
         copied = dict(function.__globals__)
         for name in _names(function.__code__):
             item = copied.get(name)
-            ours = isinstance(item, types.FunctionType) and item.__globals__ is function.__globals__
             plain = type(item).__module__ in ("__main__", function.__module__)  # an object of the caller's own class
-            if ours or plain or isinstance(item, (nn.Module, Tensor, *_CONTAINERS)):
+            if plain or isinstance(item, (nn.Module, Tensor, *_CODE, *_CONTAINERS)):
                 copied[name] = self.of(item)
         return copied
 

@@ -19,9 +19,11 @@ from semviz.common.progress import progress_bar
 from semviz.lm.copies import private_copy
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.model import check_model
+from semviz.lm.position_state import fresh_positions
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.truncation import with_network
 from semviz.scopes.scope import Scope
+from semviz.tasks.neighbours import Reading, groups, how_to_read
 from semviz.tasks.streaming import pad_batch, pad_id
 from semviz.tasks.tokenizing import Encoded, encode
 
@@ -178,7 +180,9 @@ def gradient_scores(
     blocks = [list(block.parameters()) for block in copied.anatomy.blocks]
     # Blocks may share tensors.
     unique = list({id(p): p.requires_grad_() for block in blocks for p in block}.values())
-    norms = {id(p): float(g.norm()) for p, g in zip(unique, _gradients(copied, encoded, unique, progress), strict=True)}
+    reading = how_to_read(model, encoded)
+    found = _gradients(copied, encoded, unique, reading, progress)
+    norms = {id(p): float(g.norm()) for p, g in zip(unique, found, strict=True)}
     gradients = np.asarray([math.hypot(*(norms[id(p)] for p in block)) for block in blocks])
     if not np.isfinite(gradients).all():
         broken = (np.flatnonzero(~np.isfinite(gradients)) + 1).tolist()
@@ -259,22 +263,27 @@ def _sample_rows(encoded: Encoded, rows: int, seed: int) -> Encoded:
     return encoded.take(drawn[np.argsort(encoded.ids.lengths[drawn], kind="stable")])
 
 
-def _gradients(model: LanguageModel, encoded: Encoded, parameters: Sequence[Tensor], progress: bool) -> list[Tensor]:
+def _gradients(
+    model: LanguageModel, encoded: Encoded, parameters: Sequence[Tensor], reading: Reading, progress: bool
+) -> list[Tensor]:
     """Gradients of the mean loss over all counted targets, in float32 or better."""
     targets = int(encoded.counted.flat.sum())
     with (
         evaluating(model.model),
+        fresh_positions(model.model) as positions,
         progress_bar(len(encoded), "Gradients", unit="rows", show=progress) as bar,
     ):
         sums = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in parameters]
         for start in range(0, len(encoded), _ROWS_PER_STEP):
-            rows = np.arange(start, min(start + _ROWS_PER_STEP, len(encoded)))
-            loss = _summed_loss(model, encoded, rows) / targets
-            # Experts that no token reached have no gradient.
-            for total, gradient in zip(sums, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-                if gradient is not None:
-                    total += gradient
-            bar.update(len(rows))
+            lengths = torch.as_tensor(encoded.ids.lengths[start : start + _ROWS_PER_STEP])
+            for together in groups(lengths, reading):
+                positions.restart()
+                loss = _summed_loss(model, encoded, start + together.numpy()) / targets
+                # Experts that no token reached have no gradient.
+                for total, gradient in zip(sums, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+                    if gradient is not None:
+                        total += gradient
+            bar.update(len(lengths))
     return [total.detach() for total in sums]
 
 
