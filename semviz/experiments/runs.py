@@ -145,7 +145,7 @@ class Runs:
         return groups
 
     def name_of(self, run: Run) -> str:
-        """Name this scope: full, half, last, recommended, or its boundary."""
+        """Name this scope: full, half, last, profile (the gain's boundary), or by its boundary."""
         return self._scope_name(run.scope, run.method).text
 
     def scope_names(self) -> list[ScopeName]:
@@ -153,7 +153,7 @@ class Runs:
         return [self._scope_name(scope, method) for scope, method in self.groups()]
 
     def _scope_name(self, scope: Scope, method: str) -> ScopeName:
-        return ScopeName.of(scope, method, recommended=self.gain.boundary if self.gain is not None else None)
+        return ScopeName.of(scope, method, profile=self.gain.boundary if self.gain is not None else None)
 
     def pareto(self, *, trainable: int | None = None) -> Figure:
         """Draw the score against trainable parameters, with intervals and the Pareto front; `trainable` is marked."""

@@ -213,9 +213,9 @@ def test_a_loss_improves_by_falling():
     probes = made_probes(losses, untrained=np.full(50, 3.0), score="loss")
     assert probes.points["benefit"].tolist() == pytest.approx([1, 0.75, 0.25])
     np.testing.assert_allclose(probes.low[[0, 8]], [1, 0], atol=1e-12)
-    # All rows alike: no resample differs.
-    np.testing.assert_allclose(probes.low, probes.benefit)
-    np.testing.assert_allclose(probes.high, probes.benefit)
+    # All rows alike: no resample differs. Between probes the truth may be anything between theirs.
+    np.testing.assert_allclose(probes.low, np.minimum([1, 0.75, 0.75, 0.75, 0.75, 0.25, 0.25, 0.25, 0], probes.benefit))
+    np.testing.assert_allclose(probes.high, np.maximum([1, 1, 1, 1, 0.75, 0.75, 0.75, 0.25, 0], probes.benefit))
 
 
 def test_the_order_of_runs_does_not_matter():
@@ -268,9 +268,12 @@ def test_intervals_hold_the_curve_and_close_with_more_rows():
         assert (probes.low <= probes.benefit + 1e-12).all()
         assert (probes.benefit <= probes.high + 1e-12).all()
         assert probes.drawn.shape == (1000, 9)
-        np.testing.assert_allclose(np.quantile(probes.drawn, 0.025, axis=0), probes.low)
-        np.testing.assert_allclose(np.quantile(probes.drawn, 0.975, axis=0), probes.high)
-        wide[n] = (probes.high - probes.low)[1:8].mean()
+        assert (probes.low <= np.quantile(probes.drawn, 0.025, axis=0) + 1e-12).all()
+        assert (probes.high >= np.quantile(probes.drawn, 0.975, axis=0) - 1e-12).all()
+        points = probes.points
+        assert (probes.low[points["boundary"]] <= points["low"]).all()
+        assert (probes.high[points["boundary"]] >= points["high"]).all()
+        wide[n] = (probes.high - probes.low)[[4, 7]].mean()
     assert wide[2000] < wide[60] / 3
 
 
@@ -298,13 +301,23 @@ def test_numbers_are_the_same_every_time():
 
 
 def test_resamples_in_which_full_finetuning_does_not_help_are_left_out():
-    # Three rows of ten are won: many resamples win none or lose.
-    start, full = np.arange(10) < 4, np.r_[np.zeros(2), np.ones(5), np.zeros(3)]
+    # 5 rows of 50 are won and none is lost: a few resamples win none.
+    start, full = np.arange(50) < 20, np.arange(50) < 25
     probes = made_probes({0: full, 4: full, 7: start}, untrained=start)
     assert probes.helps
-    assert 500 < len(probes.drawn) < 1000
+    assert 950 < len(probes.drawn) < 1000
     assert np.isfinite(probes.drawn).all()
     assert np.isfinite([probes.low, probes.high]).all()
+
+
+def test_an_improvement_within_noise_is_none():
+    # One row of ten is won in all, but three are lost: a share of that could be any number.
+    start, full = np.arange(10) < 4, np.r_[np.zeros(2), np.ones(5), np.zeros(3)]
+    probes = made_probes({0: full, 4: full, 7: start}, untrained=start)
+    assert not probes.helps
+    assert np.isnan(probes.benefit).all()
+    assert "beyond noise" in probes.message
+    assert probes.frame()["measured"].isna().all()
 
 
 # Probes out of runs that are there
@@ -335,8 +348,14 @@ def test_any_boundaries_of_a_sweep_can_be_the_probes():
     )
 
 
-def test_the_first_seed_of_a_sweep_is_the_probe():
-    assert swept(seeds=3).probes().frame().equals(swept().probes().frame())
+def test_the_first_seed_of_a_sweep_is_the_probe_and_the_others_widen_its_interval():
+    one, several = swept().probes().frame(), swept(seeds=3).probes().frame()
+    assert several[["predicted", "measured"]].equals(one[["predicted", "measured"]])
+    inner = slice(1, 8)
+    assert ((several["high"] - several["low"]) > (one["high"] - one["low"]))[inner].all()
+    assert swept().probes().covers == "rows, one seed"
+    assert "one training" in swept().probes().message
+    assert "one training" not in swept(seeds=3).probes().message
 
 
 def test_diverged_runs_that_are_no_probes_do_not_matter():
@@ -415,7 +434,7 @@ def test_texts_say_what_to_do_and_how_sure_it_is():
         choose_boundary(probes.drawn, probes.frame()["cost"].to_numpy()[:8], epsilon=EPSILON, weight=None) == k
     )
     assert f"Train blocks {k + 1}–8 of 8" in probes.message
-    assert f"{round(100 * share)} % of resamples choose this boundary." in probes.message
+    assert f"{round(100 * share)} % of resamples choose this boundary; each probe is one training" in probes.message
     assert "misses" not in probes.message
     assert probes.seconds == 3 * 7.0
     assert f"k=0, k=4, k=7; boundary {k} of 8, 21 s" in repr(probes)
