@@ -16,6 +16,7 @@ from semviz.common.intervals import spreads
 Array = NDArray[np.float64]
 
 RESAMPLES = 1000
+_NORMAL = 1e9  # degrees of freedom of a t that is a normal distribution
 _CHUNK = 2**20  # weights held at once
 
 
@@ -50,18 +51,24 @@ def interval(drawn: Array, *, level: float = 0.95) -> tuple[Array, Array]:
 
 
 def means_over_seeds_and_rows(
-    groups: Sequence[Array], *, fixed: Array | None = None, lenders: Sequence[Array] = (), seed: int = 0
+    groups: Sequence[Array],
+    *,
+    fixed: Array | None = None,
+    lenders: Sequence[Array] = (),
+    usual: float = 0.0,
+    seed: int = 0,
 ) -> Array:
     """Mean score of each group over its seeds and rows, and draws of what it might have been.
 
     All groups share the rows of a draw, since a row that is hard is hard for all of them. To that comes the noise of
     seeds, by t with the variance that they show: two or three seeds drawn with replacement would show too little.
-    Where no group has several seeds, draws are over rows alone.
+    Where no group has several seeds, and `usual` is 0, draws are over rows alone.
 
     Args:
         groups: Score of each row by training seed: for each group, shape (its seeds, n).
         fixed: Score of each row without any training, shape (n,): a column before the others, without seed noise.
         lenders: Groups whose seed noise counts too, where a group has few seeds of its own.
+        usual: Seed noise to assume where nothing is known of it, as in `semviz.common.intervals.spreads`.
         seed: Seed of the draws.
 
     Returns:
@@ -70,9 +77,9 @@ def means_over_seeds_and_rows(
     by_row = np.stack([np.asarray(group, dtype=float).mean(0) for group in groups], axis=1)
     drawn = np.zeros((RESAMPLES, len(groups)))
     rng = np.random.default_rng([seed, 1])
-    for column, spread in enumerate(spreads([*groups, *lenders])[: len(groups)]):
+    for column, spread in enumerate(spreads([*groups, *lenders], usual=usual)[: len(groups)]):
         if spread.seeds > 0:
-            drawn[:, column] = np.sqrt(spread.seeds) * rng.standard_t(spread.seed_freedom, RESAMPLES)
+            drawn[:, column] = np.sqrt(spread.seeds) * rng.standard_t(min(spread.seed_freedom, _NORMAL), RESAMPLES)
     if fixed is not None:
         by_row, drawn = (np.insert(array, 0, first, axis=1) for array, first in ((by_row, fixed), (drawn, 0)))
     return np.vstack([by_row.mean(0), bootstrap_means(by_row, seed=seed) + drawn])

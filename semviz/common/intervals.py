@@ -28,6 +28,7 @@ LEVEL = 0.95
 SEEDS_AND_ROWS = "seeds and rows"
 BORROWED_SEEDS = "rows, and seeds as in other scopes"
 ONE_SEED = "rows, one seed"
+ASSUMED_SEEDS = "rows, and seeds as usual"
 """What an interval is over."""
 
 _BORROWED = 4.0  # seeds that the other scopes' noise counts for at most; more would drown a scope that is noisier
@@ -41,7 +42,7 @@ class Interval:
 
     Attributes:
         low, high: Its ends; NaN where rows say nothing of it.
-        covers: `SEEDS_AND_ROWS`, `BORROWED_SEEDS` or `ONE_SEED`.
+        covers: `SEEDS_AND_ROWS`, `BORROWED_SEEDS`, `ASSUMED_SEEDS` or `ONE_SEED`.
     """
 
     low: float
@@ -84,15 +85,18 @@ class _Squares:
     within: float  # variance of the rows of one seed: the unit in which scopes' seed noise compares
 
 
-def spreads(groups: Sequence[Array]) -> list[Spread]:
+def spreads(groups: Sequence[Array], *, usual: float = 0.0, is_far: bool = False) -> list[Spread]:
     """Estimate the spread of each group's mean, with the help of the other groups.
 
     Args:
         groups: For each group the scores by seed and row, shape (its seeds, n).
+        usual: Standard deviation between seeds to assume where nothing is known of it, in those of one seed's rows.
+        is_far: Whether quantiles far out will be asked for, as for many comparisons: the degrees of freedom then also
+            allow for seed noise where none was seen.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         squares = [_mean_squares(np.asarray(group, dtype=float)) for group in groups]
-        return [_spread(own, [other for other in squares if other is not own]) for own in squares]
+        return [_spread(own, [other for other in squares if other is not own], usual, is_far) for own in squares]
 
 
 def mean_intervals(groups: Sequence[Array]) -> list[Interval]:
@@ -116,7 +120,7 @@ def difference_intervals(groups: Sequence[Array]) -> list[Interval]:
         groups: For each comparison the differences of paired seeds and rows, shape (its seeds, n).
     """
     intervals = []
-    for group, spread in zip(groups, spreads(groups), strict=True):
+    for group, spread in zip(groups, spreads(groups, is_far=True), strict=True):
         differences = np.asarray(group, dtype=float)
         is_share = bool(np.isin(differences, (-1, 0, 1)).all())
         # Where two shares hardly ever differ, their variance is that of two rows that do (as Bonett and Price add).
@@ -162,7 +166,7 @@ def _share_of_one_seed(by_row: Array) -> float:
     return float((square - mean**2) / (mean * (1 - mean)))
 
 
-def _spread(own: _Squares, others: list[_Squares]) -> Spread:
+def _spread(own: _Squares, others: list[_Squares], usual: float, is_far: bool) -> Spread:
     """Estimate the two parts of a mean's variance; seeds count for what they vary more than rows explain."""
     cells = own.n_seeds * own.n_rows
     own_freedom = own.n_seeds - 1.0 if np.isfinite(own.between_seeds) else 0.0
@@ -172,11 +176,14 @@ def _spread(own: _Squares, others: list[_Squares]) -> Spread:
     if seed_freedom:
         noise = ((own_freedom * own.between_seeds if own_freedom else 0.0) + lent_freedom * lent) / seed_freedom
         seeds = max(noise - (own.rest if own_freedom else lent_rest), 0.0) / cells
-        uncertainty = (noise / cells) ** 2 / seed_freedom if seeds > 0 else 0.0
+        uncertainty = (noise / cells) ** 2 / seed_freedom if seeds > 0 or is_far else 0.0
+    elif usual:
+        seeds, seed_freedom = usual**2 * own.within, np.inf
     if own.row_freedom:
         uncertainty += rows**2 / own.row_freedom
     freedom = max((rows + seeds) ** 2 / uncertainty, seed_freedom) if uncertainty > 0 else np.inf
-    covers = SEEDS_AND_ROWS if own_freedom else BORROWED_SEEDS if lent_freedom else ONE_SEED
+    unknown = ASSUMED_SEEDS if usual else ONE_SEED
+    covers = SEEDS_AND_ROWS if own_freedom else BORROWED_SEEDS if lent_freedom else unknown
     mean, rows, seeds, freedom, seed_freedom = map(float, (own.mean, rows, seeds, freedom, seed_freedom))
     return Spread(mean, rows, seeds, freedom, seed_freedom, covers)
 

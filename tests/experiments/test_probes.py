@@ -253,7 +253,10 @@ def test_the_interval_of_a_probe_is_that_of_a_ratio_of_means():
     gained = np.column_stack([half, full]).astype(float) - start[:, None]
     share = gained[:, 0].mean() / gained[:, 1].mean()
     # The delta method: rows enter both means, so they are drawn together.
-    wide = 1.96 * (gained[:, 0] - share * gained[:, 1]).std() / np.sqrt(400) / gained[:, 1].mean()
+    rows = (gained[:, 0] - share * gained[:, 1]).std() / np.sqrt(400)
+    # To that comes what seeds are taken to vary by, in both.
+    seeds = 0.05 * np.hypot(half.std(), share * full.std())
+    wide = 1.96 * np.hypot(rows, seeds) / gained[:, 1].mean()
     row = probes.points.set_index("boundary").loc[4]
     assert row["benefit"] == pytest.approx(share)
     assert (row["low"], row["high"]) == pytest.approx((share - wide, share + wide), abs=0.15 * wide)
@@ -274,7 +277,7 @@ def test_intervals_hold_the_curve_and_close_with_more_rows():
         assert (probes.low[points["boundary"]] <= points["low"]).all()
         assert (probes.high[points["boundary"]] >= points["high"]).all()
         wide[n] = (probes.high - probes.low)[[4, 7]].mean()
-    assert wide[2000] < wide[60] / 3
+    assert wide[2000] < wide[60] / 2  # what is taken for seed noise stays
 
 
 def test_the_interval_mostly_holds_the_benefit_of_endless_rows():
@@ -301,8 +304,8 @@ def test_numbers_are_the_same_every_time():
 
 
 def test_resamples_in_which_full_finetuning_does_not_help_are_left_out():
-    # 5 rows of 50 are won and none is lost: a few resamples win none.
-    start, full = np.arange(50) < 20, np.arange(50) < 25
+    # 6 rows of 50 are won and none is lost: a few resamples win none.
+    start, full = np.arange(50) < 20, np.arange(50) < 26
     probes = made_probes({0: full, 4: full, 7: start}, untrained=start)
     assert probes.helps
     assert 950 < len(probes.drawn) < 1000
@@ -353,7 +356,7 @@ def test_the_first_seed_of_a_sweep_is_the_probe_and_the_others_widen_its_interva
     assert several[["predicted", "measured"]].equals(one[["predicted", "measured"]])
     inner = slice(1, 8)
     assert ((several["high"] - several["low"]) > (one["high"] - one["low"]))[inner].all()
-    assert swept().probes().covers == "rows, one seed"
+    assert swept().probes().covers == "rows, and seeds as usual"
     assert "one training" in swept().probes().message
     assert "one training" not in swept(seeds=3).probes().message
 
