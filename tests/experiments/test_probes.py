@@ -12,7 +12,7 @@ from small import made_parts
 import semviz as sv
 from semviz.common.errors import Cancelled, ScopeError, SemvizError
 from semviz.experiments.probes import fit_probes, probe_boundaries
-from semviz.experiments.suffix_law import fit_suffix_law, law_curves
+from semviz.experiments.suffix_law import fit_suffix_law, law_curves, law_interval
 from semviz.finetuning.finetune import train_scope
 from semviz.gains.recommendation import choose_boundary
 from semviz.gains.scaling_law import EPSILON
@@ -291,6 +291,39 @@ def test_the_interval_mostly_holds_the_benefit_of_endless_rows():
         probes = made_probes(rows, untrained=rng.random(300) < 0.2)
         held.append((probes.low - 0.01 <= truth) & (truth <= probes.high + 0.01))
     assert np.mean(held) > 0.85
+
+
+TRUTHS = {
+    "the law": law(np.arange(8, -1, -1.0), 8, 2.0, 0.7),
+    "two plateaus": np.array([1, 0.99, 0.97, 0.93, 0.80, 0.78, 0.76, 0.74, 0]),
+    "a late step": np.array([1, 1, 1, 0.99, 0.97, 0.5, 0.45, 0.42, 0]),
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("truth", TRUTHS)
+def test_intervals_hold_a_truth_that_is_no_law_and_was_not_probed(truth, noise):
+    curve, held = TRUTHS[truth], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        rows = {k: rng.random(300) < 0.4 + 0.45 * curve[k] + noise * rng.standard_normal() for k in (0, 4, 7)}
+        probes = made_probes(rows, untrained=rng.random(300) < 0.4)
+        held.append((probes.low <= curve) & (curve <= probes.high))
+        assert (probes.low[0], probes.high[0], probes.low[8], probes.high[8]) == (1, 1, 0, 0)
+        points = probes.points
+        assert (probes.low[points["boundary"]] <= points["benefit"]).all()
+        assert (points["benefit"] <= probes.high[points["boundary"]]).all()
+    assert np.mean(held, axis=0).min() >= 6 / 8
+
+
+@pytest.mark.parametrize("ks", [(0, 4, 7), (0, 1), (0, 2, 3, 6)])
+def test_between_probes_the_interval_is_their_hull(ks):
+    low, high = law_interval(ks, (np.ones(len(ks)) - 0.1 * np.arange(len(ks)),) * 2, (np.full(9, 0.5), np.full(9, 0.5)))
+    at = dict(zip((*ks, 8), [1 - 0.1 * i for i in range(len(ks))] + [0.0], strict=True))
+    for k in range(9):
+        around = [max(i for i in at if i <= k), min(i for i in at if i >= k)]
+        ends = [at[i] for i in around] + [0.5]
+        assert (low[k], high[k]) == pytest.approx((min(ends), max(ends)))
 
 
 def test_numbers_are_the_same_every_time():
