@@ -12,7 +12,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 WORKERS ?= 2
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-.PHONY: demo lab test labs coverage faults mutation binder lint schemas audit notebooks constraints clean
+.PHONY: demo lab test labs coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -47,6 +47,10 @@ mutation: $(VENV)/mutmut
 $(VENV)/mutmut: $(VENV)/test
 	$(PIP) mutmut==3.8.1 libcst==1.9.0 setproctitle==1.3.8 textual==8.2.8
 	touch $@
+
+# Whether intervals cover what they say, and how often verdicts are wrong: a simulation, two minutes.
+coverage-of-intervals: $(VENV)/core
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_coverage.py
 
 # An empty environment of exactly what Binder installs, and the tour in it: minutes, so not in `make test`.
 binder: $(VENV)/test

@@ -94,15 +94,15 @@ def _report(options: argparse.Namespace) -> int:
     if not distributed.leave():
         return 0
     gain = traced.gain()
-    print(f"{traced}\n{gain.message}", flush=True)
+    print(f"{traced}\nThe profile says: {gain.message}", flush=True)
     scopes = [Scope.full(model), Scope.half(model), Scope.last(model), gain.scope()]
     runs = sweep(model, task, scopes, seeds=range(options.seeds), epochs=options.epochs, gain=gain, store=options.store)
     probes = _probes(runs)
     path = write_report(options.out, trace=traced, gain=gain, runs=runs, probes=probes)
     print(f"\n{_table_of(runs).to_string(index=False)}\n")
-    print(runs.answer())
+    print(f"Recommended by these runs: {runs.answer()}")
     if probes is not None:
-        print(f"What these runs predict for all boundaries: {probes.message}")
+        print(f"The probes among them say: {probes.message}")
     print(f"The pictures are in {path}; it opens without a network.")
     return 0
 
@@ -118,7 +118,7 @@ def _table_of(runs: Runs) -> pd.DataFrame:
             "name": row["name"],
             "trainable": formats.si(row["trainable"]),
             "share": formats.percent(row["share"]),
-            score.short_heading: score.with_margin(*(row[column] for column in score.columns)),
+            score.short_heading: score.with_interval(*(row[column] for column in score.columns)),
             "seconds": f"{row['seconds']:.1f}",
             "speed-up": f"{row['speedup']:.1f} ×" if math.isfinite(row["speedup"]) else formats.MISSING,
             "predicted benefit": formats.percent(row["predicted"]),

@@ -254,7 +254,7 @@ def make_runs(*, score: str = "accuracy", names: dict[int, str] | None = None, *
     """Make the runs of eight scopes of an 8-block model of 1.7 M parameters."""
     rows = []
     accuracy = (0.786, 0.790, 0.801, 0.812, 0.798, 0.783, 0.779, 0.768)
-    known = names or {0: "full", 4: "half = recommended", 7: "last"}
+    known = names or {0: "full", 4: "half = profile", 7: "last"}
     for k, value in enumerate(accuracy):
         share = (8 - k) / 8 * 0.92 + (0.08 if k == 0 else 0)
         loss = 2.1 + 1.3 * (0.82 - value) * 10

@@ -18,7 +18,7 @@ def test_the_line_from_a_folder_and_a_csv_file(model_folder, tmp_path, capsys, m
     said = capsys.readouterr().out
     for words in ("trainable", "accuracy", "predicted", "measured", "full", "half", "last", "On cats, train block"):
         assert words in said
-    assert "What these runs predict" in said
+    assert "The probes among them say" in said
     page = (tmp_path / "semviz-report.html").read_text(encoding="utf-8")
     assert "cats" in page
     assert "What the other boundaries would give" in page

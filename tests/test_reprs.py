@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 import semviz as sv
-from semviz.common.bootstrap import bootstrap_means, seeds_and_rows
+from semviz.common.bootstrap import bootstrap_means
+from semviz.common.intervals import mean_intervals
 from semviz.report.text_twins import profile_twin
 
 QUICK = {"epochs": 1, "batch_size": 8, "lr": 1e-3, "progress": False}
@@ -61,7 +62,7 @@ def test_intervals_are_drawn_once_for_all_texts_and_pictures(tiny, mood, monkeyp
         monkeypatch.setattr(name, lambda *given, **options: calls.append(name) or function(*given, **options))
 
     counted("semviz.traces.deviations.bootstrap_means", bootstrap_means)
-    counted("semviz.experiments.runs.seeds_and_rows", seeds_and_rows)
+    counted("semviz.experiments.scope_table.mean_intervals", mean_intervals)
     trace = sv.trace(tiny, mood, metrics=("lens", "rank"), progress=False)
     for _ in range(2):
         trace.profile()
@@ -75,4 +76,4 @@ def test_intervals_are_drawn_once_for_all_texts_and_pictures(tiny, mood, monkeyp
     calls.clear()
     for show in (runs.answer, runs.pareto, runs._repr_html_, runs.table):
         show()
-    assert len(calls) == 2  # one a scope
+    assert len(calls) == 1  # for all scopes

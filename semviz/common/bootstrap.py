@@ -1,6 +1,7 @@
 """Bootstraps: means of rows that are drawn with replacement, of one sample or of several that share their rows.
 
-Every function draws from one random stream in a fixed order, so a seed gives the same numbers in every version.
+For what has no formula: profiles, shares of a benefit, rank correlations; means of scores and their differences have
+`semviz.common.intervals`. Random numbers are drawn in a fixed order, so a seed gives the same ones in every version.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from semviz.common.intervals import spreads
+
 Array = NDArray[np.float64]
 
 RESAMPLES = 1000
+_NORMAL = 1e9  # degrees of freedom of a t that is a normal distribution
 _CHUNK = 2**20  # weights held at once
 
 
-def bootstrap_means(values: NDArray[np.float32], *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+def bootstrap_means(values: NDArray[np.floating], *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
     """Means of resampled rows.
 
     Args:
@@ -46,55 +50,36 @@ def interval(drawn: Array, *, level: float = 0.95) -> tuple[Array, Array]:
     return low, high
 
 
-def means_over_rows(scores: Array, *, seed: int = 0) -> Array:
-    """Mean of each of several scores of the same rows, and its resamples; a resample has the same rows for all.
+def means_over_seeds_and_rows(
+    groups: Sequence[Array],
+    *,
+    fixed: Array | None = None,
+    lenders: Sequence[Array] = (),
+    usual: float = 0.0,
+    seed: int = 0,
+) -> Array:
+    """Mean score of each group over its seeds and rows, and draws of what it might have been.
+
+    All groups share the rows of a draw, since a row that is hard is hard for all of them. To that comes the noise of
+    seeds, by t with the variance that they show: two or three seeds drawn with replacement would show too little.
+    Where no group has several seeds, and `usual` is 0, draws are over rows alone.
 
     Args:
-        scores: Scores of each row, shape (k, n).
-        seed: Seed of the draws.
-
-    Returns:
-        Shape (B + 1, k); the first row is the sample itself.
-    """
-    n = scores.shape[1]
-    rows = np.stack([np.arange(n), *np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))])
-    return np.stack([score[rows].mean(1) for score in scores], axis=1)
-
-
-def means_over_seeds_and_rows(groups: Sequence[Array], *, seed: int = 0) -> Array:
-    """Mean score of each group over its seeds and rows, and resamples of it over both.
-
-    All groups share the rows of a resample, since a row that is hard is hard for all of them.
-
-    Args:
-        groups: Score of each test row by training seed: for each group, shape (its seeds, n).
+        groups: Score of each row by training seed: for each group, shape (its seeds, n).
+        fixed: Score of each row without any training, shape (n,): a column before the others, without seed noise.
+        lenders: Groups whose seed noise counts too, where a group has few seeds of its own.
+        usual: Seed noise to assume where nothing is known of it, as in `semviz.common.intervals.spreads`.
         seed: Seed of the draws.
 
     Returns:
         Shape (B + 1, groups); the first row is the sample itself.
     """
-    rng, n = np.random.default_rng(seed), groups[0].shape[1]
-    means = [[scores.mean() for scores in groups]]
-    for _ in range(RESAMPLES):
-        rows = rng.integers(n, size=n)
-        means.append([_resample(scores, rng).mean(0)[rows].mean() for scores in groups])
-    return np.asarray(means)
-
-
-def seeds_and_rows(scores: Array, *, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of one group's mean over seeds and rows, both resampled.
-
-    Args:
-        scores: Score of each test row by training seed, shape (seeds, n).
-        seed: Seed of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    # Seeds before rows: the other order would give other numbers than runs were reported with.
-    means = [_resample(_resample(scores, rng).mean(0), rng).mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _resample(values: Array, rng: np.random.Generator) -> Array:
-    """As many of an array's rows, drawn with replacement."""
-    return values[rng.integers(len(values), size=len(values))]
+    by_row = np.stack([np.asarray(group, dtype=float).mean(0) for group in groups], axis=1)
+    drawn = np.zeros((RESAMPLES, len(groups)))
+    rng = np.random.default_rng([seed, 1])
+    for column, spread in enumerate(spreads([*groups, *lenders], usual=usual)[: len(groups)]):
+        if spread.seeds > 0:
+            drawn[:, column] = np.sqrt(spread.seeds) * rng.standard_t(min(spread.seed_freedom, _NORMAL), RESAMPLES)
+    if fixed is not None:
+        by_row, drawn = (np.insert(array, 0, first, axis=1) for array, first in ((by_row, fixed), (drawn, 0)))
+    return np.vstack([by_row.mean(0), bootstrap_means(by_row, seed=seed) + drawn])

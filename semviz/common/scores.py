@@ -104,10 +104,11 @@ class Score:
         """Write a value in a sentence: `97.2 % accuracy` or `a loss of 1.234 nats`."""
         return self.sentence.format(self.number(value))
 
-    def with_margin(self, value: float, low: float, high: float) -> str:
-        """Write a value with half of its interval: `97.2 ± 1.5 %` or `1.234 ± 0.012`."""
-        numbers = (f"{self.scale * number:.{self.digits}f}" for number in (value, (high - low) / 2))
-        return " ± ".join(numbers) + (" %" if self.is_share else "")
+    def with_interval(self, value: float, low: float, high: float) -> str:
+        """Write a value with its interval, whose sides may differ: `97.2 % (95.4 % to 98.3 %)`."""
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return self.text(value)
+        return f"{self.number(value)} ({self.number(low)} to {self.number(high)})"
 
     def difference_text(self, difference: float) -> str:
         """Write a signed difference, given in `difference_unit`: `+1.5` points or `−0.012` nats."""

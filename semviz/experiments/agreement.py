@@ -41,11 +41,14 @@ class Agreement:
     ranks: pd.DataFrame
 
     def frame(self) -> pd.DataFrame:
-        """One row per source and boundary: source, boundary, predicted, measured (benefit), low, high (95 %)."""
+        """One row per source and boundary: source, boundary, predicted, measured (benefit), low, high (95 %).
+
+        Intervals are over test rows, and over seeds where any scope was trained with several.
+        """
         return self.table.copy()
 
     def spearman(self) -> pd.DataFrame:
-        """One row per source: source, rho (Spearman), low, high (95 % over seeds and test rows), unit of prediction.
+        """One row per source: source, rho (Spearman), low, high (95 %, as in `frame`), unit of prediction.
 
         With equal benefits everywhere, or fewer than three boundaries, it is undefined: NaN.
         """
@@ -82,7 +85,9 @@ def measure_agreement(
     Raises:
         SemvizError: If full finetuning is missing or did not improve the model.
     """
-    groups = {g[0].scope.boundary: g for g in runs.groups().values() if g[0].scope.is_suffix and g[0].method == "full"}
+    trained = [[run for run in group if not run.diverged] for group in runs.groups().values()]
+    suffixes = [group for group in trained if group and group[0].scope.is_suffix and group[0].method == "full"]
+    groups = {group[0].scope.boundary: group for group in suffixes}
     if 0 not in groups or len(groups) < 2:
         raise SemvizError("Agreement needs full finetuning and at least one other suffix; pass them to sweep.")
     ks = sorted(groups)

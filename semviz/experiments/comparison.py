@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from semviz.common.bootstrap import seeds_and_rows
 from semviz.common.errors import SemvizError
+from semviz.common.intervals import ONE_SEED, Array, Interval, difference_intervals
 from semviz.common.scores import Score, score_named
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from semviz.experiments.measured_runs import MeasuredRuns
+    from semviz.finetuning.run import Run
+
+UNKNOWN_SEEDS = "undecided: one seed"
+"""Verdict where the scopes shared one seed and no other shows how much seeds vary."""
+DIVERGED = "undecided: diverged"
+"""Verdict where every run of a scope diverged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +45,10 @@ class Comparison:
         """One row per scope and method other than the reference.
 
         Returns:
-            Columns name, scope, method, difference (in accuracy, or nats of loss), low, high (95 % bootstrap interval
-            over paired seeds and test rows), verdict (better, worse, or undecided where the interval holds 0), seeds.
+            Columns name, scope, method, difference (in accuracy, or nats of loss), low, high (95 % intervals over
+            paired seeds and test rows, wide enough for all of them to hold at once), verdict, seeds (that were
+            compared) and covers (what the interval is over). A verdict is better, worse, undecided where the interval
+            holds 0, `"undecided: one seed"` where nothing shows how much seeds vary, or `"undecided: diverged"`.
         """
         return self.table.copy()
 
@@ -53,7 +61,8 @@ class Comparison:
     def __repr__(self) -> str:
         """One line: reference, and how many scopes are better, worse or undecided."""
         counts = self.table["verdict"].value_counts()
-        verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("better", "worse", "undecided"))
+        words = ["better", "worse", "undecided", *(why for why in (UNKNOWN_SEEDS, DIVERGED) if why in counts)]
+        verdicts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in words)
         return f"Comparison(against {self.reference} on {self.task}: {verdicts})"
 
     def _repr_html_(self) -> str:
@@ -70,7 +79,7 @@ def compare(runs: MeasuredRuns, reference: str) -> Comparison:
         reference: Name of the reference as in `Runs.table`, or one of its parts: `"full"`, `"half"`, `"k=2"`.
 
     Raises:
-        SemvizError: If no scope has this name, or a scope shares no seed with the reference.
+        SemvizError: If no scope has this name, all its runs diverged, or a scope shares no seed with it.
     """
     groups = runs.groups()
     scopes = dict(zip(groups, runs.scope_names(), strict=True))
@@ -78,41 +87,55 @@ def compare(runs: MeasuredRuns, reference: str) -> Comparison:
     reference_key = next((key for key, scope in scopes.items() if scope.matches(reference)), None)
     if reference_key is None:
         raise SemvizError(f"reference={reference!r} was not run; pass one of {list(names.values())}.")
-    reference_runs = {run.seed: run for run in groups[reference_key]}
+    reference_name = names[reference_key]
+    if all(run.diverged for run in groups[reference_key]):
+        raise SemvizError(f"{reference_name} diverged, so nothing can be compared with it; pass another reference.")
     score = score_named(runs.score)
+    pairs = {
+        key: _differences(group, groups[reference_key], name=names[key], reference_name=reference_name)
+        for key, group in groups.items()
+        if key != reference_key
+    }
+    measured = {key: differences for key, differences in pairs.items() if len(differences)}
+    intervals = dict(zip(measured, difference_intervals(list(measured.values())), strict=True))
     rows = []
-    for key, group in groups.items():
-        if key == reference_key:
-            continue
-        pairs = [(run, reference_runs[run.seed]) for run in group if run.seed in reference_runs]
-        if any(len(run.rows) != len(other.rows) for run, other in pairs):
-            raise SemvizError(
-                f"{names[key]} was scored on different rows from {names[reference_key]}; run both in one sweep."
-            )
-        if not pairs:
-            raise SemvizError(f"{names[key]} and {names[reference_key]} share no seed; run both with the same seeds.")
-        difference = np.asarray([np.asarray(run.rows) - np.asarray(other.rows) for run, other in pairs])
-        low, high = seeds_and_rows(difference)
+    for key, differences in pairs.items():
+        found = intervals.get(key)
         rows.append(
             {
                 "name": names[key],
-                "scope": group[0].scope.label,
-                "method": group[0].method,
-                "difference": float(difference.mean()),
-                "low": low,
-                "high": high,
-                "verdict": _verdict(low, high, score),
-                "seeds": len(pairs),
+                "scope": groups[key][0].scope.label,
+                "method": groups[key][0].method,
+                "difference": float(differences.mean()) if found else np.nan,
+                "low": found.low if found else np.nan,
+                "high": found.high if found else np.nan,
+                "verdict": _verdict(found, score) if found else DIVERGED,
+                "seeds": len(differences),
+                "covers": found.covers if found else "",
             }
         )
-    columns = ["name", "scope", "method", "difference", "low", "high", "verdict", "seeds"]
-    return Comparison(runs.task, runs.model, runs.score, names[reference_key], pd.DataFrame(rows, columns=columns))
+    columns = ["name", "scope", "method", "difference", "low", "high", "verdict", "seeds", "covers"]
+    return Comparison(runs.task, runs.model, runs.score, reference_name, pd.DataFrame(rows, columns=columns))
 
 
-def _verdict(low: float, high: float, score: Score) -> str:
-    if low <= 0 <= high:
+def _differences(group: list[Run], reference: list[Run], *, name: str, reference_name: str) -> Array:
+    """Score of each row minus the reference's, for each seed that trained well in both, shape (seeds, n)."""
+    others = {run.seed: run for run in reference}
+    pairs = [(run, others[run.seed]) for run in group if run.seed in others]
+    if any(len(run.rows) != len(other.rows) for run, other in pairs):
+        raise SemvizError(f"{name} was scored on different rows from {reference_name}; run both in one sweep.")
+    if not pairs:
+        raise SemvizError(f"{name} and {reference_name} share no seed; run both with the same seeds.")
+    trained = [(run, other) for run, other in pairs if not run.diverged and not other.diverged]
+    return np.asarray([np.asarray(run.rows) - np.asarray(other.rows) for run, other in trained])
+
+
+def _verdict(found: Interval, score: Score) -> str:
+    if found.covers == ONE_SEED:
+        return UNKNOWN_SEEDS
+    if not (found.low > 0 or found.high < 0):
         return "undecided"
-    return "better" if score.sign * high > 0 else "worse"
+    return "better" if score.sign * found.high > 0 else "worse"
 
 
 def regrets(runs: MeasuredRuns, boundaries: dict[str, int]) -> pd.DataFrame:

@@ -12,11 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semviz.common import checks, formats
-from semviz.common.bootstrap import interval, means_over_rows
+from semviz.common.bootstrap import interval, means_over_seeds_and_rows
 from semviz.common.errors import ScopeError, SemvizError
+from semviz.common.intervals import ASSUMED_SEEDS, spreads
 from semviz.common.provenance import Source
 from semviz.common.scores import score_named
-from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law
+from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law, law_interval
 from semviz.gains.recommendation import Recommendation, check_terms, choose_boundary, reason
 from semviz.gains.scaling_law import EPSILON, Array
 from semviz.scopes.cost_units import relative_costs
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from semviz.finetuning.run import Run
 
 _POOR_FIT = 0.05  # share of full finetuning's benefit
+_USUAL_NOISE = 0.05  # of seeds, in standard deviations of one seed's rows: 2 points of accuracy at 80 %
+_SURELY_HELPS = 0.975  # share of resamples in which full finetuning improves the model, so that its interval excludes 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +44,14 @@ class Probes:
         runs: The probes.
         law: The law fitted to them.
         benefit: Predicted benefit at k = 0…L, shape (L+1,).
-        low, high: 95 % bootstrap interval over validation rows, shape (L+1,).
-        points: The measured probes: boundary, benefit, low, high.
+        low, high: 95 % interval, shape (L+1,). It holds the law's interval and, since the truth need not follow the
+            law, all that lies between the probes on either side.
+        points: The measured probes: boundary, benefit, low, high (95 % bootstrap interval over validation rows, and
+            over seeds: as they vary where a scope was trained with several, else by a twentieth of the standard
+            deviation of the rows' scores, which is a guess: 2 points of accuracy at 80 %).
         scopes: The scope above every boundary 0…L−1.
-        drawn: Predicted benefit in each resample, shape (B, L+1).
+        drawn: Benefit that the law predicts in each resample, shape (B, L+1).
+        covers: What the intervals are over: `"rows, and seeds as usual"` if nothing is known of other seeds.
     """
 
     runs: MeasuredRuns
@@ -55,6 +62,7 @@ class Probes:
     points: pd.DataFrame
     scopes: tuple[Scope, ...] = field(repr=False)
     drawn: Array = field(repr=False)
+    covers: str = ASSUMED_SEEDS
 
     epsilon = EPSILON
 
@@ -85,7 +93,7 @@ class Probes:
 
     @property
     def helps(self) -> bool:
-        """Whether full finetuning improved the model at all; without a benefit there are no shares of it."""
+        """Whether full finetuning improved the model, beyond noise; without a benefit there are no shares of it."""
         return bool(np.isfinite(self.benefit).all())
 
     @cached_property
@@ -97,6 +105,11 @@ class Probes:
     def boundary(self) -> int:
         """Recommended k with the default ε."""
         return self.recommendation.boundary
+
+    @property
+    def _is_assumed(self) -> bool:
+        """Whether how much seeds vary is a guess."""
+        return self.covers == ASSUMED_SEEDS
 
     @property
     def _fit_warning(self) -> str:
@@ -111,20 +124,22 @@ class Probes:
         """What to do, and how far to trust this."""
         if not self.helps:
             return (
-                f"Full finetuning did not improve the model on {self.task}, so there is no benefit to share out: try "
-                "other learning rates, more epochs or more rows."
+                f"Full finetuning did not improve the model on {self.task} beyond noise, so there is no benefit to "
+                "share out: try other learning rates, more epochs or more rows."
             )
         k = self.boundary
         share = float(np.mean(self._choices(self.epsilon, None) == k))
+        seeds = "; each probe is one training, and seeds are taken to vary as usual" if self._is_assumed else ""
         if k == 0:
             return (
                 f"Train all blocks: with any block frozen, less than {formats.percent(1 - self.epsilon)} of full "
-                f"finetuning's benefit is predicted; {formats.percent(share)} of resamples agree.{self._fit_warning}"
+                f"finetuning's benefit is predicted; {formats.percent(share)} of resamples agree{seeds}."
+                f"{self._fit_warning}"
             )
         return (
             f"Train {self.scopes[k].label}: {self.recommendation.why}. The law predicts "
             f"{formats.percent(self.benefit[k])} ({formats.percent(self.low[k])} to {formats.percent(self.high[k])}) "
-            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary."
+            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary{seeds}."
             f"{self._fit_warning}"
         )
 
@@ -140,7 +155,7 @@ class Probes:
         """
         epsilon, weight = check_terms(epsilon, weight)
         k = int(choose_boundary(self.benefit, self._cost, epsilon=epsilon, weight=weight)) if self.helps else 0
-        why = reason(epsilon, weight) if self.helps else "full finetuning did not improve the model"
+        why = reason(epsilon, weight) if self.helps else "full finetuning did not improve the model beyond noise"
         benefit, low, high = (float(curve[k]) for curve in (self.benefit, self.low, self.high))
         return Recommendation("probes", self.scopes[k], benefit, low, high, float(self._cost[k]), why)
 
@@ -209,11 +224,12 @@ def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...
     )
 
 
-def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
+def fit_probes(runs: MeasuredRuns, *, lenders: MeasuredRuns | None = None, seed: int = 0) -> Probes:
     """Fit the suffix law to measured suffixes of one task.
 
     Args:
         runs: Runs of at least two suffixes, one of them of all blocks; validation rows are used.
+        lenders: Runs on the same task with several seeds, which say how much seeds vary.
         seed: Seed of the bootstrap.
 
     Raises:
@@ -237,19 +253,33 @@ def fit_probes(runs: MeasuredRuns, *, seed: int = 0) -> Probes:
             "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
             "sweep."
         )
-    rows = [np.mean([run.validation_rows for run in runs_at[k]], axis=0) for k in ks]
-    resampled_means = means_over_rows(np.asarray([runs.untrained_rows, *rows]), seed=seed)
+    groups = [_validation_scores(runs_at[k]) for k in ks]
+    lent = [] if lenders is None else [_validation_scores(group) for group in lenders.groups().values()]
+    lent = [scores for scores in lent if scores.shape[1]]
+    untrained = np.asarray(runs.untrained_rows)
+    resampled_means = means_over_seeds_and_rows(groups, fixed=untrained, lenders=lent, usual=_USUAL_NOISE, seed=seed)
+    covers = spreads([*groups, *lent], usual=_USUAL_NOISE)[0].covers
     benefits = _shares(score_named(runs.score).sign * (resampled_means[:, 1:] - resampled_means[:, :1]))
     n = len(suffixes)
     defined = np.asarray(np.isfinite(benefits).all(axis=1))
-    curves = np.full((len(benefits), n + 1), np.nan)
-    law = SuffixLaw(np.nan, np.nan, np.nan)
-    if defined[0]:
-        law, curves[defined] = fit_suffix_law(n - np.asarray(ks, dtype=float), benefits[defined], n)
-    low, high = interval(curves[1:]) if defined[0] else (curves[0], curves[0])
-    below, above = interval(benefits[1:]) if defined[0] else (benefits[0], benefits[0])
-    points = pd.DataFrame({"boundary": ks, "benefit": benefits[0], "low": below, "high": above})
-    return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:][defined[1:]])
+    points = {"boundary": ks, "benefit": np.full(len(ks), np.nan)}
+    # A share of an improvement that may be none could be any number.
+    if not defined[0] or defined[1:].mean() < _SURELY_HELPS:
+        nothing = np.full(n + 1, np.nan)
+        table = pd.DataFrame({**points, "low": np.nan, "high": np.nan})
+        law = SuffixLaw(np.nan, np.nan, np.nan)
+        return Probes(runs, law, nothing, nothing, nothing, table, suffixes, np.empty((0, n + 1)), covers)
+    law, curves = fit_suffix_law(n - np.asarray(ks, dtype=float), benefits[defined], n)
+    below, above = interval(benefits[1:])
+    low, high = law_interval(ks, (below, above), interval(curves[1:]))
+    table = pd.DataFrame({**points, "benefit": benefits[0], "low": below, "high": above})
+    return Probes(runs, law, curves[0], low, high, table, suffixes, curves[1:], covers)
+
+
+def _validation_scores(runs: list[Run]) -> Array:
+    """Score of each validation row by seed, shape (seeds, n); runs that diverged have none."""
+    rows = [run.validation_rows for run in runs if not run.diverged]
+    return np.asarray(rows, dtype=float) if rows else np.empty((0, 0))
 
 
 def _shares(improvements: Array) -> Array:

@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from semviz.common import checks
-from semviz.common.bootstrap import seeds_and_rows
 from semviz.common.errors import SemvizError
 from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
@@ -92,28 +91,27 @@ class Runs:
 
         Returns:
             Columns scope, name, boundary, first and last (trained block of a contiguous range), suffix (whether it is
-            one), method, runs, lr, trainable, share, accuracy, low, high (95 % bootstrap
-            interval over seeds and test rows), seconds, speedup (against full finetuning), predicted and benefit (share
-            of full finetuning's improvement: predicted by the profile where its law applies, and measured). For
-            language modelling tasks also loss, loss_low and loss_high, in nats; low and high are then NaN.
+            one), method, runs, diverged (how many of these; they count for nothing else), lr, trainable, share,
+            validation, accuracy, low, high (95 % interval), covers (what it is over: `"seeds and rows"`, `"rows, and
+            seeds as in other scopes"` or `"rows, one seed"`), seconds, speedup (against full finetuning, without the
+            search for learning rates), predicted and benefit (share of full finetuning's improvement: predicted by the
+            profile where its law applies, and measured; NaN where full finetuning's interval holds the score before
+            it). For language modelling tasks also loss, loss_low and loss_high, in nats; low and high are then NaN.
         """
         return self._table.copy()
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        """What `table` returns, bootstrapped once for all texts and figures."""
-        table = pd.DataFrame([self._row(runs) for runs in self.groups().values()])
-        table = table.astype({"first": "Int64", "last": "Int64"})
-        full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
-        value = table[self.score]
-        if len(full):
-            best = float(value[full.index[0]])
-            gap = best - self.zero_shot
-            table["speedup"] = float(full["seconds"].iloc[0]) / table["seconds"]
-            table["benefit"] = (value - self.zero_shot) / gap if gap else np.nan
-        else:
-            table["speedup"] = table["benefit"] = np.nan
-        return table
+        """What `table` returns, computed once for all texts and figures."""
+        from semviz.experiments.scope_table import scope_table
+
+        return scope_table(
+            list(self.groups().values()),
+            names=[name.text for name in self.scope_names()],
+            score=score_named(self.score),
+            zero_shot=self.zero_shot,
+            predicted=self.gain.benefit if self.gain is not None and self.gain.applies else None,
+        )
 
     def groups(self) -> dict[tuple[Scope, str], list[Run]]:
         """The runs by scope and method, each with its seeds."""
@@ -122,36 +120,8 @@ class Runs:
             groups.setdefault((run.scope, run.method), []).append(run)
         return groups
 
-    def _row(self, runs: list[Run]) -> dict[str, object]:
-        """Means over the seeds of one scope and method."""
-        scope, method = runs[0].scope, runs[0].method
-        low, high = seeds_and_rows(np.asarray([run.rows for run in runs]))
-        law_applies = self.gain is not None and self.gain.applies and scope.is_suffix
-        predicted = self.gain.benefit[scope.boundary] if self.gain is not None and law_applies else np.nan
-        row: dict[str, object] = {
-            "scope": scope.label,
-            "name": self.name_of(runs[0]),
-            "boundary": scope.boundary,
-            "first": scope.blocks[0] if scope.is_range else pd.NA,
-            "last": scope.blocks[-1] if scope.is_range else pd.NA,
-            "suffix": scope.is_suffix,
-            "method": method,
-            "runs": len(runs),
-            "lr": runs[0].lr if len({run.lr for run in runs}) == 1 else np.nan,
-            "trainable": runs[0].trainable,
-            "share": runs[0].trainable / scope.total,
-            "validation": float(np.mean([run.validation for run in runs])),
-            "accuracy": float(np.mean([run.accuracy for run in runs])),
-            "low": np.nan,
-            "high": np.nan,
-            "seconds": float(np.mean([run.seconds for run in runs])),
-            "predicted": float(predicted),
-        }
-        columns = score_named(self.score).columns
-        return row | dict(zip(columns, (float(np.mean([run.value for run in runs])), low, high), strict=True))
-
     def name_of(self, run: Run) -> str:
-        """Name this scope: full, half, last, recommended, or its boundary."""
+        """Name this scope: full, half, last, profile (the gain's boundary), or by its boundary."""
         return self._scope_name(run.scope, run.method).text
 
     def scope_names(self) -> list[ScopeName]:
@@ -159,7 +129,7 @@ class Runs:
         return [self._scope_name(scope, method) for scope, method in self.groups()]
 
     def _scope_name(self, scope: Scope, method: str) -> ScopeName:
-        return ScopeName.of(scope, method, recommended=self.gain.boundary if self.gain is not None else None)
+        return ScopeName.of(scope, method, profile=self.gain.boundary if self.gain is not None else None)
 
     def pareto(self, *, trainable: int | None = None) -> Figure:
         """Draw the score against trainable parameters, with intervals and the Pareto front; `trainable` is marked."""
@@ -230,7 +200,7 @@ class Runs:
         missing = sorted(probed - set(runs_at))
         if missing:
             raise SemvizError(f"Boundaries {missing} were not run; pass boundaries= of these: {sorted(runs_at)}.")
-        return fit_probes(replace(self, runs=tuple(runs_at[k] for k in sorted(probed))))
+        return fit_probes(replace(self, runs=tuple(runs_at[k] for k in sorted(probed))), lenders=self)
 
     def agreement(self, gain: Gain | None = None, probes: Probes | None = None) -> Agreement:
         """Compare predicted and measured benefit at every suffix that was run, with Spearman's rank correlation.
@@ -260,13 +230,21 @@ class Runs:
         return measure_agreement(self, predictions, units=units)
 
     def answer(self) -> str:
-        """Say which blocks to train, in one sentence, with their cost and score against full finetuning.
+        """Say which blocks to train, in a few sentences, with their cost and score against full finetuning.
 
         The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
-        finetuning does not help there, the best one; the scores are those of test rows, which decided nothing.
+        finetuning does not help there, the best one; the scores are those of test rows, which decided nothing. Too few
+        rows or steps are said first, runs that diverged last.
         """
-        from semviz.experiments.answer_sentence import answer
+        from semviz.experiments.answer_sentence import Evidence, answer
 
+        trained = [run for run in self.runs if not run.diverged] or self.runs
+        evidence = Evidence(
+            test_rows=min(len(run.rows) for run in trained),
+            validation_rows=min(len(run.validation_rows) for run in trained),
+            steps=min(run.steps for run in trained),
+            searched=any(run.search_seconds > 0 for run in trained),
+        )
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
         return answer(
             self._table,
@@ -274,6 +252,7 @@ class Runs:
             score=score_named(self.score),
             zero_shot=self.zero_shot,
             zero_shot_validation=start,
+            evidence=evidence,
         )
 
     def __repr__(self) -> str:

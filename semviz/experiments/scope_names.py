@@ -24,18 +24,18 @@ class ScopeName:
     method: str
 
     @classmethod
-    def of(cls, scope: Scope, method: str, *, recommended: int | None = None) -> ScopeName:
-        """Name a scope: full, half, last or recommended, else by its boundary, or by its label if it is not a suffix.
+    def of(cls, scope: Scope, method: str, *, profile: int | None = None) -> ScopeName:
+        """Name a scope: full, half, last or profile, else by its boundary, or by its label if it is not a suffix.
 
         Args:
             scope: The scope.
             method: The method.
-            recommended: The boundary that a gain recommends, if there is one.
+            profile: The boundary that a gain chooses, if there is one.
         """
         if not scope.is_suffix:
             return cls((scope.label,), None, method)
         blocks, boundary = scope.n_blocks, f"k={scope.boundary}"
-        named_boundaries = {"full": 0, "half": blocks // 2, "last": blocks - 1, "recommended": recommended}
+        named_boundaries = {"full": 0, "half": blocks // 2, "last": blocks - 1, "profile": profile}
         return cls(
             tuple(name for name, k in named_boundaries.items() if k == scope.boundary) or (boundary,), boundary, method
         )

@@ -6,6 +6,7 @@ them. For p > 0 it is steep at the start, at p = −1 a straight line, below tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,34 @@ def fit_suffix_law(trained: Array, benefits: Array, n_blocks: int) -> tuple[Suff
     all_curves = law_curves(np.arange(n_blocks, -1, -1.0), n_blocks, m0, p)
     fitted = law_curves(trained, n_blocks, m0[:1], p[:1])[0]
     return SuffixLaw(float(m0[0]), float(p[0]), float(np.sqrt(np.mean((fitted - rows[0]) ** 2)))), all_curves
+
+
+def law_interval(
+    boundaries: Sequence[int], probes: tuple[Array, Array], curves: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Interval of the benefit at every boundary, for a truth that need not follow the law.
+
+    Two numbers fit two probes whatever the truth is, so residuals cannot tell how wrong the law is between them. What
+    is assumed instead: benefits lie between those of the probes on either side (or the known 1 and 0 at the ends). The
+    interval joins that range, from end to end of the probes' intervals, with the law's own interval.
+
+    Args:
+        boundaries: k of each probe, ascending, 0 first; shape (n,).
+        probes: Ends of the interval at each probe, shape (n,) each.
+        curves: Ends of the law's interval at k = 0…L, shape (L+1,) each.
+
+    Returns:
+        Its ends at k = 0…L, shape (L+1,) each; those at probes hold the probe's interval.
+    """
+    n_blocks = len(curves[0]) - 1
+    known = np.append(boundaries, n_blocks)
+    ends = [np.append(end, 0.0) for end in probes]
+    k = np.arange(n_blocks + 1)
+    after = np.searchsorted(known, k)  # the first probe at this boundary or above it
+    before = np.where(known[after] == k, after, after - 1)
+    low = np.minimum.reduce([curves[0], ends[0][before], ends[0][after]])
+    high = np.maximum.reduce([curves[1], ends[1][before], ends[1][after]])
+    return low, high
 
 
 def _refine(trained: Array, rows: Array, n_blocks: int, m0: Array, p: Array, reach: float) -> tuple[Array, Array]:

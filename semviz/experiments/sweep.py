@@ -64,7 +64,7 @@ def sweep(
         checkpointing: As in `finetune`.
         arguments: As in `finetune`.
         keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`.
-        gain: Its predicted benefit is shown next to the measured one, and its boundary is named `recommended`.
+        gain: Its predicted benefit is shown next to the measured one, and its boundary is named `profile`.
         store: Folder in which every finished run is saved at once, so that a stopped sweep can be resumed.
         control: To watch the sweep from another thread, and to cancel it within one step.
         progress: Show progress bars.

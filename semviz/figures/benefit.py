@@ -263,7 +263,7 @@ def _add_recommended(figure: go.Figure, probes: ProbesLike) -> None:
     boundary_marks.add_recommended_line(figure, probes.boundary)
     on_left = probes.boundary > probes.n_blocks / 2
     figure.add_annotation(
-        text=f"<b>★ recommended: {probes.boundary}</b>",
+        text=f"<b>★ the probes’ choice: {probes.boundary}</b>",
         x=probes.boundary,
         xanchor="right" if on_left else "left",
         xshift=-6 if on_left else 6,

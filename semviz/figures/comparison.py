@@ -29,6 +29,9 @@ _VERDICTS = {
 """Marker and colour of a verdict; colour-blind readers can tell blue, amber and grey apart, by brightness too."""
 
 
+_ONE_SEED = "One seed: the whisker is over test rows alone; another seed may differ by more, so nothing is decided."
+
+
 @dataclass(frozen=True)
 class _Row:
     """One scope's difference from the reference, in the unit of the axis."""
@@ -41,6 +44,11 @@ class _Row:
     high: float
     verdict: str
     seeds: int
+
+    @property
+    def kind(self) -> str:
+        """The verdict without its reason: `undecided` of `undecided: one seed`."""
+        return self.verdict.partition(":")[0]
 
 
 def comparison(comparison: ComparisonLike) -> go.Figure:
@@ -67,8 +75,8 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
         type="line", x0=0, x1=0, yref="paper", y0=0, y1=1, line={"width": 1.6, "color": style.LIGHT.law},
         name="reference",
     )  # fmt: skip
-    for verdict in _VERDICTS:
-        _add_markers(figure, drawn, verdict, score)
+    for kind in _VERDICTS:
+        _add_markers(figure, drawn, kind, score)
     for place, row in enumerate(drawn):
         _add_verdict(figure, place, row, score)
     _add_directions(figure, score)
@@ -90,7 +98,8 @@ def comparison(comparison: ComparisonLike) -> go.Figure:
         title=f"{score.title} against {reference}, pair by pair",
         notes=[
             f"{style.name(comparison.model)} on {style.name(comparison.task)}. Zero line: {reference}. Whiskers: 95 % "
-            "intervals of the paired difference. Undecided: the interval holds 0.",
+            "intervals of the paired differences, wide enough to hold all at once. Undecided: the interval holds 0.",
+            _ONE_SEED if any(row.seeds == 1 and "seed" in row.verdict for row in drawn) else "",
             f"The first {MAX_ROWS} of {len(rows)} scopes are drawn; the table has all." if len(rows) > MAX_ROWS else "",
         ],
         body=body,
@@ -116,18 +125,18 @@ def _read_rows(comparison: ComparisonLike, score: Score) -> list[_Row]:
         )
         for row in comparison.frame().to_dict("records")
     ]
-    unknown = next((row.verdict for row in rows if row.verdict not in _VERDICTS), None)
+    unknown = next((row.verdict for row in rows if row.kind not in _VERDICTS), None)
     if unknown is not None:
         raise SemvizError(f"{unknown!r} is not a verdict. Pass one of {', '.join(map(repr, _VERDICTS))}.")
     return rows
 
 
-def _add_markers(figure: go.Figure, rows: list[_Row], verdict: str, score: Score) -> None:
-    """Add the differences of one verdict."""
-    places = [i for i, row in enumerate(rows) if row.verdict == verdict and math.isfinite(row.difference)]
+def _add_markers(figure: go.Figure, rows: list[_Row], kind: str, score: Score) -> None:
+    """Add the differences of one kind of verdict."""
+    places = [i for i, row in enumerate(rows) if row.kind == kind and math.isfinite(row.difference)]
     if not places:
         return
-    symbol, colour = _VERDICTS[verdict]
+    symbol, colour = _VERDICTS[kind]
     value, low, high = (np.array([getattr(rows[i], name) for i in places]) for name in ("difference", "low", "high"))
     figure.add_scatter(
         x=rounded(value),
@@ -137,9 +146,9 @@ def _add_markers(figure: go.Figure, rows: list[_Row], verdict: str, score: Score
         marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2 if "open" in symbol else 0}},
         customdata=[_hover_texts(rows[i], score) for i in places],
         hovertemplate="<b>%{customdata[0]}</b>: %{customdata[1]}, %{customdata[2]}<br><b>%{customdata[3]}</b>, "
-        f"{verdict}<br>95 %: %{{customdata[4]}}<br>%{{customdata[5]}}<extra></extra>",
+        "%{customdata[6]}<br>95 %: %{customdata[4]}<br>%{customdata[5]}<extra></extra>",
         showlegend=False,
-        name=verdict,
+        name=kind,
     )
 
 
@@ -153,14 +162,17 @@ def _hover_texts(row: _Row, score: Score) -> list[str]:
         f"{score.difference_text(row.difference)} {score.difference_unit}",
         ends if has_interval else "no interval",
         f"{row.seeds} seeds" if row.seeds != 1 else "1 seed",
+        row.verdict,
     ]
 
 
 def _add_verdict(figure: go.Figure, place: int, row: _Row, score: Score) -> None:
     """Write a row's difference and verdict at its right end."""
     has_value = math.isfinite(row.difference)
-    is_muted = row.verdict == "undecided" or not has_value
-    text = f"{score.difference_text(row.difference)} <b>{row.verdict}</b>" if has_value else "no value"
+    is_muted = row.kind == "undecided" or not has_value
+    kind, _, why = row.verdict.partition(": ")
+    # The reason has no room beside a number.
+    text = f"{score.difference_text(row.difference)} <b>{why or kind}</b>" if has_value else why or "no value"
     figure.add_annotation(
         text=text,
         xref="paper",

@@ -225,7 +225,7 @@ def _notes(gain: GainLike) -> list[str]:
     """Say what was chosen, how surely, and where the law does not apply."""
     k, last = gain.boundary, gain.n_blocks
     share = formats.percent(float(gain.chosen_share[k]))
-    rule = f"★ Recommended: boundary {k} (rule “{style.name(gain.rule)}”)"
+    rule = f"★ The profile’s choice: boundary {k} (rule “{style.name(gain.rule)}”)"
     notes = [f"{rule}: {frozen_and_trained(k, last)}; {share} of the resamples choose it."]
     if np.isfinite(gain.fitted).any():
         law = f"Law: β = {formats.number(gain.beta, digits=2)}, R² = {formats.number(gain.r2, digits=2)}."

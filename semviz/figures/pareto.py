@@ -30,7 +30,7 @@ _WIDTH = 860
 _MAIN, _STRIP = 0.83, 0.11
 # Symbol, colour and size by name. First match wins: a boundary may carry several names.
 _LOOKS = (
-    ("recommended", "star", style.LIGHT.recommended, 15),
+    ("profile", "star", style.LIGHT.recommended, 15),
     ("full", "square", style.LIGHT.full, 11),
     ("half", "diamond", style.LIGHT.half, 12),
     ("last", "triangle-up", style.LIGHT.last, 12),
@@ -72,7 +72,7 @@ def pareto(runs: RunsLike, *, trainable: float | None = None) -> go.Figure:
         title=f"{score.title} after finetuning, against trained parameters",
         notes=[
             f"{style.name(runs.model)} on {style.name(runs.task)}. Whiskers: 95 % intervals"
-            + (f", {seeds} runs each." if seeds > 1 else ".")
+            + (f", {seeds} runs each." if seeds > 1 else " over test rows: with one seed, others may differ by more.")
             + " The step line joins the scopes that no smaller scope beats.",
             "The vertical axis is broken at the score before finetuning, which is far off." if broken else "",
         ],

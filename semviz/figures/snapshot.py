@@ -59,7 +59,7 @@ def snapshot(
         metric: Key of the metric of both heatmaps; None takes that of the gains if it was traced.
         order: Order of the samples, as in `sample_heatmap`.
         runs: Finished runs; their scores are the lower row.
-        probes: Probes; the notes name the boundary they recommend.
+        probes: Probes; the notes name the boundary that they choose.
 
     Returns:
         A plain Plotly figure, about 490 pixels high, or 910 with runs, that fits widths from 700 pixels on.
@@ -229,11 +229,10 @@ def _title(trace: DeviationsLike, boundary: int) -> str:
 
 
 def _notes(gain: GainLike, boundary: int, runs: RunsLike | None, probes: ProbesLike | None) -> list[str]:
-    """Say what the boundary does, who recommends which one, and what the runs show."""
-    advice = [f"the profile {gain.boundary} (rule “{style.name(gain.rule)}”)"]
-    advice += [f"probes {probes.boundary}"] if probes is not None else []
+    """Say what the boundary does, which one each evidence chooses, and what the runs show."""
+    choices = [f"The profile chooses {gain.boundary} (rule “{style.name(gain.rule)}”)"]
+    choices += [f"the probes choose {probes.boundary}"] if probes is not None else []
     return [
-        f"The line is boundary {boundary}: {frozen_and_trained(boundary, gain.n_blocks)}. "
-        f"Recommended by {', by '.join(advice)}.",
+        f"The line is boundary {boundary}: {frozen_and_trained(boundary, gain.n_blocks)}. {', '.join(choices)}.",
         style.name(runs.answer(), width=300) if runs is not None else "",
     ]

@@ -66,7 +66,7 @@ class History:
         if not self.comparable:
             return
         opening, untrained = self._opening, tuple(self._opening.validation.rows.tolist())
-        # Without the gain: a point labelled "recommended" would look as if its measured score were the reason.
+        # Without the gain: a point labelled "profile" would look as if its measured score were the reason.
         self.together = Runs(tuple(self.comparable), zero_shot=opening.untrained, untrained_rows=untrained)
         with suppress(SemvizError):  # not all three have been run
             self.probes = self.together.probes()

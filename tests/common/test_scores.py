@@ -37,8 +37,9 @@ def test_values_as_texts():
     assert [LOSS.text(1.2344), LOSS.with_unit(1.2344), LOSS.in_words(1.2344)] == [
         "1.234", "1.234 nats", "a loss of 1.234 nats",
     ]  # fmt: skip
-    assert ACCURACY.with_margin(0.9716, 0.96, 0.99) == "97.2 ± 1.5 %"
-    assert LOSS.with_margin(1.2344, 1.2, 1.3) == "1.234 ± 0.050"
+    assert ACCURACY.with_interval(0.9716, 0.96, 0.99) == "97.2 % (96.0 % to 99.0 %)"
+    assert LOSS.with_interval(1.2344, 1.2, 1.3) == "1.234 (1.200 to 1.300)"
+    assert ACCURACY.with_interval(0.9716, math.nan, math.nan) == "97.2 %"
 
 
 @pytest.mark.parametrize("missing", [math.nan, math.inf])

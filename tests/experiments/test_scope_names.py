@@ -13,21 +13,21 @@ from semviz.scopes.scope import Scope
 
 
 def test_a_suffix_goes_by_all_its_names_else_by_its_boundary():
-    named = [ScopeName.of(above(k), "full", recommended=2) for k in range(4)]
-    assert [name.names for name in named] == [("full",), ("k=1",), ("half", "recommended"), ("last",)]
+    named = [ScopeName.of(above(k), "full", profile=2) for k in range(4)]
+    assert [name.names for name in named] == [("full",), ("k=1",), ("half", "profile"), ("last",)]
     assert [name.boundary for name in named] == ["k=0", "k=1", "k=2", "k=3"]
-    assert [name.text for name in named] == ["full", "k=1", "half = recommended", "last"]
+    assert [name.text for name in named] == ["full", "k=1", "half = profile", "last"]
     assert ScopeName.of(above(2), "full").names == ("half",)
     assert ScopeName.of(above(0, 1), "full").names == ("full", "half", "last")
 
 
-def test_the_recommended_boundary_may_be_zero():
-    assert ScopeName.of(above(0), "full", recommended=0).names == ("full", "recommended")
+def test_the_profiles_boundary_may_be_zero():
+    assert ScopeName.of(above(0), "full", profile=0).names == ("full", "profile")
 
 
 def test_what_is_no_suffix_goes_by_its_label():
     for scope in (Scope((2, 3), 4, made_parts(4)), above(2, tail=False), above(2, head=True)):
-        assert ScopeName.of(scope, "full", recommended=2) == ScopeName((scope.label,), None, "full")
+        assert ScopeName.of(scope, "full", profile=2) == ScopeName((scope.label,), None, "full")
 
 
 def test_the_method_follows_all_names_unless_it_is_full():
@@ -51,5 +51,5 @@ def test_runs_name_the_rows_of_their_table():
         gain=SimpleNamespace(boundary=2, benefit=np.zeros(5), applies=True),
     )
     names = runs.scope_names()
-    assert [name.text for name in names] == runs.table()["name"].tolist() == ["half = recommended, lora", "full"]
+    assert [name.text for name in names] == runs.table()["name"].tolist() == ["half = profile, lora", "full"]
     assert [name.method for name in names] == runs.table()["method"].tolist()

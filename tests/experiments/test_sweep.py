@@ -38,11 +38,11 @@ def test_benefit_and_speedup_are_relative_to_full_finetuning(swept):
     assert table.loc["last", "benefit"] == pytest.approx((last - swept.zero_shot) / (full - swept.zero_shot))
 
 
-def test_the_recommended_scope_is_named(tiny, mood):
+def test_the_profiles_scope_is_named(tiny, mood):
     gain = sv.trace(tiny, mood, progress=False).gain()
     runs = sv.sweep(tiny, mood, [sv.Scope.full(tiny), gain.scope()], gain=gain, **QUICK)
     names = runs.table()["name"].tolist()
-    assert any("recommended" in name for name in names)
+    assert any("profile" in name for name in names)
 
 
 @pytest.mark.parametrize("applies", [True, False])

@@ -201,16 +201,16 @@ def test_pareto_has_a_marker_with_interval_for_each_scope():
         assert marker.y == (round(row["accuracy"], 5),)
         assert marker.error_y.array == (round(row["high"] - row["accuracy"], 5),)
     written = [a.text for a in figure.layout.annotations]
-    assert {"<b>full</b>", "<b>half = recommended</b>", "<b>last</b>", "k=3"} <= set(written)
+    assert {"<b>full</b>", "<b>half = profile</b>", "<b>last</b>", "k=3"} <= set(written)
     looks = {(t.marker.symbol, t.marker.color) for t in figure.data if t.mode == "markers"}
-    assert len(looks) == 4, "full, recommended, last and the others"
+    assert len(looks) == 4, "full, profile, last and the others"
     assert figure.layout.xaxis.ticktext[:2] == ("0", "0.5 M")
 
 
 def test_front_is_what_nothing_smaller_beats():
     points = points_of(synthetic.make_runs())
     names = [p.name for p in pareto_front(points, ACCURACY)]
-    assert names == ["last", "k=6", "k=5", "half = recommended", "k=3"]
+    assert names == ["last", "k=6", "k=5", "half = profile", "k=3"]
     loss = points_of(synthetic.make_runs(score="loss"))
     assert [p.name for p in pareto_front(loss, LOSS)] == names
     line = synthetic.named(pareto(synthetic.make_runs()), "Pareto front")[0]
@@ -249,7 +249,7 @@ def test_several_methods_get_hollow_symbols_and_a_logarithmic_axis():
 def test_pareto_of_one_run_and_of_none():
     runs = synthetic.make_runs(zero_shot=None)
     one = pareto(replace(runs, frame=runs.frame.iloc[[4]].assign(low=np.nan, high=np.nan)))
-    (marker,) = synthetic.named(one, "half = recommended")
+    (marker,) = synthetic.named(one, "half = profile")
     assert marker.error_y.visible is False
     with pytest.raises(SemvizError, match="no finished run"):
         pareto(replace(runs, frame=runs.frame.iloc[:0]))

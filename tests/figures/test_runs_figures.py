@@ -150,7 +150,7 @@ def make_comparison(*, score: str = "accuracy", names: tuple[str, ...] = (), **o
     sign = -1 if score == "loss" else 1
     rows = []
     for i, (name, value, half) in enumerate(
-        [("half = recommended", 0.021, 0.012), ("k=2", 0.004, 0.015), ("k=6", -0.009, 0.013), ("last", -0.05, 0.02),
+        [("half = profile", 0.021, 0.012), ("k=2", 0.004, 0.015), ("k=6", -0.009, 0.013), ("last", -0.05, 0.02),
          ("half, lora", -0.012, 0.009), ("last 2, random", -0.0003, 0.03)]
     ):  # fmt: skip
         verdict = "undecided" if abs(value) < half else "better" if value > 0 else "worse"
@@ -330,7 +330,7 @@ def test_benefit_curve_has_line_band_probes_level_and_boundary():
     np.testing.assert_allclose(marks.error_y.array, 0.05, atol=1e-4)
     assert [s.y0 for s in synthetic.shapes(figure, "enough")] == [0.95]
     assert [(s.x0, s.x1) for s in synthetic.shapes(figure, "boundary")] == [(4, 4)]
-    assert {"<b>★ recommended: 4</b>", "enough: 95 % (1 − ε)"} <= set(_words(figure))
+    assert {"<b>★ the probes’ choice: 4</b>", "enough: 95 % (1 − ε)"} <= set(_words(figure))
     assert probes.message in synthetic.notes(figure)
     assert "100 %" in figure.layout.yaxis.ticktext
     assert not synthetic.named(figure, "measured runs")
@@ -489,7 +489,7 @@ def test_differences_of_accuracy_are_points_with_verdicts_in_words_colour_and_sy
     assert "−5.0 <b>worse</b>" in words
     assert "0.0 <b>undecided</b>" in words, "what rounds to 0 has no sign"
     assert {"← worse", "better →"} <= set(words)
-    assert list(figure.layout.yaxis.ticktext)[:2] == ["half = recommended", "k=2"]
+    assert list(figure.layout.yaxis.ticktext)[:2] == ["half = profile", "k=2"]
     assert figure.layout.yaxis.range == (5.5, -0.5), "first row on top"
     assert figure.layout.xaxis.title.text == "difference of accuracy (points)"
     assert [(s.x0, s.x1) for s in synthetic.shapes(figure, "reference")] == [(0, 0)]
@@ -511,7 +511,7 @@ def test_comparison_of_one_row_without_an_interval_and_of_none():
     one = comparison(replace(made, table=made.table.iloc[:1].assign(low=np.nan, high=np.nan, seeds=1)))
     (marks,) = synthetic.named(one, "better")
     assert marks.error_x.visible is False
-    assert marks.customdata[0][4:] == ["no interval", "1 seed"]
+    assert marks.customdata[0][4:] == ["no interval", "1 seed", "better"]
     low, high = one.layout.xaxis.range
     assert low < 0 < 2.1 < high
     gone = comparison(replace(made, table=made.table.iloc[:1].assign(difference=np.nan, verdict="undecided")))
@@ -519,6 +519,12 @@ def test_comparison_of_one_row_without_an_interval_and_of_none():
     assert not synthetic.named(gone, "undecided")
     with pytest.raises(SemvizError, match="at least two"):
         comparison(replace(made, table=made.table.iloc[:0]))
+    for why in ("one seed", "diverged"):
+        unknown = comparison(replace(made, table=made.table.iloc[:1].assign(verdict=f"undecided: {why}", seeds=1)))
+        (marks,) = synthetic.named(unknown, "undecided")
+        assert marks.customdata[0][6] == f"undecided: {why}"
+        assert f"+2.1 <b>{why}</b>" in _words(unknown)
+        assert ("over test rows alone" in synthetic.notes(unknown)) == (why == "one seed")
     with pytest.raises(SemvizError, match="'maybe' is not a verdict"):
         comparison(replace(made, table=made.table.assign(verdict="maybe")))
 

@@ -57,13 +57,13 @@ def test_runs_add_a_row_with_intervals_and_the_front(trace):
     runs = synthetic.make_runs()
     figure = snapshot(trace, synthetic.make_gain(), boundary=4, runs=runs, probes=make_probes())
     whole = pareto(runs)
-    for name in ("full", "half = recommended", "Pareto front"):
+    for name in ("full", "half = profile", "Pareto front"):
         (mine,), (its,) = synthetic.named(figure, name), synthetic.named(whole, name)
         assert (mine.x, mine.y, mine.xaxis, mine.yaxis) == (its.x, its.y, "x4", "y4")
     assert figure.layout.yaxis4.domain[1] < figure.layout.yaxis.domain[0]
     assert any("before: 23.0 %" in a.text for a in figure.layout.annotations)
     assert runs.answer() in synthetic.notes(figure)
-    assert "probes 4" in synthetic.notes(figure)
+    assert "the probes choose 4" in synthetic.notes(figure)
     assert 840 <= figure.layout.height <= 900
     near = snapshot(trace, synthetic.make_gain(), boundary=4, runs=synthetic.make_runs(zero_shot=0.7))
     assert [s.xref for s in synthetic.shapes(near, "before finetuning")] == ["x4 domain"]

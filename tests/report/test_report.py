@@ -55,7 +55,7 @@ def test_the_answer_comes_first_and_everything_follows_in_order(page):
     order = [
         "keeps 98 % of full finetuning",
         "What was measured",
-        "half = recommended",
+        "half = profile",
         "Score against cost",
         "Where to cut",
         "Freeze blocks 1–4",

@@ -62,4 +62,5 @@ class BoundaryPanel:
             self.panel.value = markup.strip(study.scope, note=note) + markup.definition_list(study.prospect().facts())
         if change in ("task", "runs"):
             self.presets["probes"].disabled = study.history.probes is None
-            self.advice.value = markup.paragraph(f"Recommended: {study.advice()}")
+            evidence = "the profile alone" if study.history.probes is None else "the probes"
+            self.advice.value = markup.paragraph(f"Recommended by {evidence}: {study.advice()}")

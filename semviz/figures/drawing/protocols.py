@@ -228,7 +228,10 @@ class ComparisonLike(Protocol):
     @property
     def reference(self) -> str: ...
     def frame(self) -> pd.DataFrame:
-        """Columns name, scope, method, difference, low, high, verdict (better, worse or undecided), seeds."""
+        """Columns name, scope, method, difference, low, high, verdict, seeds.
+
+        A verdict is better, worse, or undecided, which may have a reason after a colon.
+        """
         ...
 
 
