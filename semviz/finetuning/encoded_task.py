@@ -14,6 +14,7 @@ from semviz.finetuning.prefix_cache import (
     run_prefix,
     weights_version,
 )
+from semviz.finetuning.spelled_words import SpelledWords, spell_out
 from semviz.tasks.splits import SPLITS
 from semviz.tasks.streaming import pad_id
 from semviz.tasks.tokenizing import Encoded, encode
@@ -64,6 +65,12 @@ class EncodedTask:
         self.room = _MEMORY_SHARE * memory.free() if room is None else room
         self._caching, self.why_not_cached = cache, ""
         self._encoded = {name: _with_targets(encode(model, task, name)) for name in SPLITS}
+        # Splits that are scored are read with all label words; the training split with each row's own.
+        self._words: dict[str, SpelledWords] = {}
+        for name in SPLITS:
+            if name != "train" and self._encoded[name].whole_words:
+                self._words[name] = spell_out(self._encoded[name])
+                self._encoded[name] = self._words[name].encoded
         self._caches: dict[str, dict[int, PrefixCache]] = {name: {} for name in SPLITS}
         self._announced: tuple[int, ...] = ()
         self._weights_version = weights_version(model)
@@ -74,16 +81,27 @@ class EncodedTask:
 
     def part(self, split: str, boundary: int) -> SplitWithStates:
         """One split with its states at a boundary."""
-        encoded = self._encoded[split]
+        encoded, words = self._encoded[split], self._words.get(split)
         if boundary == 0 or not self._caching:
-            return SplitWithStates(encoded)
+            return SplitWithStates(encoded, words=words)
         version = weights_version(self.model)
         if version != self._weights_version:
             self._weights_version = version
             self._drop_caches()
         if boundary not in self._caches[split]:
             self._fill(split, boundary)
-        return SplitWithStates(encoded, self._caches[split][boundary])
+        return SplitWithStates(encoded, self._caches[split][boundary], words)
+
+    def spelled(self, part: SplitWithStates) -> SplitWithStates:
+        """The same part with all label words behind each prompt; of a training split, its states are computed anew."""
+        if part.words is not None:
+            return part
+        words = spell_out(part.encoded)
+        if part.cache is None:
+            return SplitWithStates(words.encoded, words=words)
+        boundary = part.cache.boundary
+        caches = run_prefix(self.model, words.encoded, [boundary], control=self.control, progress=self.progress)
+        return SplitWithStates(words.encoded, caches[boundary], words)
 
     def stop_caching(self, why: str) -> None:
         """Stop caching, since the model cannot be resumed from one state."""

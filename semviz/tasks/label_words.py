@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from semviz.tasks.task import Task
 
 Ids = tuple[int, ...]
+Ending = tuple[str, str, Ids]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class LabelReader:
         self._begun = {token[:end].lower() for token in self._added for end in range(1, len(token))}
         self._longest = max(map(len, self._added), default=0)
         self._begins = tuple({token[0].lower() for token in self._added})
-        self._of_endings: dict[tuple[str, str, Ids], int] = {}
+        self._of_endings: dict[Ending, int] = {}
         self._has_own_join = [word[0].isspace() or word.startswith(self._added) for word in self.task.words]
 
     def add(self, prompts: Prompts) -> None:
@@ -87,7 +88,10 @@ class LabelReader:
             TaskError: If words cannot be read behind a prompt.
         """
         endings = [self._ending(prompts, i) for i in range(len(prompts.ids))]
-        new = {ending: i for i, ending in reversed(list(enumerate(endings))) if ending not in self._of_endings}
+        new: dict[Ending, int] = {}
+        for i, ending in enumerate(endings):
+            if ending not in self._of_endings:
+                new.setdefault(ending, i)
         if new:
             rows = list(new.values())
             texts, ids = [prompts.texts[i] for i in rows], [prompts.ids[i] for i in rows]
@@ -98,11 +102,11 @@ class LabelReader:
                 self._of_endings[ending] = self.readings.setdefault(reading, len(self.readings))
         self.of_rows += [self._of_endings[ending] for ending in endings]
 
-    def _ending(self, prompts: Prompts, i: int) -> tuple[str, str, Ids]:
+    def _ending(self, prompts: Prompts, i: int) -> Ending:
         """What decides how a word is read behind a prompt: the join, and the last piece as text and as ids."""
         prompt, ids = prompts.texts[i], prompts.ids[i]
         join = "" if prompt.endswith(self._added) else natural_join(prompt)
-        whole = join, prompt, ()
+        whole: Ending = (join, prompt, ())
         encodings = prompts.encoding.encodings
         if not encodings or not ids or i in prompts.cut or self._has_begun(prompt):
             return whole
@@ -178,8 +182,8 @@ class LabelReader:
         joined = next((w for w, own in zip(self.task.words, words, strict=True) if not own), None)
         if joined is not None:
             return TaskError(
-                f"The tokenizer joins the end of {sample} with the label word {joined!r}; end prompt and texts with a "
-                "word or a colon, without a space after it."
+                f"The tokenizer joins the end of {sample} with the label word {joined!r}, or splits it anew before it; "
+                "end prompt and texts with a word or a colon, without a space after it."
             )
         blanks = self._blanks({own[0] for own in words})
         first = next(w for w, own in zip(self.task.words, words, strict=True) if own[0] in blanks)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset, DatasetDict
 
+    from semviz.lm.model import LanguageModel
+    from semviz.tasks.look import Look
+
     Rows = tuple[Sequence[str], Sequence[str]] | Sequence[str]
 
 Kind = Literal["classification", "language modelling"]
@@ -232,6 +235,21 @@ class Task:
             for i, text in enumerate(part.texts)
         ]
         return pd.DataFrame(rows)
+
+    def look(self, model: LanguageModel, row: int = 0, *, split: str = "train") -> Look:
+        """Show what a model reads of one row: the prompt's tokens, and the tokens that stand for each label.
+
+        Args:
+            model: A loaded model.
+            row: Number of the row in the split.
+            split: `"train"`, `"validation"` or `"test"`.
+
+        Raises:
+            TaskError: If there is no such row, or the task does not fit the model.
+        """
+        from semviz.tasks.look import look
+
+        return look(model, self, row, split)
 
     def __repr__(self) -> str:
         """One line: name, kind, rows, labels."""
