@@ -79,9 +79,7 @@ def word_piece() -> PreTrainedTokenizerFast:
 def unigram() -> PreTrainedTokenizerFast:
     inner = Tokenizer(models.Unigram())
     inner.pre_tokenizer, inner.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300, special_tokens=SPECIALS, unk_token="<unk>", show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=SPECIALS, unk_token="<unk>", show_progress=False)
     inner.train_from_iterator(CORPUS, trainer)
     return _wrapped(inner, "<s>")
 

@@ -180,8 +180,8 @@ def _reserve_disk_space(file: str, size: int) -> None:
 class SplitWithStates(Dataset[int]):
     """One split as a model trains on it: samples, and their boundary states where the prefix is cached.
 
-    As a torch dataset it yields row numbers; the `Collator` makes batches of them. Where label words are scored whole, a
-    split that is scored has a row for each beginning of a word, described by `words`.
+    As a torch dataset it yields row numbers; the `Collator` makes batches of them. Where label words are scored whole,
+    a split that is scored has a row for each beginning of a word, described by `words`.
     """
 
     encoded: Encoded

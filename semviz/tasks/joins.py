@@ -12,14 +12,14 @@ _BINDING = "¿¡/\\#@"  # beside opening brackets and quotes, currency signs and
 
 
 def natural_join(prompt: str) -> str:
-    """Return `""` or `" "`: what a writer puts between this prompt and the next word.
+    r"""Return `""` or `" "`: what a writer puts between this prompt and the next word.
 
     No blank goes after a blank or a new line, after an opening quote or bracket and other signs that belong to what
     follows (`$`, `#`, `@`, `/`, `_`), after a hyphen or an equals sign that touches what is before it, and in scripts
     that write no blanks (Chinese, Japanese, Thai, …). Everywhere else a blank does.
 
     Example:
-        >>> [natural_join(prompt) for prompt in ("Label:", "It was \"", "He said \"no\"", "情感:", "Stars:\\n")]
+        >>> [natural_join(prompt) for prompt in ("Label:", "It was \"", "He said \"no\"", "情感:", "Stars:\n")]
         [' ', '', ' ', '', '']
     """
     last = prompt[-1:]
@@ -41,7 +41,9 @@ def natural_join(prompt: str) -> str:
 
 def _opens_after(before: str) -> bool:
     """Whether a straight quote after this character is an opening one."""
-    return not (before.isalnum() or before in _CLOSING or unicodedata.category(before) in ("Pe", "Pf")) if before else True
+    return (
+        not (before.isalnum() or before in _CLOSING or unicodedata.category(before) in ("Pe", "Pf")) if before else True
+    )
 
 
 def _writes_blanks(char: str) -> bool:

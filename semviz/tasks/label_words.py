@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from semviz.common.checks import short_repr
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from semviz.tasks.prompts import Prompts
-    from semviz.tasks.task import Task
+    from semviz.tasks.task_like import TaskLike
 
 Ids = tuple[int, ...]
 Ending = tuple[str, str, Ids]
@@ -68,7 +69,7 @@ class LabelReader:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    task: Task
+    task: TaskLike
     readings: dict[Reading, int] = field(default_factory=dict)
     of_rows: list[int] = field(default_factory=list)
 
@@ -194,7 +195,9 @@ class LabelReader:
         )
 
 
-def check_readings(tokenizer: PreTrainedTokenizerBase, task: Task, readings: Sequence[Reading], *, whole: bool) -> None:
+def check_readings(
+    tokenizer: PreTrainedTokenizerBase, task: TaskLike, readings: Sequence[Reading], *, whole: bool
+) -> None:
     """Refuse label words that the tokenizer does not know or that no score could tell apart.
 
     Args:
@@ -215,7 +218,7 @@ def check_readings(tokenizer: PreTrainedTokenizerBase, task: Task, readings: Seq
                     "knows."
                 )
         order = sorted(range(len(task.words)), key=lambda i: reading.words[i])
-        for one, other in zip(order, order[1:], strict=False) if whole else ():
+        for one, other in pairwise(order) if whole else ():
             short, long = reading.words[one], reading.words[other]
             if short == long:
                 raise TaskError(

@@ -15,7 +15,7 @@ from semviz.tasks.tokenizing import encode
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
-    from semviz.tasks.task import Task
+    from semviz.tasks.task_like import TaskLike
 
 _SHOWN = 60  # tokens of a prompt, the last ones
 
@@ -61,7 +61,7 @@ class Look:
         return line_and_table(f"{self.title}; {self.how}", table)
 
 
-def look(model: LanguageModel, task: Task, row: int, split: str) -> Look:
+def look(model: LanguageModel, task: TaskLike, row: int, split: str) -> Look:
     """Read one row of a task; see `Task.look`."""
     check_model(model)
     part = task.split(split)
@@ -73,14 +73,14 @@ def look(model: LanguageModel, task: Task, row: int, split: str) -> Look:
         reading = encoded.readings[encoded.reading[row]]
         prompt = ids[: len(ids) - len(reading.words[encoded.labels[row]]) + 1].tolist()
         parts = {"prompt": (prompt, [False] * len(prompt))}
-        parts |= {
-            name: (list(word), [True] * len(word)) for name, word in zip(task.labels, reading.words, strict=True)
-        }
+        parts |= {name: (list(word), [True] * len(word)) for name, word in zip(task.labels, reading.words, strict=True)}
         scored = f"whole words by the {task.scoring} of" if encoded.whole_words else "first tokens by"
         label, join = task.labels[part.labels[row]], "a blank" if reading.join else "no blank"
         how = f"label {label!r}; {scored} log-probabilities, {join} before the word"
     frames = [
-        pd.DataFrame({"part": name, "token_id": token_ids, "token": decode(model.tokenizer, token_ids), "scored": flags})
+        pd.DataFrame(
+            {"part": name, "token_id": token_ids, "token": decode(model.tokenizer, token_ids), "scored": flags}
+        )
         for name, (token_ids, flags) in parts.items()
     ]
     return Look(f"{task.name}/{split} row {row}", how, pd.concat(frames, ignore_index=True))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
     from semviz.tasks.splits import Split
-    from semviz.tasks.task import Task
+    from semviz.tasks.task_like import TaskLike
 
 _TEXTS_AT_ONCE = 1000
 
@@ -38,13 +38,13 @@ class Prompts:
     cut: frozenset[int]
 
 
-def filled(task: Task, text: str) -> str:
+def filled(task: TaskLike, text: str) -> str:
     """The prompt of a text."""
     # str.format would read braces in a text as fields.
     return task.prompt.replace("{text}", text)
 
 
-def read_prompts(tokenizer: PreTrainedTokenizerBase, task: Task, part: Split, limit: int) -> Iterator[Prompts]:
+def read_prompts(tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split, limit: int) -> Iterator[Prompts]:
     """Tokenize the prompts of a split; those that are too long are cut or refused.
 
     Args:
@@ -80,7 +80,7 @@ def read_prompts(tokenizer: PreTrainedTokenizerBase, task: Task, part: Split, li
 
 
 def _cut(
-    tokenizer: PreTrainedTokenizerBase, task: Task, text: str, leading: tuple[int, ...], limit: int
+    tokenizer: PreTrainedTokenizerBase, task: TaskLike, text: str, leading: tuple[int, ...], limit: int
 ) -> tuple[str, list[int]]:
     """Cut the text, not the prompt around it, between two of its tokens, until both fit into the limit."""
     if not tokenizer.is_fast:
@@ -112,7 +112,7 @@ def _places(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, in
 
 
 def _cut_by_characters(
-    tokenizer: PreTrainedTokenizerBase, task: Task, text: str, leading: tuple[int, ...], limit: int
+    tokenizer: PreTrainedTokenizerBase, task: TaskLike, text: str, leading: tuple[int, ...], limit: int
 ) -> tuple[str, list[int]]:
     """The same for a tokenizer that does not say where its tokens are in the text."""
 
@@ -129,7 +129,7 @@ def _read_one(tokenizer: PreTrainedTokenizerBase, prompt: str) -> tuple[str, lis
     return prompt, read(tokenizer, [prompt])["input_ids"][0]
 
 
-def _no_room(task: Task, limit: int) -> TaskError:
+def _no_room(task: TaskLike, limit: int) -> TaskError:
     return TaskError(
         f"max_tokens={limit} leaves no room for the text beside the prompt {task.prompt!r}; pass a larger number."
     )

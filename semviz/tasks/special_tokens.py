@@ -42,8 +42,8 @@ def leading_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
             if plain and full[start : start + len(plain)] == plain:
                 return tuple(full[:start])
     raise TaskError(
-        f"The tokenizer ({type(tokenizer).__name__}) reads a text differently with add_special_tokens=False, so its own "
-        "tokens cannot be told from the text's; pass a tokenizer that only adds tokens before and after."
+        f"The tokenizer ({type(tokenizer).__name__}) reads a text differently with add_special_tokens=False, so its "
+        "own tokens cannot be told from the text's; pass a tokenizer that only adds tokens before and after."
     )
 
 

@@ -18,6 +18,7 @@ from semviz.common import checks
 from semviz.common.errors import TaskError
 from semviz.tasks.splits import SPLITS, Split, check_split, make_split
 from semviz.tasks.tables import dataset_to_frame, texts_and_labels
+from semviz.tasks.task_like import Scoring
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     Rows = tuple[Sequence[str], Sequence[str]] | Sequence[str]
 
 Kind = Literal["classification", "language modelling"]
-Scoring = Literal["sum", "mean"]
 _HELD_OUT = 0.15  # share of the training rows held out for a validation or test split that is not passed
 _HELD_OUT_MOST = 500
 

@@ -18,7 +18,7 @@ from semviz.tasks.label_words import LabelReader, Reading, check_readings
 from semviz.tasks.prompts import read_prompts
 from semviz.tasks.special_tokens import leading_tokens, says_unknown, with_leading
 from semviz.tasks.splits import Split
-from semviz.tasks.task import Task
+from semviz.tasks.task_like import Scoring, TaskLike
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -91,7 +91,7 @@ class Encoded:
         )
 
 
-def encode(model: LanguageModel, task: Task, split: str) -> Encoded:
+def encode(model: LanguageModel, task: TaskLike, split: str) -> Encoded:
     """Tokenize one split of a task and find its targets.
 
     In a classification task the target at the last prompt position is the first token of the label word as the
@@ -137,8 +137,15 @@ def encode(model: LanguageModel, task: Task, split: str) -> Encoded:
     if not counted.any():
         raise TaskError(f"No text of task {task.name!r} has a token to predict; pass texts of at least two tokens.")
     labels = np.asarray(part.labels if part.labels else [-1] * len(part), dtype=np.int64)
-    flats = (Ragged(flat, ids.offsets) for flat in (targets, counted, special))
-    return Encoded(ids, *flats, labels, readings, reading)
+    return Encoded(
+        ids,
+        Ragged(targets, ids.offsets),
+        Ragged(counted, ids.offsets),
+        Ragged(special, ids.offsets),
+        labels,
+        readings,
+        reading,
+    )
 
 
 def _check_ids(tokenizer: PreTrainedTokenizerBase, ids: NDArray[Any], n_rows: int, what: str) -> None:
@@ -153,11 +160,30 @@ def _check_ids(tokenizer: PreTrainedTokenizerBase, ids: NDArray[Any], n_rows: in
         )
 
 
+@dataclass(frozen=True)
+class _PlainTexts:
+    """Texts to be read as they stand."""
+
+    texts: Split
+    max_tokens: int
+    name: str = "general text"
+    prompt: str = "{text}"
+    labels: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    scoring: Scoring = "sum"
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.texts}
+
+    def split(self, _name: str, /) -> Split:
+        return self.texts
+
+
 def encode_texts(model: LanguageModel, texts: Sequence[str], *, max_tokens: int) -> Encoded:
     """Tokenize plain texts to be read at every position, truncated to `max_tokens`."""
     limit = min(max_tokens, model.context)
-    task = Task("general text", "{text}", (), (), {"train": Split(tuple(texts))}, limit)
-    return encode(model, task, "train")
+    return encode(model, _PlainTexts(Split(tuple(texts)), limit), "train")
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +205,7 @@ class _Samples:
     reading: NDArray[np.int64]
 
 
-def _read_samples(model: LanguageModel, task: Task, part: Split) -> _Samples:
+def _read_samples(model: LanguageModel, task: TaskLike, part: Split) -> _Samples:
     """Read a split's prompts, and its label words behind each; both must fit into the model's context."""
     room = 0
     while True:
@@ -191,7 +217,7 @@ def _read_samples(model: LanguageModel, task: Task, part: Split) -> _Samples:
         room = behind
 
 
-def _read_within(tokenizer: PreTrainedTokenizerBase, task: Task, part: Split, limit: int) -> _Samples:
+def _read_within(tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split, limit: int) -> _Samples:
     """Read a split's prompts, cut to a number of tokens, and its label words behind each."""
     leading, labels = leading_tokens(tokenizer), LabelReader(tokenizer, task) if task.labels else None
     chunks: list[NDArray[np.int32]] = []
@@ -212,7 +238,7 @@ def _read_within(tokenizer: PreTrainedTokenizerBase, task: Task, part: Split, li
     return _Samples(ids, len(leading), np.asarray(unknown), readings, np.asarray(of_rows, dtype=np.int64))
 
 
-def _scored_whole(model: LanguageModel, task: Task, split: str, readings: Sequence[Reading]) -> bool:
+def _scored_whole(model: LanguageModel, task: TaskLike, split: str, readings: Sequence[Reading]) -> bool:
     """Whether first tokens fail to tell the label words apart behind any text of the task, so that all splits agree."""
     if not all(reading.distinct for reading in readings):
         return True

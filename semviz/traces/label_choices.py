@@ -42,7 +42,9 @@ def label_choices(encoded: Encoded) -> LabelChoices:
         for label, word in enumerate(reading.words):
             for end in range(1, len(word)):
                 if word[:end] not in of_beginning:
-                    following = [other[end] for other in reading.words if other[:end] == word[:end] and len(other) > end]
+                    following = [
+                        other[end] for other in reading.words if other[:end] == word[:end] and len(other) > end
+                    ]
                     of_beginning[word[:end]] = len(sets)
                     sets.append(np.asarray(list(dict.fromkeys(following))))
             of_word[r, label] = [of_beginning[word[:end]] for end in range(len(word))]

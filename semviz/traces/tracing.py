@@ -103,7 +103,8 @@ def trace(
         encoded = encoded.take(sample_numbers)
     if vocab == "labels" and encoded.whole_words:
         raise SemvizError(
-            f'The label words of task {task.name!r} begin alike and are scored whole, token by token; pass vocab="full".'
+            f"The label words of task {task.name!r} begin alike and are scored whole, token by token; pass "
+            'vocab="full".'
         )
     choices = label_choices(encoded)
     table = position_table(encoded, detail, choices)
@@ -198,17 +199,17 @@ def _describe(
             "label": [labels[i] for i in table.sample.tolist()],
             "role": np.where(table.counted, counted_role, np.where(special, "special", "context")),
             "predicted": [text_of[i] for i in reducer.predicted.tolist()],
-            "correct": pd.array(np.where(target >= 0, _correct(encoded, reducer), None), dtype="boolean"),
+            "correct": pd.array(_correct(encoded, reducer), dtype="boolean"),
         }
     )
     return positions, vocabulary
 
 
-def _correct(encoded: Encoded, reducer: Reducer) -> NDArray[np.bool_]:
-    """Whether each position's target is the first choice; in a word of several tokens, whether each of them is."""
+def _correct(encoded: Encoded, reducer: Reducer) -> NDArray[np.object_]:
+    """Whether each position's target is the first choice, None without one; in a whole word, whether all are."""
     table = reducer.table
     correct = reducer.predicted == table.target
-    if not encoded.whole_words:
-        return np.asarray(correct)
-    wrong = np.bincount(table.sample[table.counted], ~correct[table.counted], minlength=len(encoded)) > 0
-    return np.where(table.counted, ~wrong[table.sample], correct)
+    if encoded.whole_words:
+        wrong = np.bincount(table.sample[table.counted], ~correct[table.counted], minlength=len(encoded)) > 0
+        correct = np.where(table.counted, ~wrong[table.sample], correct)
+    return np.asarray(np.where(table.target == NO_TARGET, np.asarray(None, dtype=object), correct))

@@ -19,14 +19,15 @@ from semviz.tasks.task import Task
 from semviz.tasks.tokenizing import encode
 
 WORDS = (
-    "0", "1", "7", "10", "42", "3.5", "5G", "fibre", "many", "yes", "no", "Yes", "NO", "positive", "negative",
-    "very good", "very bad", "not good", "well-made", "up-to-date", "好", "坏", "积极", "消极", "😀", "👍🏽", "a", "b", "Z",
-    " yes", " good", '"', "'quoted'", "(x)", "<good>", "<bad>", "EOS", "naïve",
-)  # fmt: skip
+    *("0", "1", "7", "10", "42", "3.5", "5G", "fibre", "many", "yes", "no", "Yes", "NO", "positive", "negative"),
+    *("very good", "very bad", "not good", "well-made", "up-to-date", "好", "坏", "积极", "消极", "😀", "👍🏽"),
+    *("a", "b", "Z", " yes", " good", '"', "'quoted'", "(x)", "<good>", "<bad>", "EOS", "naïve"),
+)
 PROMPTS = (
-    "{text}\nLabel:", "{text} Sentiment:", "{text}", "Review: {text}", "{text} ", "{text}\n", "{text}\n\n", '{text} It was "',
-    "{text} It was (", "评论：{text}\n情感：", "BOS{text} Label:", "user\n{text}EOS\nassistant\n", "{text}EOS", "{text} The count is",
-)  # fmt: skip
+    *("{text}\nLabel:", "{text} Sentiment:", "{text}", "Review: {text}", "{text} ", "{text}\n", "{text}\n\n"),
+    *('{text} It was "', "{text} It was (", "评论：{text}\n情感：", "{text} The count is"),
+    *("BOS{text} Label:", "user\n{text}EOS\nassistant\n", "{text}EOS"),
+)
 TEXTS = ("the film was great", "a bad thing!", "很好。", "1 star")
 OPENING = ('It was "', "(", "：", "。", " ", "\n", "EOS")
 
@@ -81,10 +82,14 @@ def test_every_pair_of_words_is_read_in_place_or_refused_for_a_reason(kind):
             expected = oracle.join(prompt, pair, natural)
             try:
                 reader.add(one)
-            except TaskError as error:
-                assert expected is None, (template, pair, prompt)
-                assert "sample 0" in str(error)
-                assert any(repr(word) in str(error) for word in pair)
+            except TaskError as refusal:
+                error = str(refusal)
+            else:
+                error = ""
+            assert bool(error) == (expected is None), (template, pair, prompt)
+            if error:
+                assert "sample 0" in error
+                assert any(repr(word) in error for word in pair)
                 continue
             (reading,) = reader.readings
             assert reading.join == expected, (template, pair, prompt)
@@ -101,7 +106,24 @@ def test_what_is_read_once_for_an_ending_is_what_each_prompt_says(kind):
     if kind == "SmolLM2" and not SMOLLM2.exists():
         pytest.skip("SmolLM2 is not at hand: ../shared/real/get_smollm2.py makes its folder")
     tok = tokenizer(kind)
-    pieces = ["the film", " was", "great", "!", "\n", " ", "\n\n", "很好", "7", "12", "</s>", "<go", "😀", "'", '"', "x"]
+    pieces = [
+        "the film",
+        " was",
+        "great",
+        "!",
+        "\n",
+        " ",
+        "\n\n",
+        "很好",
+        "7",
+        "12",
+        "</s>",
+        "<go",
+        "😀",
+        "'",
+        '"',
+        "x",
+    ]
     made = random.Random(0)
     texts = tuple("a" + "".join(made.choices(pieces, k=made.randint(1, 6))) for _ in range(120))
     for template in ("{text}", "{text}\nLabel:", "{text} It was", "{text}<", '{text}"'):
@@ -117,7 +139,10 @@ def test_what_is_read_once_for_an_ending_is_what_each_prompt_says(kind):
                 else:
                     alone.append(next(iter(reader.readings)))
             fine = tuple(text for text, reading in zip(texts, alone, strict=True) if reading is not None)
-            task, reader = Task("t", template, ("a", "b"), words, {}), LabelReader(tok, Task("t", template, ("a", "b"), words, {}))
+            task, reader = (
+                Task("t", template, ("a", "b"), words, {}),
+                LabelReader(tok, Task("t", template, ("a", "b"), words, {})),
+            )
             for prompts in read_prompts(tok, task, Split(fine), 10**6):
                 reader.add(prompts)
             found = [list(reader.readings)[i] for i in reader.of_rows]
@@ -148,17 +173,27 @@ def test_the_words_are_read_once_where_all_prompts_end_alike(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "join"),
+    "prompt",
+    ["Label:", "It was", 'He said "no"', 'He said "no."', "don't", "so -", "x =", "text =>", "good!", "100%", "5"],
+)
+def test_a_blank_stands_where_a_writer_puts_one(prompt):
+    assert natural_join(prompt) == " "
+
+
+@pytest.mark.parametrize("prompt", ["great 😀", "기분:", "기분", "he’s “so”", "(so)", "naïve", "Ответ:", "الجواب:"])
+def test_a_blank_stands_where_a_writer_of_any_script_puts_one(prompt):
+    assert natural_join(prompt) == " "
+
+
+@pytest.mark.parametrize(
+    "prompt",
     [
-        ("Label:", " "), ("It was", " "), ("Stars:\n", ""), ("A: ", ""), ("A:\t", ""), ('It was "', ""), ("It was '", ""),
-        ('He said "no"', " "), ('He said "no."', " "), ('Label:"', ""), ("It was “", ""), ("«", ""), ("(", ""), ("{", ""),
-        ("don't", " "), ("price: $", ""), ("tag #", ""), ("and/", ""), ("non-", ""), ("so -", " "), ("x=", ""),
-        ("x =", " "), ("text =>", " "), ("情感:", ""), ("情感：", ""), ("很好。", ""), ("気分は", ""), ("기분:", " "), ("ดี", ""),
-        ("great 😀", " "), ("good!", " "), ("100%", " "), ("¿", ""), ("5", " "),
+        *("Stars:\n", "A: ", "A:\t", 'It was "', "It was '", 'Label:"', "It was “", "«", "(", "{", "price: $", "tag #"),
+        *("and/", "non-", "x=", "情感:", "情感：", "很好。", "気分は", "ดี", "¿", "very_", "「"),
     ],
-)  # fmt: skip
-def test_a_blank_stands_where_a_writer_puts_one(prompt, join):
-    assert natural_join(prompt) == join
+)
+def test_no_blank_stands_where_nobody_writes_one(prompt):
+    assert natural_join(prompt) == ""
 
 
 def test_words_that_no_score_tells_apart_are_refused_in_words(tiny):
@@ -168,7 +203,7 @@ def test_words_that_no_score_tells_apart_are_refused_in_words(tiny):
 
     with pytest.raises(TaskError, match=r"'good' is the beginning of 'good cat'.*'good\.'"):
         encoded({"yes": "good", "no": "good cat"})
-    with pytest.raises(TaskError, match="reads the label words .* alike"):
+    with pytest.raises(TaskError, match=r"reads the label words .* alike"):
         encoded({"yes": "good  cat", "no": "good cat"})
     with pytest.raises(TaskError, match="does not know the label word 'good zebra'"):
         encoded({"yes": "good zebra", "no": "good cat"})

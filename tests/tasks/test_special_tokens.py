@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from small import plain_text, tiny_llama
@@ -16,7 +18,13 @@ from semviz.tasks.splits import Split
 from semviz.tasks.task import Task
 from semviz.tasks.tokenizing import NO_TARGET, encode
 
-BEGINNING = {"metaspace, bos": "<s>", "metaspace, not split": "<s>", "bos and eos": "<s>", "unigram": "<s>", "word level": "<s>"}
+BEGINNING = {
+    "metaspace, bos": "<s>",
+    "metaspace, not split": "<s>",
+    "bos and eos": "<s>",
+    "unigram": "<s>",
+    "word level": "<s>",
+}
 BEGINNING |= {"word piece, [CLS] and [SEP]": "[CLS]", "demo": "<bos>"}
 
 
@@ -43,7 +51,7 @@ def test_the_text_is_read_whole_and_what_is_added_is_no_target(kind):
         # One <bos>, whoever wrote it; each end of the text that the text says, and none that it does not.
         assert pieces.count(bos) == (1 if added else text.count(bos))
         assert pieces.count(eos) == text.count(eos)
-        assert special.tolist() == [i == 0 and added is not None or t == tok.unk_token for i, t in enumerate(pieces)]
+        assert special.tolist() == [(i == 0 and added is not None) or t == tok.unk_token for i, t in enumerate(pieces)]
         known = [t != tok.unk_token for t in pieces]
         np.testing.assert_array_equal(targets[:-1], np.where(known[1:], ids[1:], NO_TARGET))
         np.testing.assert_array_equal(counted, (targets != NO_TARGET) & ~special)
@@ -92,7 +100,7 @@ def test_an_unknown_token_that_the_text_says_is_a_target():
 class Letters(PreTrainedTokenizer):
     """One character, one token: a tokenizer in Python, which says nothing about places."""
 
-    vocab_files_names: dict[str, str] = {}
+    vocab_files_names: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **options):
         self.letters = {letter: i for i, letter in enumerate(["<unk>", "</s>", *" abcdefghijklmnopqrstuvwxyz:?!é😀好"])}
@@ -132,7 +140,7 @@ def test_a_cut_text_is_a_beginning_of_the_text(kind, prompt):
             try:
                 chunk = next(read_prompts(tok, task, Split((HARD,), (0,) if labels else ()), limit))
             except TaskError as error:
-                assert "no room" in str(error)
+                assert "no room" in str(error)  # noqa: PT017 (most limits leave room)
                 continue
             before, after = prompt.split("{text}")
             text = chunk.texts[0].removeprefix(before)
