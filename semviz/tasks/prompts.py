@@ -88,9 +88,11 @@ def _cut(
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     places = _places(text, encoding["offset_mapping"])
     if task.prompt == "{text}" and not task.labels:
-        fitting = [place for place in places if len(with_leading(leading, encoding["input_ids"][: place[0]])) <= limit]
+        ids: list[int] = encoding["input_ids"]
+        room = limit - len(with_leading(leading, ids)) + len(ids)
+        fitting = [place for place in places if place[0] <= room]
         if fitting:
-            return text[: fitting[-1][1]], encoding["input_ids"][: fitting[-1][0]]
+            return text[: fitting[-1][1]], ids[: fitting[-1][0]]
     most = len(encoding["input_ids"])
     while places := [place for place in places if place[0] <= most]:
         prompt, ids = _read_one(tokenizer, filled(task, text[: places[-1][1]]))
