@@ -7,7 +7,7 @@ from functools import cache
 from itertools import combinations
 
 import pytest
-from tokenizer_kinds import KINDS, SMOLLM2, tokenizer
+from tokenizer_kinds import KINDS, SMOLLM2, bpe, tokenizer
 
 from semviz.common.errors import TaskError
 from semviz.tasks.joins import natural_join
@@ -124,10 +124,11 @@ def test_what_is_read_once_for_an_ending_is_what_each_prompt_says(kind):
         '"',
         "x",
     ]
+    pieces += ["was", " x", "(was", "go", " go", " \n", "\t"]
     made = random.Random(0)
     texts = tuple("a" + "".join(made.choices(pieces, k=made.randint(1, 6))) for _ in range(120))
     for template in ("{text}", "{text}\nLabel:", "{text} It was", "{text}<", '{text}"'):
-        for words in (("positive", "negative"), ("1", "many"), ("<good>", "bad")):
+        for words in (("positive", "negative"), ("1", "many"), ("<good>", "bad"), ("od>", "d>"), ("\nyes", "\n\n no")):
             alone = []
             for text in texts:
                 task = Task("t", template, ("a", "b"), words, {})
@@ -150,6 +151,16 @@ def test_what_is_read_once_for_an_ending_is_what_each_prompt_says(kind):
             for text in (text for text, reading in zip(texts, alone, strict=True) if reading is None):
                 with pytest.raises(TaskError):
                     reader.add(next(read_prompts(tok, task, Split((text,)), 10**6)))
+
+
+def test_an_added_token_that_a_prompt_has_begun_is_seen_through_its_last_piece():
+    tok = bpe()
+    tok.add_tokens(["ab (cd"])
+    task = Task("t", "{text} (", ("a", "b"), ("cd", "xy"), {})
+    reader = LabelReader(tok, task)
+    reader.add(next(read_prompts(tok, task, Split(("zz", "yy")), 100)))
+    with pytest.raises(TaskError, match=r"joins the end of sample 1 .*'yy ab \('.*'cd'"):
+        reader.add(next(read_prompts(tok, task, Split(("xx", "yy ab")), 100)))
 
 
 def test_the_words_are_read_once_where_all_prompts_end_alike(monkeypatch):
