@@ -150,7 +150,8 @@ def _task(options: argparse.Namespace) -> Task:
     import pandas as pd
 
     try:
-        frame = pd.read_csv(options.task)
+        # As it stands: a label may be the word NA or None, and 01 is not 1.
+        frame = pd.read_csv(options.task, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise SemvizError(
             f"--task={options.task} cannot be read as CSV: {checks.first_line(error)}. Pass a packaged task or a "

@@ -145,7 +145,8 @@ def _check_order(order: str | None, trace: DeviationsLike, table: pd.DataFrame) 
         raise SemvizError(
             "order='label' needs labels, and this task has none. Pass order='deviation', 'cluster' or 'index'."
         )
-    is_text = trace.meta.get("kind") == "language modelling" or bool((table["count"] > 1).any())
+    kind = trace.meta.get("kind")
+    is_text = kind != "classification" and (kind == "language modelling" or bool((table["count"] > 1).any()))
     if order == "correct" and (is_text or table["correct"].isna().all()):
         raise SemvizError(
             "order='correct' needs one answer per sample that is right or wrong, as classification tasks have. Pass "

@@ -226,12 +226,16 @@ def _reading_note(rows: pd.DataFrame, earlier: pd.DataFrame | None) -> str:
     answers = rows[rows["role"] == "answer"]
     if not len(answers):
         return "Each column is scored against the token that follows it. Bottom row: the input of block 1."
-    row = answers.iloc[-1]
-    quoted = f"“{token_text.short_label(row['target'], width=24)}”"
-    says = f"“{token_text.short_label(row['predicted'], width=24)}”"
+
+    def quoted(rows: pd.DataFrame, column: str) -> str:
+        return f"“{token_text.short_label(''.join(rows[column]), width=24)}”"
+
+    target, says = quoted(answers, "target"), quoted(answers, "predicted")
     verdict = f"the model says {says}"
     if earlier is not None:
-        predicted_before = earlier[earlier["role"] == "answer"].iloc[-1]["predicted"]
-        verdict = f"the model said “{token_text.short_label(predicted_before, width=24)}” and now says {says}"
-    verdict += ", which is right" if row["predicted"] == row["target"] else ""
-    return f"The framed answer position is scored against {quoted}; {verdict}. Only it enters the averages."
+        said = quoted(earlier[earlier["role"] == "answer"], "predicted")
+        verdict = f"the model said {said} and now says {says}"
+    verdict += ", which is right" if (answers["predicted"] == answers["target"]).all() else ""
+    if len(answers) > 1:
+        return f"The framed answer positions are scored against {target}; {verdict}. Only they enter the averages."
+    return f"The framed answer position is scored against {target}; {verdict}. Only it enters the averages."

@@ -15,6 +15,7 @@ from semviz.finetuning.prefix_cache import (
     cache_bytes,
     run_prefix,
 )
+from semviz.finetuning.spelled_words import SpelledWords, spell_out
 from semviz.lm.copy_proof import Probe
 from semviz.tasks.neighbours import Reading, extremes, how_to_read
 from semviz.tasks.splits import SPLITS
@@ -97,18 +98,34 @@ class EncodedTask:
     def _encode(self) -> None:
         self._stamp = self.model.stamp
         self._encoded = {name: _with_targets(encode(self.model, self.task, name)) for name in SPLITS}
+        # Splits that are scored are read with all label words; the training split with each row's own.
+        self._words: dict[str, SpelledWords] = {}
+        for name in SPLITS:
+            if name != "train" and self._encoded[name].whole_words:
+                self._words[name] = spell_out(self._encoded[name])
+                self._encoded[name] = self._words[name].encoded
 
     def part(self, split: str, boundary: int) -> SplitWithStates:
         """One split with its states at a boundary."""
         if boundary == 0 or not self._caching:
-            return SplitWithStates(self._encoded[split])
+            return SplitWithStates(self._encoded[split], words=self._words.get(split))
         if self._stamp != self.model.stamp:
             self._drop_caches()
             self._encode()
-        encoded = self._encoded[split]
         if boundary not in self._caches[split]:
             self._fill(split, boundary)
-        return SplitWithStates(encoded, self._caches[split][boundary])
+        return SplitWithStates(self._encoded[split], self._caches[split][boundary], self._words.get(split))
+
+    def spelled(self, part: SplitWithStates) -> SplitWithStates:
+        """The same part with all label words behind each prompt; of a training split, its states are computed anew."""
+        if part.words is not None:
+            return part
+        words = spell_out(part.encoded)
+        if part.cache is None:
+            return SplitWithStates(words.encoded, words=words)
+        boundary = part.cache.boundary
+        caches = run_prefix(self.model, words.encoded, [boundary], control=self.control, progress=self.progress)
+        return SplitWithStates(words.encoded, caches[boundary], words)
 
     def stop_caching(self, why: str) -> None:
         """Stop caching, since the model cannot be resumed from one state."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.metrics import f1_score, roc_auc_score
 
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from semviz.finetuning.encoded_task import EncodedTask
     from semviz.finetuning.prefix_cache import SplitWithStates
     from semviz.finetuning.suffix_model import Suffix
+    from semviz.tasks.tokenizing import Encoded
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class SplitScores:
 
     Attributes:
         accuracy: Share of rows whose label is ranked first among the labels; for language modelling, of tokens.
-        loss: Mean over rows of the rows' cross-entropy over the whole vocabulary, nats.
+        loss: Mean over rows of the rows' cross-entropy over the whole vocabulary, nats; where label words are scored
+            whole, that of the row's word: minus the sum (or mean, by `Task.scoring`) of its tokens' log-probabilities.
         f1: Macro F1; None for language modelling.
         auroc: Macro one-vs-rest AUROC; None for language modelling or where a class is missing.
         rows: Accuracy of each row (1 or 0), or loss of each row for language modelling, shape (n,).
@@ -51,18 +55,14 @@ def evaluate(
     Raises:
         Cancelled: If asked to stop.
     """
+    if part.encoded.whole_words:
+        return _evaluate_words(suffix, encoded_task, part, control=control)
     encoded, collate, device = part.encoded, encoded_task.collator(part), encoded_task.model.device
     suffix.eval()
     losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
-    labels = torch.as_tensor(encoded.label_ids, device=device)
-    probabilities = np.zeros((len(encoded), len(labels)))
-    n_scored = 0
-    for rows in batch_rows(encoded, device=device):
-        raise_waiting_interrupt()
-        if control is not None:
-            control.check()
-            control.tell(Progress("Scoring rows", n_scored, len(encoded)))
-        n_scored += len(rows)
+    first_tokens = torch.as_tensor(encoded.first_tokens, device=device)
+    probabilities = np.zeros((len(encoded), len(encoded.label_ids)))
+    for rows in _batches(encoded, device, control):
         batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
         logits = suffix(**batch)["logits"]
         has_target = batch["labels"] != NO_TARGET
@@ -70,17 +70,52 @@ def evaluate(
         row_of_target = np.repeat(np.arange(len(rows)), has_target.sum(1).cpu().numpy())
         token_losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu().double().numpy()
         losses[rows] = _row_means(token_losses, row_of_target, len(rows))
-        if len(labels):
-            probabilities[rows] = logits[:, labels].cpu().double().softmax(-1).numpy()
+        if len(first_tokens):
+            labels = first_tokens[torch.as_tensor(encoded.reading[rows], device=device)]
+            probabilities[rows] = logits.gather(-1, labels).cpu().double().softmax(-1).numpy()
         else:
             hits[rows] = _row_means((logits.argmax(-1) == targets).cpu().double().numpy(), row_of_target, len(rows))
     loss = float(losses.mean())
-    if not len(labels):
+    if not len(first_tokens):
         return SplitScores(float(hits.mean()), loss, None, None, losses)
+    return _scores_of_labels(encoded.labels, probabilities, loss)
+
+
+def _evaluate_words(
+    suffix: Suffix, encoded_task: EncodedTask, part: SplitWithStates, *, control: Control | None
+) -> SplitScores:
+    """Score every row of a split by whole label words: each word is read behind each prompt."""
+    part = encoded_task.spelled(part)
+    words, collate, device = part.words, encoded_task.collator(part), encoded_task.model.device
+    assert words is not None
+    suffix.eval()
+    scores = np.zeros(words.lengths.shape)
+    for rows in _batches(words.encoded, device, control):
+        batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
+        words.add_scores(scores, rows, suffix(**batch)["logits"])
+    if encoded_task.task.scoring == "mean":
+        scores /= words.lengths
+    loss = float(-scores[np.arange(len(scores)), words.labels].mean())
+    return _scores_of_labels(words.labels, softmax(scores, axis=1), loss)
+
+
+def _batches(encoded: Encoded, device: torch.device, control: Control | None) -> Iterator[NDArray[np.int64]]:
+    """Rows of each batch, while nobody stops it."""
+    n_scored = 0
+    for rows in batch_rows(encoded, device=device):
+        raise_waiting_interrupt()
+        if control is not None:
+            control.check()
+            control.tell(Progress("Scoring rows", n_scored, len(encoded)))
+        n_scored += len(rows)
+        yield rows
+
+
+def _scores_of_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float64], loss: float) -> SplitScores:
     predicted = probabilities.argmax(1)
-    hits = (predicted == encoded.labels).astype(np.float64)
-    f1 = float(f1_score(encoded.labels, predicted, average="macro"))
-    return SplitScores(float(hits.mean()), loss, f1, _auroc(encoded.labels, probabilities), hits)
+    hits = (predicted == labels).astype(np.float64)
+    f1 = float(f1_score(labels, predicted, average="macro"))
+    return SplitScores(float(hits.mean()), loss, f1, _auroc(labels, probabilities), hits)
 
 
 def _row_means(values: NDArray[np.float64], row_of_target: NDArray[np.int64], rows: int) -> NDArray[np.float64]:

@@ -31,6 +31,7 @@ from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
+    from semviz.finetuning.spelled_words import SpelledWords
     from semviz.lm.model import LanguageModel
 
 _CHUNK_BYTES = 2**24
@@ -180,11 +181,13 @@ def _reserve_disk_space(file: str, size: int) -> None:
 class SplitWithStates(Dataset[int]):
     """One split as a model trains on it: samples, and their boundary states where the prefix is cached.
 
-    As a torch dataset it yields row numbers; the `Collator` makes batches of them.
+    As a torch dataset it yields row numbers; the `Collator` makes batches of them. Where label words are scored whole,
+    a split that is scored has a row for each beginning of a word, described by `words`.
     """
 
     encoded: Encoded
     cache: PrefixCache | None = None
+    words: SpelledWords | None = None
 
     def __len__(self) -> int:
         return len(self.encoded)

@@ -59,7 +59,7 @@ def open_sample(model: LanguageModel, task: Task, trace: Trace, number: int) -> 
     number = checks.whole_number("sample", number, maximum=len(part) - 1, error=TaskError)
     if number in trace.detailed:
         return Sample(trace, number, part.texts[number])
-    row_trace = _trace_row(model, replace(task, splits={"train": part.take([number])}), trace)
+    row_trace = _trace_row(model, replace(task, splits={**task.splits, "train": part.take([number])}), trace)
     positions = row_trace.positions.assign(sample=number)
     return Sample(replace(row_trace, positions=positions), number, part.texts[number])
 
@@ -81,7 +81,8 @@ def open_text(model: LanguageModel, task: Task, trace: Trace, text: str, label: 
     if label is None:
         text_task = Task("your text", "{text}", (), (), {"train": Split((text,))}, task.max_tokens)
     elif label in task.labels:
-        text_task = replace(task, name="your text", splits={"train": Split((text,), (task.labels.index(label),))})
+        own_split = Split((text,), (task.labels.index(label),))
+        text_task = replace(task, name="your text", splits={**task.splits, "train": own_split})
     else:
         raise TaskError(f"label={label!r} is not a label of the task; pass one of {list(task.labels)}, or None.")
     return Sample(_trace_row(model, text_task, trace), 0, text, own=True)

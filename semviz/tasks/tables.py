@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def texts_and_labels(name: str, table: Any, text: str, label: str | None) -> tuple[list[Any], list[Any] | None]:
-    """Read the texts and labels of a pandas DataFrame; labels become text, except missing ones, which a task refuses.
+    """Read the texts and labels of a pandas DataFrame; labels become text.
 
     Args:
         name: Name of the argument, for messages.
@@ -21,17 +21,22 @@ def texts_and_labels(name: str, table: Any, text: str, label: str | None) -> tup
         label: Column of labels, or None.
 
     Raises:
-        TaskError: If it is not a DataFrame, or a column is missing or duplicated.
+        TaskError: If it is not a DataFrame, a column is missing or duplicated, or a cell is empty.
     """
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
         raise TaskError(f"{checks.named_repr(name, table)}; pass a pandas DataFrame.")
     _check_columns(list(table.columns), text, label)
-    if not label:
-        return list(table[text]), None
-    # As text, a missing label ("nan") would become a class of its own.
-    return list(table[text]), [v if pd.api.types.is_scalar(v) and pd.isna(v) else str(v) for v in table[label]]
+    for column, what in ((text, "texts"), (label, "labels")) if label else ((text, "texts"),):
+        for row, value in enumerate(table[column]):
+            # As text, a missing label ("nan") would become a class of its own.
+            if pd.api.types.is_scalar(value) and pd.isna(value):
+                raise TaskError(
+                    f"{what}[{row}] of {name} is {type(value).__name__} ({value}), a missing value; drop rows without "
+                    "one. If the file says NA, None or null there, read it with pd.read_csv(…, keep_default_na=False)."
+                )
+    return list(table[text]), [str(value) for value in table[label]] if label else None
 
 
 def dataset_to_frame(dataset: Any, text: str, label: str | None) -> pd.DataFrame:

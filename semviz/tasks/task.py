@@ -12,16 +12,20 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
 from semviz.tasks.splits import SPLITS, Split, check_split, make_split
 from semviz.tasks.tables import dataset_to_frame, texts_and_labels
+from semviz.tasks.task_like import Scoring
 
 if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset, DatasetDict
+
+    from semviz.lm.model import LanguageModel
+    from semviz.tasks.look import Look
 
     Rows = tuple[Sequence[str], Sequence[str]] | Sequence[str]
 
@@ -42,6 +46,8 @@ class Task:
         splits: `train`, `validation` and `test`.
         max_tokens: Texts are truncated to this many tokens (prompt included); None refuses texts that exceed the
             model's context.
+        scoring: How label words of several tokens are scored where their first tokens do not tell them apart: `"sum"`
+            of the tokens' log-probabilities (that of the word), or their `"mean"`.
         whole: Hash of the task of which this is a subset; empty if it is none.
     """
 
@@ -51,6 +57,7 @@ class Task:
     words: tuple[str, ...]
     splits: Mapping[str, Split] = field(repr=False)
     max_tokens: int | None = None
+    scoring: Scoring = "sum"
     whole: str = field(repr=False, compare=False, default="")
 
     @property
@@ -67,7 +74,9 @@ class Task:
     def hash(self) -> str:
         """Twelve hex digits that change with any text, label or option."""
         splits = [[name, split.texts, split.labels] for name, split in sorted(self.splits.items())]
-        content = [self.prompt, self.labels, self.words, self.max_tokens, splits]
+        content: list[Any] = [self.prompt, self.labels, self.words, self.max_tokens, splits]
+        if self.scoring != "sum":  # hashes from before there was a choice stay as they are
+            content.append(self.scoring)
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=6).hexdigest()
 
     @property
@@ -108,6 +117,7 @@ class Task:
         validation: Rows | None = None,
         name: str = "texts",
         max_tokens: int | None = None,
+        scoring: Scoring = "sum",
         seed: int = 0,
     ) -> Task:
         """Make a task from lists.
@@ -121,6 +131,9 @@ class Task:
             validation: As `test`; by default 15 % of the training rows, at most 500.
             name: The task's name in tables and figures.
             max_tokens: Truncate texts to this many tokens instead of refusing long ones.
+            scoring: How label words are scored where their first tokens do not tell them apart: by the `"sum"` of their
+                tokens' log-probabilities, which is the word's own, or by the `"mean"`, which does not favour words of
+                fewer tokens.
             seed: Seed of the splits that are drawn here.
 
         Raises:
@@ -137,6 +150,7 @@ class Task:
         seed = checks.whole_number("seed", seed, error=TaskError)
         if max_tokens is not None:
             max_tokens = checks.whole_number("max_tokens", max_tokens, minimum=2, error=TaskError)
+        checks.one_of("scoring", scoring, get_args(Scoring), error=TaskError)
         names: tuple[str, ...] = ()
         if labels is not None:
             labels = checks.as_list("labels", labels, "one label for each text", error=TaskError)
@@ -157,7 +171,7 @@ class Task:
             if key not in splits:
                 splits[key], rows = train.take(rows[:held_out]), rows[held_out:]
         splits = {"test": splits["test"], "validation": splits["validation"], "train": train.take(sorted(rows))}
-        return cls(name, prompt, names, label_words, splits, max_tokens)
+        return cls(name, prompt, names, label_words, splits, max_tokens, scoring)
 
     @classmethod
     def from_frame(
@@ -178,7 +192,7 @@ class Task:
             label: Column of label names; omit it for language modelling.
             test: Another DataFrame with the same columns.
             validation: As `test`.
-            **options: `prompt`, `words`, `name`, `max_tokens`, `seed`.
+            **options: `prompt`, `words`, `name`, `max_tokens`, `scoring`, `seed`.
 
         Raises:
             TaskError: If a column is missing, a row has no label, or as in `from_texts`.
@@ -228,6 +242,21 @@ class Task:
             for i, text in enumerate(part.texts)
         ]
         return pd.DataFrame(rows)
+
+    def look(self, model: LanguageModel, row: int = 0, *, split: str = "train") -> Look:
+        """Show what a model reads of one row: the prompt's tokens, and the tokens that stand for each label.
+
+        Args:
+            model: A loaded model.
+            row: Number of the row in the split.
+            split: `"train"`, `"validation"` or `"test"`.
+
+        Raises:
+            TaskError: If there is no such row, or the task does not fit the model.
+        """
+        from semviz.tasks.look import look
+
+        return look(model, self, row, split)
 
     def __repr__(self) -> str:
         """One line: name, kind, rows, labels."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,17 @@ from numpy.typing import NDArray
 from semviz.common.checks import short_repr
 from semviz.common.errors import TaskError
 from semviz.common.ragged import Ragged
+from semviz.tasks.label_words import LabelReader, Reading, check_readings
+from semviz.tasks.prompts import read_prompts
+from semviz.tasks.special_tokens import leading_tokens, says_unknown, with_leading
 from semviz.tasks.splits import Split
-from semviz.tasks.task import Task
+from semviz.tasks.task_like import Scoring, TaskLike
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from semviz.lm.model import LanguageModel
 
-_TEXTS_AT_ONCE = 1000
 NO_TARGET = -100  # label that torch's cross-entropy ignores
 
 
@@ -30,19 +33,26 @@ class Encoded:
     """n samples as token ids.
 
     Attributes:
-        ids: Token ids of each sample, int32, special tokens included, never padded.
+        ids: Token ids of each sample, int32, special tokens included, never padded. Where label words are scored whole,
+            the sample's own word follows its prompt, but for its last token.
         targets: Shaped as `ids`: the token to predict at each position, `NO_TARGET` where there is none.
-        counted: Shaped as `ids`, boolean: whether the position enters averages (`answer`, or `next` without special
-            tokens).
+        counted: Shaped as `ids`, boolean: whether the position enters averages: `answer` (where a token of the label's
+            word is predicted) or `next` (where there is a target).
+        special: Shaped as `ids`, boolean: what the text does not say: tokens that the tokenizer puts before it, and its
+            token for unknown words.
         labels: Label index of each sample, shape (n,), -1 for language modelling.
-        label_ids: Vocabulary id of each label word's first token, shape (C,); empty for language modelling.
+        readings: The ways in which the tokenizer reads the label words behind these samples; empty for language
+            modelling. Their words are cut to what is scored: all tokens, or the first one where those tell them apart.
+        reading: Which of them each sample has, shape (n,); empty for language modelling.
     """
 
     ids: Ragged
     targets: Ragged
     counted: Ragged
+    special: Ragged
     labels: NDArray[np.int64]
-    label_ids: NDArray[np.int64]
+    readings: tuple[Reading, ...] = ()
+    reading: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,6 +62,21 @@ class Encoded:
         """Number of tokens in all samples."""
         return len(self.ids.flat)
 
+    @property
+    def whole_words(self) -> bool:
+        """Whether label words are scored whole, since their first tokens do not tell them apart."""
+        return any(len(word) > 1 for reading in self.readings for word in reading.words)
+
+    @cached_property
+    def first_tokens(self) -> NDArray[np.int64]:
+        """Id of the first token of each label word in each reading, shape (readings, C)."""
+        return np.asarray([[word[0] for word in reading.words] for reading in self.readings], dtype=np.int64)
+
+    @property
+    def label_ids(self) -> NDArray[np.int64]:
+        """Id of the first token of each label word in the first reading, shape (C,); empty for language modelling."""
+        return self.first_tokens[0] if self.readings else self.first_tokens
+
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Encoded:
         """These samples, in this order."""
         indices = np.asarray(rows, dtype=np.int64)
@@ -59,46 +84,68 @@ class Encoded:
             self.ids.take(indices),
             self.targets.take(indices),
             self.counted.take(indices),
+            self.special.take(indices),
             self.labels[indices],
-            self.label_ids,
+            self.readings,
+            self.reading[indices] if self.readings else self.reading,
         )
 
 
-def encode(model: LanguageModel, task: Task, split: str) -> Encoded:
+def encode(model: LanguageModel, task: TaskLike, split: str) -> Encoded:
     """Tokenize one split of a task and find its targets.
 
-    In a classification task the target at the last prompt position is the first token of the label word; earlier
-    positions have the next token of the prompt as their target and are not counted.
+    In a classification task the target at the last prompt position is the first token of the label word as the
+    tokenizer reads it there (`semviz.tasks.label_words`); earlier positions have the next token of the prompt as their
+    target and are not counted. Where the words' first tokens do not tell them apart, all their tokens are targets.
 
     Raises:
-        TaskError: If the split is empty, two label words share their first token, a label word is unknown to the
-            tokenizer, a text has no tokens, one is longer than the model's context, or the model has no embedding or
-            logit for a token.
+        TaskError: If the split is empty, a label word cannot be read behind a text, two are read alike, one is unknown
+            to the tokenizer, a text has no tokens, one is longer than the model's context, or the model has no
+            embedding or logit for a token.
     """
     part = task.split(split)
     if not len(part):
         raise TaskError(f"Task {task.name!r} has no rows in its {split} split; pass another split.")
-    ids = _tokenize(model, task, part)
-    label_ids = _label_ids(model.tokenizer, task)
-    embeddings: Any = model.anatomy.model.get_input_embeddings()
-    _check_ids(model.tokenizer, ids.flat, len(embeddings.weight), "embeddings")
-    _check_ids(model.tokenizer, label_ids, model.anatomy.vocabulary, "logits")
-    special = np.isin(ids.flat, model.tokenizer.all_special_ids)
+    tokenizer, embeddings = model.tokenizer, model.anatomy.model.get_input_embeddings()
+    samples = _read_samples(model, task, part)
+    readings, reading = samples.readings, samples.reading
+    whole = bool(readings) and _scored_whole(model, task, split, readings)
+    check_readings(tokenizer, task, readings, whole=whole)
+    if not whole:
+        readings = tuple(replace(r, words=tuple(word[:1] for word in r.words)) for r in readings)
+    word_ids = np.asarray([i for r in readings for word in (r.blank, *r.words) for i in word], dtype=np.int64)
+    _check_ids(tokenizer, samples.ids.flat, len(embeddings.weight), "embeddings")
+    _check_ids(tokenizer, word_ids, model.anatomy.vocabulary, "logits")
+    spoken = [readings[r].words[label] for r, label in zip(reading, part.labels, strict=True)] if readings else []
+    ids = samples.ids
+    if whole or any(r.blank for r in readings):
+        ends = [(*readings[r].blank, *word[:-1]) for r, word in zip(reading, spoken, strict=True)]
+        ids = Ragged.of([np.append(row, end).astype(np.int32) for row, end in zip(ids, ends, strict=True)])
+    special = ids.positions < samples.leading
+    if samples.unknown.any():
+        special |= (ids.flat == tokenizer.unk_token_id) & np.repeat(samples.unknown, ids.lengths)
     last = ids.offsets[1:] - 1
     targets = np.append(ids.flat[1:], NO_TARGET).astype(np.int32)
-    # Predictions of special tokens, and predictions made at them, say nothing about language.
+    # Nothing is learnt from predicting what the text does not say, nor from predictions made at an unknown word.
     targets[np.append(special[1:], False)] = NO_TARGET
-    _check_ids(model.tokenizer, targets, model.anatomy.vocabulary, "logits")
-    targets[last] = label_ids[list(part.labels)] if part.labels else NO_TARGET
-    if part.labels:
-        counted = np.zeros(len(targets), dtype=bool)
-        counted[last] = True
+    targets[last] = [word[-1] for word in spoken] if readings else NO_TARGET
+    _check_ids(tokenizer, targets, model.anatomy.vocabulary, "logits")
+    if readings:
+        counted = ids.positions > np.repeat(ids.lengths - 1 - np.asarray([len(word) for word in spoken]), ids.lengths)
     else:
         counted = (targets != NO_TARGET) & ~special
     if not counted.any():
         raise TaskError(f"No text of task {task.name!r} has a token to predict; pass texts of at least two tokens.")
     labels = np.asarray(part.labels if part.labels else [-1] * len(part), dtype=np.int64)
-    return Encoded(ids, Ragged(targets, ids.offsets), Ragged(counted, ids.offsets), labels, label_ids)
+    return Encoded(
+        ids,
+        Ragged(targets, ids.offsets),
+        Ragged(counted, ids.offsets),
+        Ragged(special, ids.offsets),
+        labels,
+        readings,
+        reading,
+    )
 
 
 def _check_ids(tokenizer: PreTrainedTokenizerBase, ids: NDArray[Any], n_rows: int, what: str) -> None:
@@ -113,90 +160,89 @@ def _check_ids(tokenizer: PreTrainedTokenizerBase, ids: NDArray[Any], n_rows: in
         )
 
 
+@dataclass(frozen=True)
+class _PlainTexts:
+    """Texts to be read as they stand."""
+
+    texts: Split
+    max_tokens: int
+    name: str = "general text"
+    prompt: str = "{text}"
+    labels: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    scoring: Scoring = "sum"
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.texts}
+
+    def split(self, _name: str, /) -> Split:
+        return self.texts
+
+
 def encode_texts(model: LanguageModel, texts: Sequence[str], *, max_tokens: int) -> Encoded:
     """Tokenize plain texts to be read at every position, truncated to `max_tokens`."""
     limit = min(max_tokens, model.context)
-    task = Task("general text", "{text}", (), (), {"train": Split(tuple(texts))}, limit)
-    return encode(model, task, "train")
+    return encode(model, _PlainTexts(Split(tuple(texts)), limit), "train")
 
 
-def _tokenize(model: LanguageModel, task: Task, part: Split) -> Ragged:
-    """Token ids of every prompt of a split; prompts that are too long are truncated or refused."""
-    tokenizer, limit = model.tokenizer, min(task.max_tokens or model.context, model.context)
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """A split as the tokenizer reads it.
+
+    Attributes:
+        ids: Ids of each prompt, int32.
+        leading: How many tokens the tokenizer puts before each.
+        unknown: Whether a sample has unknown words, shape (n,).
+        readings: The ways in which label words are read.
+        reading: Which of them each sample has, shape (n,).
+    """
+
+    ids: Ragged
+    leading: int
+    unknown: NDArray[np.bool_]
+    readings: tuple[Reading, ...]
+    reading: NDArray[np.int64]
+
+
+def _read_samples(model: LanguageModel, task: TaskLike, part: Split) -> _Samples:
+    """Read a split's prompts, and its label words behind each; both must fit into the model's context."""
+    room = 0
+    while True:
+        limit = min(task.max_tokens or model.context, model.context - room)
+        samples = _read_within(model.tokenizer, task, part, limit)
+        behind = max((len(r.blank) + max(map(len, r.words)) - 1 for r in samples.readings), default=0)
+        if int(samples.ids.lengths.max()) + behind <= model.context or behind <= room:
+            return samples
+        room = behind
+
+
+def _read_within(tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split, limit: int) -> _Samples:
+    """Read a split's prompts, cut to a number of tokens, and its label words behind each."""
+    leading, labels = leading_tokens(tokenizer), LabelReader(tokenizer, task) if task.labels else None
     chunks: list[NDArray[np.int32]] = []
     lengths: list[int] = []
-    # In chunks: what a tokenizer returns is many times larger than the ids that are kept.
-    for start in range(0, len(part), _TEXTS_AT_ONCE):
-        prompts = [_prompt(task, text) for text in part.texts[start : start + _TEXTS_AT_ONCE]]
-        # Not verbose: it would warn about texts that are truncated or refused below.
-        encoding = tokenizer(prompts, return_attention_mask=False, return_token_type_ids=False, verbose=False)
-        # A classification prompt must not end in <eos>, which some tokenizers add.
-        rows = [_without_eos(tokenizer, tokens) for tokens in encoding["input_ids"]]
-        for row, tokens in enumerate(rows):
-            if not tokens:
-                raise TaskError(f"Sample {start + row} of task {task.name!r} has no tokens; leave out empty texts.")
-            if len(tokens) > limit:
-                if task.max_tokens is None:
-                    raise TaskError(
-                        f"Sample {start + row} of task {task.name!r} has {len(tokens):,} tokens and the model reads "
-                        f"{limit:,}; pass shorter texts, or max_tokens= to cut them."
-                    )
-                rows[row] = _truncate(tokenizer, task, part.texts[start + row], len(tokens) - limit, limit)
+    unknown: list[bool] = []
+    for prompts in read_prompts(tokenizer, task, part, limit):
+        if labels is not None:
+            labels.add(prompts)
+        rows = [with_leading(leading, ids) for ids in prompts.ids]
+        unknown += [
+            tokenizer.unk_token_id in ids and not says_unknown(tokenizer, text, ids)
+            for text, ids in zip(prompts.texts, prompts.ids, strict=True)
+        ]
         lengths += map(len, rows)
         chunks.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
-    return Ragged(np.concatenate(chunks), np.cumsum([0, *lengths]))
+    ids = Ragged(np.concatenate(chunks), np.cumsum([0, *lengths]))
+    readings, of_rows = (tuple(labels.readings), labels.of_rows) if labels else ((), [])
+    return _Samples(ids, len(leading), np.asarray(unknown), readings, np.asarray(of_rows, dtype=np.int64))
 
 
-def _prompt(task: Task, text: str) -> str:
-    # str.format would read braces in a text as fields.
-    return task.prompt.replace("{text}", text)
-
-
-def _without_eos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
-    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
-
-
-def _truncate(tokenizer: PreTrainedTokenizerBase, task: Task, text: str, excess: int, limit: int) -> list[int]:
-    """Truncate the text, not the prompt around it, until both fit into the limit."""
-    if task.prompt == "{text}":
-        return _without_eos(tokenizer, tokenizer(text, verbose=False)["input_ids"])[:limit]
-    text_ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    while len(text_ids) > excess > 0:
-        text_ids = text_ids[:-excess]
-        ids = _without_eos(tokenizer, tokenizer(_prompt(task, tokenizer.decode(text_ids)))["input_ids"])
-        if len(ids) <= limit:
-            return ids
-        excess = len(ids) - limit
-    raise TaskError(
-        f"max_tokens={limit} leaves no room for the text beside the prompt {task.prompt!r}; pass a larger number."
-    )
-
-
-def _label_ids(tokenizer: PreTrainedTokenizerBase, task: Task) -> NDArray[np.int64]:
-    """The first token of each label word after the prompt; all must differ."""
-    first_tokens: dict[str, int] = {}
-    # Encoded after the prompt, since tokenizers encode a word differently at the start of a text.
-    prompt = _prompt(task, "")
-    prompt_ids = _without_eos(tokenizer, tokenizer(prompt)["input_ids"])
-    for word in task.words:
-        space = "" if prompt.endswith((" ", "\n")) else " "
-        ids = _without_eos(tokenizer, tokenizer(prompt + space + word)["input_ids"])
-        if len(ids) <= len(prompt_ids) or ids[: len(prompt_ids)] != prompt_ids:
-            raise TaskError(
-                f"The tokenizer joins the end of the prompt {task.prompt!r} with the label word {word!r}; "
-                "end the prompt with a word or a colon, without a space after it."
-            )
-        token = int(ids[len(prompt_ids)])
-        if token == tokenizer.unk_token_id:
-            raise TaskError(
-                f"The tokenizer does not know the label word {word!r}; pass words={{label: word}} with words it knows."
-            )
-        for other, other_token in first_tokens.items():
-            if other_token == token:
-                raise TaskError(
-                    f"The label words {other!r} and {word!r} begin with the same token "
-                    f"{tokenizer.convert_ids_to_tokens(token)!r}; pass words={{label: word}} with words that differ "
-                    "in their first token."
-                )
-        first_tokens[word] = token
-    return np.asarray(list(first_tokens.values()), dtype=np.int64)
+def _scored_whole(model: LanguageModel, task: TaskLike, split: str, readings: Sequence[Reading]) -> bool:
+    """Whether first tokens fail to tell the label words apart behind any text of the task, so that all splits agree."""
+    if not all(reading.distinct for reading in readings):
+        return True
+    if len(readings) == 1 and not task.prompt.endswith("{text}"):
+        return False
+    others = (part for name, part in task.splits.items() if name != split and len(part))
+    return not all(r.distinct for part in others for r in _read_samples(model, task, part).readings)

@@ -7,7 +7,7 @@ the last one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.tasks.streaming import Batch, OnSpace
     from semviz.traces.calibration import Calibration
+    from semviz.traces.label_choices import LabelChoices
 
 # Positions whose states are read at once if no candidates are scored.
 _MOST_POSITIONS = {"cpu": 1024}
@@ -43,6 +44,7 @@ class PositionTable:
         position: Position in the sample, shape (n,).
         target: Token to predict, `NO_TARGET` where there is none, shape (n,).
         counted: Whether the position enters averages, shape (n,).
+        choice: Which of the sets of label tokens the position has, shape (n,).
         first: Index of each sample's first entry, and n at the end, shape (samples + 1,).
         detailed: Number of leading entries that belong to samples of which every position is read.
     """
@@ -51,11 +53,12 @@ class PositionTable:
     position: NDArray[np.int64]
     target: NDArray[np.int64]
     counted: NDArray[np.bool_]
+    choice: NDArray[np.int32]
     first: NDArray[np.int64]
     detailed: int
 
 
-def position_table(encoded: Encoded, detail: int) -> PositionTable:
+def position_table(encoded: Encoded, detail: int, choices: LabelChoices) -> PositionTable:
     """All positions of the first `detail` samples, and the counted ones of the others."""
     counted = encoded.counted
     selected = counted.flat | (counted.owners < detail)
@@ -66,6 +69,7 @@ def position_table(encoded: Encoded, detail: int) -> PositionTable:
         position=counted.positions[selected],
         target=encoded.targets.flat[selected].astype(np.int64),
         counted=counted.flat[selected],
+        choice=choices.of_position[selected],
         first=first,
         detailed=int(first[min(detail, len(encoded))]),
     )
@@ -73,7 +77,10 @@ def position_table(encoded: Encoded, detail: int) -> PositionTable:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is read at every space."""
+    """What is read at every space.
+
+    `label_words` are those that some of the positions choose from (`label_choices`).
+    """
 
     model: LanguageModel
     calibration: Calibration
@@ -144,8 +151,9 @@ class Plan:
 class Reducer:
     """The results: arrays over the table's positions, filled part by part."""
 
-    def __init__(self, plan: Plan, table: PositionTable) -> None:
+    def __init__(self, plan: Plan, table: PositionTable, choices: LabelChoices) -> None:
         self.plan, self.table = plan, table
+        self._plans = [replace(plan, label_words=ids) for ids in choices.sets] or [plan]
         shape = len(table.sample), plan.spaces
         self.values = {key: np.full(shape, np.nan, dtype=np.float32) for key in plan.keys}
         self.predicted = np.full(shape[0], -1, dtype=np.int64)
@@ -159,9 +167,11 @@ class Reducer:
         first = self.table.first
         entries = np.concatenate([np.arange(first[row], first[row + 1]) for row in batch.rows])
         batch_rows = np.repeat(np.arange(len(batch.rows)), first[batch.rows + 1] - first[batch.rows])
-        size = self.plan.part_size
-        cuts = range(0, len(entries), size)
-        parts = [_Part(self.plan, self.table, entries[i : i + size], batch_rows[i : i + size]) for i in cuts]
+        size, parts = self.plan.part_size, []
+        for choice in np.unique(self.table.choice[entries]):
+            alike = np.flatnonzero(self.table.choice[entries] == choice)
+            for cut in (alike[i : i + size] for i in range(0, len(alike), size)):
+                parts.append(_Part(self._plans[choice], self.table, entries[cut], batch_rows[cut]))
 
         def on_space(space: int, states: Tensor) -> None:
             for part in parts:

@@ -41,8 +41,14 @@ class Trace(Deviations):
 
     @property
     def accuracy(self) -> float:
-        """Share of counted positions whose target the model itself ranks first, among the labels if there are any."""
-        return float(self.positions["correct"][self.counted].mean())
+        """Share of counted positions whose target the model itself ranks first, in language modelling.
+
+        In classification the share of samples whose label it chooses among the labels; where label words are scored
+        whole, token by token, among the words that begin as the label's does.
+        """
+        counted = self.positions[self.counted]
+        answers = counted["role"].eq("answer").all()
+        return float((counted.drop_duplicates("sample") if answers else counted)["correct"].mean())
 
     @property
     def options(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from semviz.common import checks, formats, memory
@@ -27,6 +28,7 @@ from semviz.tasks.streaming import longest_first, stream
 from semviz.tasks.task import Task, check_task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
 from semviz.traces.calibration import Calibration, check_calibration, default_calibration
+from semviz.traces.label_choices import label_choices
 from semviz.traces.metrics import METRICS, resolve_metrics
 from semviz.traces.reduction import Plan, PositionTable, Reducer, position_table
 from semviz.traces.trace import Trace
@@ -102,11 +104,17 @@ def trace(
     if samples is not None and samples < len(encoded):
         sample_numbers = np.asarray(sorted(random.Random(0).sample(range(len(encoded)), samples)))
         encoded = encoded.take(sample_numbers)
-    table = position_table(encoded, detail)
+    if vocab == "labels" and encoded.whole_words:
+        raise SemvizError(
+            f"The label words of task {task.name!r} begin alike and are scored whole, token by token; pass "
+            'vocab="full".'
+        )
+    choices = label_choices(encoded)
+    table = position_table(encoded, detail, choices)
     calibration = calibration or default_calibration(model, progress=progress)
     plan = Plan(model, calibration, keys, encoded.label_ids, vocab == "labels", path, centre)
     _announce(plan, table, progress)
-    reducer = Reducer(plan, table)
+    reducer = Reducer(plan, table, choices)
     rows = shard(longest_first(encoded)) if distributed else None
     label = f"Tracing {task.name}"
     stream(model, encoded, reducer.start, label=label, rows=rows, control=control, progress=progress)
@@ -178,7 +186,7 @@ def _rows_hash(encoded: Encoded) -> str:
 
 
 def _describe(
-    model: LanguageModel, task: Task, encoded: Encoded, reducer: Reducer, sample_numbers: np.ndarray
+    model: LanguageModel, task: Task, encoded: Encoded, reducer: Reducer, sample_numbers: NDArray[np.int64]
 ) -> tuple[pd.DataFrame, dict[int, str]]:
     """The table of positions with their texts, and the text of every token id in the trace."""
     table = reducer.table
@@ -189,7 +197,7 @@ def _describe(
     used_ids.update(*(np.unique(array).tolist() for array in token_arrays))
     token_ids = sorted(used_ids - {-1})
     vocabulary = dict(zip(token_ids, decode(model.tokenizer, token_ids), strict=True))
-    special = np.isin(token, model.tokenizer.all_special_ids)
+    special = encoded.special.flat[encoded.ids.offsets[table.sample] + table.position]
     counted_role = "answer" if task.labels else "next"
     text_of = {**vocabulary, -1: ""}
     labels = [task.labels[i] if i >= 0 else None for i in encoded.labels]
@@ -204,7 +212,17 @@ def _describe(
             "label": [labels[i] for i in table.sample.tolist()],
             "role": np.where(table.counted, counted_role, np.where(special, "special", "context")),
             "predicted": [text_of[i] for i in reducer.predicted.tolist()],
-            "correct": pd.array(np.where(target >= 0, reducer.predicted == target, None), dtype="boolean"),
+            "correct": pd.array(_correct(encoded, reducer), dtype="boolean"),
         }
     )
     return positions, vocabulary
+
+
+def _correct(encoded: Encoded, reducer: Reducer) -> NDArray[np.object_]:
+    """Whether each position's target is the first choice, None without one; in a whole word, whether all are."""
+    table = reducer.table
+    correct = reducer.predicted == table.target
+    if encoded.whole_words:
+        wrong = np.bincount(table.sample[table.counted], ~correct[table.counted], minlength=len(encoded)) > 0
+        correct = np.where(table.counted, ~wrong[table.sample], correct)
+    return np.asarray(np.where(table.target == NO_TARGET, np.asarray(None, dtype=object), correct))

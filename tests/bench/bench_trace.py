@@ -31,6 +31,7 @@ from peers.measuring import PeakMemory, resident_bytes
 import semviz as sv
 from semviz.tasks.streaming import batch_rows, pad_batch, pad_id, stream
 from semviz.traces.calibration import default_calibration
+from semviz.traces.label_choices import label_choices
 from semviz.traces.reduction import Plan, Reducer, position_table
 from semviz.traces.semantic_bases import SemanticBases
 
@@ -115,7 +116,8 @@ def body(model, passed):
 
 def read(model, encoded, keys, labels_only=False):
     plan = Plan(model, default_calibration(model, progress=False), keys, encoded.label_ids, labels_only, "slerp", False)
-    reducer = Reducer(plan, position_table(encoded, 0))
+    choices = label_choices(encoded)
+    reducer = Reducer(plan, position_table(encoded, 0, choices), choices)
     stream(model, encoded, reducer.start, label="", progress=False)
     return reducer
 

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaC
 
 import semviz as sv
 from semviz.common.ragged import Ragged
+from semviz.tasks.label_words import Reading
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
@@ -80,7 +81,11 @@ def rows(model: sv.LanguageModel, *, samples: int, tokens: int, where: str) -> E
         counted.append(count)
     labels = np.searchsorted(LABELS, [target[-1] for target in targets]) if where == "answer" else [-1] * samples
     ids, targets, counted = (Ragged.of(rows) for rows in (ids, targets, counted))
-    return Encoded(ids, targets, counted, np.asarray(labels), LABELS if where == "answer" else LABELS[:0])
+    special = Ragged(np.zeros(len(ids.flat), dtype=bool), ids.offsets)
+    if where != "answer":
+        return Encoded(ids, targets, counted, special, np.asarray(labels))
+    reading = Reading(" ", (), tuple((int(label),) for label in LABELS))
+    return Encoded(ids, targets, counted, special, np.asarray(labels), (reading,), np.zeros(samples, dtype=np.int64))
 
 
 def threads(count: int) -> None:

@@ -156,10 +156,16 @@ def test_unknown_tasks_and_splits_name_those_there_are():
         sv.Task.from_texts(TEXTS).split("dev")
 
 
-def test_label_words_that_share_their_first_token_are_refused(tiny):
+def test_label_words_that_share_their_first_token_are_read_whole(tiny):
     task = sv.Task.from_texts(TEXTS, LABELS, prompt="{text} mood :", words={"yes": "good cat", "no": "good dog"})
-    with pytest.raises(TaskError, match="same token"):
-        encode(tiny, task, "train")
+    encoded = encode(tiny, task, "train")
+    assert encoded.whole_words
+    for row, label in enumerate(task.split("train").labels):
+        words = tiny.tokenizer.convert_ids_to_tokens(encoded.ids[row].tolist())
+        assert words[-3:] == ["mood", ":", "good"]
+        targets = tiny.tokenizer.convert_ids_to_tokens(encoded.targets[row][-2:].tolist())
+        assert targets == ["good", ("dog", "cat")[label]]
+        assert encoded.counted[row].nonzero()[0].tolist() == [len(words) - 2, len(words) - 1]
 
 
 def test_label_words_that_the_tokenizer_does_not_know_are_refused(tiny):
