@@ -285,6 +285,11 @@ WRONG = {
             ),
             (
                 "runs = sv.sweep(model, tiny, [sv.Scope.full(model), sv.Scope.last(model)], lr=3e-3, epochs=1)",
+                "three seeds",
+            ),
+            (
+                "both = [sv.Scope.full(model), sv.Scope.last(model)]\n"
+                "runs = sv.sweep(model, tiny, both, seeds=range(3), lr=3e-3, epochs=1)",
                 "another number of steps",
             ),
             ("runs = sv.finetune(model, tiny, sv.Scope.last(model), lr=3e-3, epochs=1)", "what sv.sweep returns"),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from semviz.lm.behaviour import behaviour_of, tokenizer_behaviour_of
+from semviz.lm.position_state import fresh_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -106,16 +107,16 @@ class Identity:
     def _numbers(self) -> bytes:
         """All but weights and tokenizer: config, anatomy, adapters, what acts in training only, and behaviour."""
         anatomy, network = self.anatomy, self.network
-        # First, since models whose rotary angles follow the length of a text put them back for a short one.
-        behaviour = behaviour_of(network, anatomy)
-        content = [
-            _content(network.config.to_dict()),
-            [anatomy.block_names, anatomy.tied],
-            list(_adapters(network)),
-            list(_training_settings(network)),
-            [[name, *_rounded(buffer)] for name, buffer in _other_buffers(network)],
-            behaviour,
-        ]
+        # Rotary angles may follow what was read before, which is no part of what the model is.
+        with fresh_positions(network):
+            content = [
+                _content(network.config.to_dict()),
+                [anatomy.block_names, anatomy.tied],
+                list(_adapters(network)),
+                list(_training_settings(network)),
+                [[name, *_rounded(buffer)] for name, buffer in _other_buffers(network)],
+                behaviour_of(network, anatomy),
+            ]
         return _json(content)
 
 

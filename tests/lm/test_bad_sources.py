@@ -223,7 +223,7 @@ LINES = {
     "words of a packaged task": (["report", "--words", "happy=good,sad=bad"], "--words", "--task=FILE.csv"),
     "an empty file": (["report", "--task", "empty.csv", "--text", "body"], "--task=empty.csv", "cannot be read"),
     "no rows": (["report", "--task", "head.csv", "--text", "body"], "texts", "empty"),
-    "a row without a text": (["report", "--task", "gaps.csv", "--text", "body"], "texts[40]", "float nan"),
+    "a row without a text": (["report", "--task", "gaps.csv", "--text", "body"], "texts[40]", "is empty"),
     "a row without a label": (["report", "--task", "gap.csv", "--text", "body", "--label", "kind"], "labels[40]"),
     "one class": (["report", "--task", "one.csv", "--text", "body", "--label", "kind"], "1 class", "at least two"),
     "ragged rows": (["report", "--task", "ragged.csv", "--text", "body"], "--task=ragged.csv", "cannot be"),

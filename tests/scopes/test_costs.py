@@ -17,7 +17,6 @@ from transformers import MixtralConfig, MixtralForCausalLM
 
 import semviz as sv
 from semviz.common.errors import ScopeError, SemvizError, TaskError
-from semviz.experiments.runs import Runs
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
 from semviz.scopes.cost_units import units
@@ -582,7 +581,7 @@ def timed(scope, seconds, **options):
 
 
 def beside(*runs):
-    return made_costs().beside(Runs(runs, zero_shot=0.0))
+    return made_costs().beside(runs)
 
 
 def test_seconds_are_predicted_from_full_finetuning():

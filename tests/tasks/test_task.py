@@ -188,6 +188,7 @@ _CHANGED = {
     "labels": ("no", "perhaps"),
     "words": ("no", "three"),
     "max_tokens": 12,
+    "scoring": "mean",
     "name": "renamed",
     "whole": "0123456789ab",
 }
