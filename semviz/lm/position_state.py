@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 _BASE = "original_inv_freq"  # transformers' name for the angles of a model that has read nothing yet
+# Its kinds of angles that change with what is read; those of others may have been edited, and stay.
+_CHANGING = ("dynamic", "longrope")
 
 
 class PositionState:
@@ -84,6 +86,8 @@ def _same(buffer: Tensor, value: Tensor) -> bool:
 
 def _forget(module: Any) -> None:
     """Bring transformers' rotary angles to those of a model that has read nothing."""
+    if not any(kind in str(getattr(module, "rope_type", "")) for kind in _CHANGING):
+        return
     for key in [key for key in (*vars(module), *module._buffers) if key.endswith(_BASE)]:
         prefix, base = key.removesuffix(_BASE), getattr(module, key)
         current = module._buffers.get(f"{prefix}inv_freq")
