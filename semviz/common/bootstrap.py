@@ -56,6 +56,7 @@ def means_over_seeds_and_rows(
     fixed: Array | None = None,
     lenders: Sequence[Array] = (),
     usual: float = 0.0,
+    are_shares: bool = False,
     seed: int = 0,
 ) -> Array:
     """Mean score of each group over its seeds and rows, and draws of what it might have been.
@@ -69,6 +70,7 @@ def means_over_seeds_and_rows(
         fixed: Score of each row without any training, shape (n,): a column before the others, without seed noise.
         lenders: Groups whose seed noise counts too, where a group has few seeds of its own.
         usual: Seed noise to assume where nothing is known of it, as in `semviz.common.intervals.spreads`.
+        are_shares: Whether scores are ones and zeros: where all rows have the same, others need not.
         seed: Seed of the draws.
 
     Returns:
@@ -76,10 +78,14 @@ def means_over_seeds_and_rows(
     """
     by_row = np.stack([np.asarray(group, dtype=float).mean(0) for group in groups], axis=1)
     drawn = np.zeros((RESAMPLES, len(groups)))
-    rng = np.random.default_rng([seed, 1])
+    rng, unseen = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
     for column, spread in enumerate(spreads([*groups, *lenders], usual=usual)[: len(groups)]):
         if spread.seeds > 0:
             drawn[:, column] = np.sqrt(spread.seeds) * rng.standard_t(min(spread.seed_freedom, _NORMAL), RESAMPLES)
     if fixed is not None:
         by_row, drawn = (np.insert(array, 0, first, axis=1) for array, first in ((by_row, fixed), (drawn, 0)))
+    certain = (by_row == by_row[0]).all(0) & np.isin(by_row[0], (0, 1)) & are_shares
+    for column in np.flatnonzero(certain).tolist():
+        # By Jeffreys' prior, as if half a row had been otherwise.
+        drawn[:, column] += (1 - 2 * by_row[0, column]) * unseen.gamma(0.5, size=RESAMPLES) / len(by_row)
     return np.vstack([by_row.mean(0), bootstrap_means(by_row, seed=seed) + drawn])

@@ -94,7 +94,7 @@ def measure_agreement(
     row_scores = [np.asarray([run.rows for run in groups[k]]) for k in ks]
     if len({rows.shape[1] for rows in row_scores}) > 1:
         raise SemvizError("The runs were scored on different test rows; run them in one sweep.")
-    resampled_means = means_over_seeds_and_rows(row_scores, seed=seed)
+    resampled_means = means_over_seeds_and_rows(row_scores, are_shares=score_named(runs.score).is_share, seed=seed)
     improvements = score_named(runs.score).sign * (resampled_means - runs.zero_shot)
     if improvements[0, 0] <= 0:
         raise SemvizError("Full finetuning did not improve the model, so there is no benefit to share out.")

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semviz.common import formats
 from semviz.common.intervals import ONE_SEED
+from semviz.experiments.evidence import Evidence
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from semviz.common.scores import Score
 
+_UNSCORED = "no run has a score on validation rows"
 _CLOSE = 0.05  # share of full finetuning's benefit that may be given up for fewer parameters
-_FEW_ROWS = 30
-_FEW_STEPS = 10
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What an answer rests on.
-
-    Attributes:
-        test_rows, validation_rows: How many there are.
-        steps: Optimizer steps of a run.
-        searched: Whether learning rates were searched for.
-    """
-
-    test_rows: int
-    validation_rows: int
-    steps: int
-    searched: bool
 
 
 def answer(
@@ -62,9 +45,10 @@ def answer(
         95 % intervals.
     """
     trained = table[np.isfinite(table["validation"])]
-    sentences = [_little(evidence)]
+    sentences = [evidence.caution]
     if trained.empty:
-        sentences.append(f"On {task}, nothing can be said: every run diverged. Pass a smaller lr.")
+        why = "every run diverged. Pass a smaller lr" if (table["diverged"] == table["runs"]).all() else _UNSCORED
+        sentences.append(f"On {task}, nothing can be said: {why}.")
     else:
         sentences.append(
             _choice(
@@ -78,21 +62,6 @@ def answer(
         )
         sentences.append(_failures(table))
     return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _little(evidence: Evidence) -> str:
-    """Say what there is too little of."""
-    counts = (
-        (evidence.test_rows, _FEW_ROWS, "test row"),
-        (evidence.validation_rows, _FEW_ROWS, "validation row"),
-        (evidence.steps, _FEW_STEPS, "optimizer step"),
-    )
-    # Runs that do not know their validation rows have none.
-    few = [f"{n} {what}{'s' if n != 1 else ''}" for n, enough, what in counts if 0 < n < enough]
-    if not few:
-        return ""
-    listed = few[0] if len(few) == 1 else f"{', '.join(few[:-1])} and {few[-1]}"
-    return f"A trial, not evidence: only {listed}."
 
 
 def _choice(
@@ -109,15 +78,17 @@ def _choice(
     best = close.sort_values("trainable", kind="stable").iloc[0]
     reached = _reached(best, score)
     advice, count = f"On {task}, train {best['scope']}", formats.si(best["trainable"])
-    noise = _within_noise(full, score, zero_shot)
+    before = _beside_before([best, full], score, zero_shot)
     if best.name == full.name:
+        if len(table) == 1:
+            return f"{advice} ({count} parameters), beside which nothing was measured: it reaches {reached}.{before}"
         return (
             f"{advice} ({count} parameters): no smaller scope that was tried keeps "
-            f"{formats.percent(1 - _CLOSE)} of its benefit; it reaches {reached}.{noise}"
+            f"{formats.percent(1 - _CLOSE)} of its benefit; it reaches {reached}.{before}"
         )
     return (
         f"{advice}: {count} parameters ({formats.percent(best['share'])} of the model) reach {reached} "
-        f"against {_reached(full, score)} with {_scope_name(full)}{_speed(best, full, searched=searched)}.{noise}"
+        f"against {_reached(full, score)} with {_scope_name(full)}{_speed(best, full, searched=searched)}.{before}"
     )
 
 
@@ -129,14 +100,16 @@ def _choice_without_full(
     best = table.loc[improvement.idxmax()]
     reached = _reached(best, score)
     if not improvement.max() > 0:
+        perfect = score.is_share and zero_shot == 1
+        hint = "There is nothing to improve on these rows." if perfect else 'More rows, more epochs or lr="auto" may.'
         return (
             f"On {task}, nothing that was tried helped: {before} before finetuning, {reached} with "
-            f'{best["scope"]}. More rows, more epochs or lr="auto" may.'
+            f"{best['scope']}. {hint}"
         )
     return (
         f"On {task}, train {best['scope']}: {formats.si(best['trainable'])} parameters reach "
         f"{reached}, from {before}. Training {full['scope']} did not help ({_reached(full, score)}), so no "
-        f"share of its benefit can be kept.{_within_noise(best, score, zero_shot)}"
+        f"share of its benefit can be kept.{_beside_before([best], score, zero_shot)}"
     )
 
 
@@ -149,29 +122,40 @@ def _reached(row: pd.Series, score: Score) -> str:
     return f"{score.in_words(value)} (95 %: {score.number(low)} to {score.number(high)}{seeds})"
 
 
-def _within_noise(row: pd.Series, score: Score, zero_shot: float) -> str:
-    """A sentence where a scope's interval holds the score before finetuning."""
-    _, low, high = (float(row[column]) for column in score.columns)
-    if not low <= zero_shot <= high:
-        return ""
-    return f" Before finetuning it was {score.in_words(zero_shot)}, which {row['scope']} cannot be told apart from."
+def _beside_before(rows: list[pd.Series], score: Score, zero_shot: float) -> str:
+    """A sentence where scopes that improved validation rows are no better, or worse, on test rows than before."""
+    before = score.in_words(zero_shot)
+    scopes = {str(row["scope"]): tuple(float(row[column]) for column in score.columns[1:]) for row in rows}
+    worse, unclear = [], []
+    for scope, ends in scopes.items():
+        worst, best = score.worst_first(*ends)
+        if score.sign * (best - zero_shot) < 0:
+            worse.append(scope)
+        elif score.sign * (worst - zero_shot) <= 0:
+            unclear.append(scope)
+    if worse:
+        return f" On test rows this is worse than the {before} before finetuning, so do not use {' or '.join(worse)}."
+    if unclear:
+        return f" Before finetuning it was {before}, which {' and '.join(unclear)} cannot be told apart from."
+    return ""
 
 
 def _scope_name(row: pd.Series) -> str:
     """What the largest scope is called in a sentence."""
     is_full = row["boundary"] == 0 and row["suffix"] and row["method"] == "full"
-    return "full finetuning" if is_full else f"{row['scope']} ({row['method']})"
+    if is_full:
+        return "full finetuning"
+    return str(row["scope"]) if row["method"] == "full" else f"{row['scope']} by {row['method']}"
 
 
 def _speed(best: pd.Series, full: pd.Series, *, searched: bool) -> str:
     """How much faster a scope trains than the largest one, and whether the search for learning rates counts."""
-    ratio = float(full["seconds"] / best["seconds"]) if best["seconds"] > 0 else math.nan
-    if not math.isfinite(ratio):
+    seconds, others = float(best["seconds"]), float(full["seconds"])
+    if not (seconds > 0 and others > 0):
         return ""
-    ratio, way = (ratio, "faster") if ratio >= 1 else (1 / ratio, "slower")
-    if ratio < 1.05:
-        return ", in the same time"
-    return f", {ratio:.1f} times {way}" + (" at its learning rate, the search for it not counted" if searched else "")
+    ratio, way = (others / seconds, "faster") if others >= seconds else (seconds / others, "slower")
+    speed = ", in the same time" if ratio < 1.05 else f", {ratio:.1f} times {way}"
+    return speed + (" at its learning rate, the search for it not counted" if searched else "")
 
 
 def _failures(table: pd.DataFrame) -> str:

@@ -172,7 +172,7 @@ def regrets(runs: MeasuredRuns, boundaries: dict[str, int]) -> pd.DataFrame:
                 "boundary": k,
                 "score": float(table[score.name][k]),
                 "regret": float(signed_scores.max() - signed_scores[k]),
-                "cost": 1 / float(table["speedup"][k]),
+                "cost": float(1 / table["speedup"][k]) if table["speedup"][k] else np.nan,
             }
         )
     return pd.DataFrame(rows).sort_values("regret", kind="stable", ignore_index=True)

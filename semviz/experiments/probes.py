@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from semviz.common.errors import ScopeError, SemvizError
 from semviz.common.intervals import ASSUMED_SEEDS, spreads
 from semviz.common.provenance import Source
 from semviz.common.scores import score_named
+from semviz.experiments.evidence import Evidence
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law, law_interval
 from semviz.gains.recommendation import Recommendation, check_terms, choose_boundary, reason
 from semviz.gains.scaling_law import EPSILON, Array
@@ -120,8 +121,18 @@ class Probes:
         return f" The law misses the probes by {miss} of the benefit, so measure this boundary before trusting it."
 
     @property
+    def _caution(self) -> str:
+        """A sentence where there are too few validation rows or steps; test rows decide nothing here."""
+        return replace(Evidence.of(self.runs), test_rows=0).caution
+
+    @property
     def message(self) -> str:
         """What to do, and how far to trust this."""
+        return f"{self._caution} {self._advice}".lstrip()
+
+    @property
+    def _advice(self) -> str:
+        """The message but for a caution."""
         if not self.helps:
             return (
                 f"Full finetuning did not improve the model on {self.task} beyond noise, so there is no benefit to "
@@ -157,7 +168,8 @@ class Probes:
         k = int(choose_boundary(self.benefit, self._cost, epsilon=epsilon, weight=weight)) if self.helps else 0
         why = reason(epsilon, weight) if self.helps else "full finetuning did not improve the model beyond noise"
         benefit, low, high = (float(curve[k]) for curve in (self.benefit, self.low, self.high))
-        return Recommendation("probes", self.scopes[k], benefit, low, high, float(self._cost[k]), why)
+        cost = float(self._cost[k])
+        return Recommendation("probes", self.scopes[k], benefit, low, high, cost, why, self._caution)
 
     @cached_property
     def _cost(self) -> Array:
@@ -248,6 +260,11 @@ def fit_probes(runs: MeasuredRuns, *, lenders: MeasuredRuns | None = None, seed:
     diverged = [k for k in ks if any(run.diverged for run in runs_at[k])]
     if diverged:
         raise SemvizError(f"The probes at boundaries {diverged} diverged; pass a smaller lr.")
+    if not runs.untrained_rows:
+        raise SemvizError(
+            "These runs do not know the scores of validation rows before finetuning (untrained_rows), on which probes "
+            "rest; make them with sweep."
+        )
     if {len(run.validation_rows) for k in ks for run in runs_at[k]} != {len(runs.untrained_rows)}:
         raise SemvizError(
             "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
@@ -257,9 +274,12 @@ def fit_probes(runs: MeasuredRuns, *, lenders: MeasuredRuns | None = None, seed:
     lent = [] if lenders is None else [_validation_scores(group) for group in lenders.groups().values()]
     lent = [scores for scores in lent if scores.shape[1]]
     untrained = np.asarray(runs.untrained_rows)
-    resampled_means = means_over_seeds_and_rows(groups, fixed=untrained, lenders=lent, usual=_USUAL_NOISE, seed=seed)
+    score = score_named(runs.score)
+    resampled_means = means_over_seeds_and_rows(
+        groups, fixed=untrained, lenders=lent, usual=_USUAL_NOISE, are_shares=score.is_share, seed=seed
+    )
     covers = spreads([*groups, *lent], usual=_USUAL_NOISE)[0].covers
-    benefits = _shares(score_named(runs.score).sign * (resampled_means[:, 1:] - resampled_means[:, :1]))
+    benefits = _shares(score.sign * (resampled_means[:, 1:] - resampled_means[:, :1]))
     n = len(suffixes)
     defined = np.asarray(np.isfinite(benefits).all(axis=1))
     points = {"boundary": ks, "benefit": np.full(len(ks), np.nan)}

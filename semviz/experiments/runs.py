@@ -236,15 +236,9 @@ class Runs:
         finetuning does not help there, the best one; the scores are those of test rows, which decided nothing. Too few
         rows or steps are said first, runs that diverged last.
         """
-        from semviz.experiments.answer_sentence import Evidence, answer
+        from semviz.experiments.answer_sentence import answer
+        from semviz.experiments.evidence import Evidence
 
-        trained = [run for run in self.runs if not run.diverged] or self.runs
-        evidence = Evidence(
-            test_rows=min(len(run.rows) for run in trained),
-            validation_rows=min(len(run.validation_rows) for run in trained),
-            steps=min(run.steps for run in trained),
-            searched=any(run.search_seconds > 0 for run in trained),
-        )
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
         return answer(
             self._table,
@@ -252,7 +246,7 @@ class Runs:
             score=score_named(self.score),
             zero_shot=self.zero_shot,
             zero_shot_validation=start,
-            evidence=evidence,
+            evidence=Evidence.of(self.runs),
         )
 
     def __repr__(self) -> str:

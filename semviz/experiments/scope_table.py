@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ def scope_table(
     Returns:
         The columns of `Runs.table`.
     """
-    trained = [[run for run in runs if not run.diverged] for runs in groups]
+    # A score that is not finite is no score, whether or not training was stopped for it.
+    trained = [[run for run in runs if not run.diverged and math.isfinite(run.value)] for runs in groups]
     intervals = iter(mean_intervals([np.asarray([run.rows for run in runs]) for runs in trained if runs]))
     table = pd.DataFrame(
         {
@@ -45,7 +47,7 @@ def scope_table(
     full = table[(table["boundary"] == 0) & (table["method"] == "full") & table["suffix"]]
     if len(full):
         best, *ends = (float(full[column].iloc[0]) for column in score.columns)
-        table["speedup"] = float(full["seconds"].iloc[0]) / table["seconds"]
+        table["speedup"] = float(full["seconds"].iloc[0]) / table["seconds"].replace(0.0, np.nan)
         # Where it may not have helped at all, a share of what it brought could be any number.
         if score.sign * (score.worst_first(*ends)[0] - zero_shot) > 0:
             table["benefit"] = (table[score.name] - zero_shot) / (best - zero_shot)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
-
-import torch
 
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
@@ -19,8 +16,10 @@ from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import SplitScores, evaluate
 from semviz.finetuning.learning_rates import first_guess, next_rate
 from semviz.finetuning.memory_guard import check_memory
+from semviz.finetuning.merge_check import merging_error
 from semviz.finetuning.prefix_cache import SplitWithStates
 from semviz.finetuning.recipe import Recipe, run_key
+from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.trainer_state import trainers_turn
@@ -30,9 +29,7 @@ from semviz.lm.surroundings import default_surroundings
 from semviz.lm.trainable import check_floats
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
-from semviz.tasks.neighbours import Reading
 from semviz.tasks.task import Task, check_task
-from semviz.version import __version__
 
 
 @default_surroundings()
@@ -147,6 +144,10 @@ def train_scope(
     notes += remarks(model, scope, encoded_task.reading)
     if outcome.stop_reason:
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
+    weights = suffix.weights(METHODS[recipe.method]) if keep_weights else {}
+    if weights and METHODS[recipe.method].merged is not None:
+        error = merging_error(encoded_task, suffix, job.part("test", suffix), scope, weights)
+        notes, weights = [*notes, error], {} if error else weights
     prefix_cache = job.part("train", suffix).cache
     prefix_seconds = prefix_cache.seconds if prefix_cache else 0.0
     return Run(
@@ -183,7 +184,7 @@ def train_scope(
         curve=outcome.curve,
         note=" ".join(note for note in notes if note),
         environment=environment(model),
-        weights=suffix.weights(METHODS[recipe.method]) if keep_weights else {},
+        weights=weights,
         origin=(model, task),
     )
 
@@ -205,42 +206,6 @@ def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
     modules = scope.modules(model)
     if method.own_weights:
         check_floats(modules)
-
-
-def remarks(model: LanguageModel, scope: Scope, reading: Reading) -> list[str]:
-    """Sentences on what is done otherwise than by a plain loop over batches."""
-    found = []
-    if reading is Reading.BY_LENGTH:
-        found.append(
-            "Rows of different length were read apart, since the numbers of a text follow the longest one beside it."
-        )
-    elif reading is Reading.ALONE:
-        found.append("Rows were read one at a time, since the numbers of a text depend on those beside it.")
-    config = model.model.config.get_text_config(decoder=True)
-    weight = getattr(config, "router_aux_loss_coef", None) or getattr(config, "aux_loss_alpha", None)
-    if getattr(config, "output_router_logits", False) and weight:
-        found.append(
-            f"The experts' auxiliary loss, which the model's config asks for (weight {weight:g}), was left out."
-        )
-    parameters = [p for module in scope.modules(model) for p in module.parameters()]
-    if any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in parameters):
-        found.append("Hooks that you have set on gradients of the model's weights did not run.")
-    return found
-
-
-def environment(model: LanguageModel) -> dict[str, str]:
-    """Versions and device, as a stored run names them."""
-    import transformers
-
-    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine()
-    return {
-        "semviz": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "device": f"{model.device.type} ({device}, {torch.get_num_threads()} threads)",
-        "dtype": str(model.model.dtype).removeprefix("torch."),
-    }
 
 
 @default_surroundings()

@@ -5,6 +5,7 @@ Read off the graph of the loss: its leaves are the tensors that the backward pas
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,24 +15,29 @@ from torch.overrides import TorchFunctionMode
 
 from semviz.common.errors import SemvizError
 
+_OF_EXPERTS = re.compile("expert")  # those that no token was sent to have no gradient
+
 
 def check_isolation(
     loss: Tensor,
     own: Mapping[str, nn.Parameter],
     users: Mapping[str, nn.Parameter],
     again: Callable[[], Any],
+    *,
+    is_patched: bool,
 ) -> None:
     """Check that the backward pass gives gradients to the copy's own parameters, and to none of the user's.
 
     A parameter may stay without a gradient where the model does not use it in this batch, such as an expert that no
     token was sent to. It may not where the copy runs the user's parameters in its stead; then the pass is repeated, and
-    watched.
+    watched. Nor may it where something that the user has set on the model keeps gradients from it.
 
     Args:
         loss: The loss of a batch, not yet propagated.
         own: What is meant to train now, by name.
         users: The user's parameters, by name.
         again: Runs the same forward pass again.
+        is_patched: Whether hooks or patched forwards of the user's are on the model.
 
     Raises:
         SemvizError: If a gradient would reach a parameter of the user's, or would miss one that is meant to train, or
@@ -61,6 +67,12 @@ def check_isolation(
         raise SemvizError(
             f"The loss depends on none of the weights that are meant to train ({_listed(own)}); take hooks and patched "
             "forwards off the model first."
+        )
+    missed = [name for name, p in own.items() if id(p) not in leaves and not _OF_EXPERTS.search(name)]
+    if is_patched and missed:
+        raise SemvizError(
+            f"Some of the weights that are meant to train get no gradient ({_listed(missed)}), since a hook or patched "
+            "forward on the model keeps it from them; take it off first."
         )
     storages = {p.untyped_storage().data_ptr() for p in users.values() if p.numel()}
     shared = [name for name, p in own.items() if p.numel() and p.untyped_storage().data_ptr() in storages]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.finetuning.isolation_check import check_isolation
+from semviz.lm.callables import find_extras
 from semviz.lm.copies import HALF, private_copy
 from semviz.lm.copy_proof import Probe, copy_error, default_probe, tolerance
 from semviz.lm.global_hooks import any_global_hooks, unseen_by_global_hooks
@@ -109,6 +110,7 @@ class Suffix(nn.Module):
         self.n_correct: Tensor | int = 0
         self.n_targets = 0
         # Not modules' own registries: nothing of the user's is a parameter of this module.
+        self._is_patched = any_global_hooks() or any(extra.optional for extra in find_extras(anatomy.model))
         self._users = dict(model.anatomy.model.named_parameters())
         self._proven: set[int] = set()
         self._reading = reading
@@ -235,7 +237,7 @@ class Suffix(nn.Module):
         own = {name: p for name, p in self.named_parameters() if id(p) in active}
         # Where something shards the parameters, others have taken their place.
         if len(own) == len(active):
-            check_isolation(loss, own, self._users, again)
+            check_isolation(loss, own, self._users, again, is_patched=self._is_patched)
         self._proven |= active
 
     def take_accuracy(self) -> float:

@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.1
 # Environment variables in which accelerate reads and keeps settings that `accelerate launch` or a notebook has chosen.
 # A run is trained as its recipe says, so none of them may reach it; these only say where processes run.
 _SETTINGS = ("ACCELERATE_", "FSDP_", "MEGATRON_", "PARALLELISM_CONFIG_")
-_PLACES = ("ACCELERATE_USE_CPU", "ACCELERATE_TORCH_DEVICE", "ACCELERATE_CPU_AFFINITY", "ACCELERATE_BYPASS_DEVICE_MAP")
+_PLACES = ("ACCELERATE_USE_CPU", "ACCELERATE_CPU_AFFINITY", "ACCELERATE_BYPASS_DEVICE_MAP")
 # Those that `full_determinism` sets.
 _DETERMINISM = (
     "CUDA_LAUNCH_BLOCKING",

@@ -29,6 +29,7 @@ class Recommendation:
         low, high: Its 95 % interval; NaN where no interval is known.
         cost: Cost of training it, as a share of full finetuning's.
         why: The reason for it, in one sentence.
+        caution: What there is too little of for it, in one sentence; empty where there is enough.
     """
 
     evidence: str
@@ -38,6 +39,7 @@ class Recommendation:
     high: float
     cost: float
     why: str
+    caution: str = ""
 
     @property
     def boundary(self) -> int:
@@ -52,15 +54,15 @@ class Recommendation:
 
     def __repr__(self) -> str:
         """One line: scope, predicted benefit, cost, why."""
-        return (
-            f"Recommendation(train {self.scope.label} by {self.evidence}: {formats.percent(self.benefit)} of full "
-            f"finetuning's benefit at {formats.percent(self.cost)} of its cost; {self.why})"
-        )
+        caution = f"{self.caution} " if self.caution else ""
+        cost, share = formats.percent(self.cost), f"{formats.percent(self.benefit)} of full finetuning's benefit"
+        share = f"{share} at {cost} of its cost" if math.isfinite(self.benefit) else f"{cost} of full finetuning's cost"
+        return f"Recommendation({caution}train {self.scope.label} by {self.evidence}: {share}; {self.why})"
 
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table
 
-        return line_and_table(f"Train {self.scope.label}. {self.why}", self.frame().round(3))
+        return line_and_table(f"{self.caution} Train {self.scope.label}. {self.why}".strip(), self.frame().round(3))
 
 
 def choose_boundary(benefit: Array, cost: Array, *, epsilon: float, weight: float | None) -> NDArray[np.int64]:

@@ -68,6 +68,13 @@ class Anatomy:
         return len(self.block_names)
 
     @property
+    def most_positions(self) -> int:
+        """The longest text that the config allows, in tokens."""
+        config = self.model.config.get_text_config(decoder=True)
+        limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+        return min((int(limit) for limit in limits if limit), default=2**31)
+
+    @property
     def vocabulary(self) -> int:
         """V, the number of rows of the head."""
         return self._head_shape[0]
@@ -247,6 +254,13 @@ def _prove_readout(anatomy: Anatomy, observation: Observation) -> Anatomy:
         if not candidate.error >= best.error / 2:
             best = candidate
     if not best.error <= observation.tolerance:
+        dtype = str(anatomy.head_weight.dtype).removeprefix("torch.")
+        overflown = bool(logits.isnan().any() | logits.isposinf().any())
+        if overflown and torch.isfinite(observation.tail_input).all() and dtype in ("float16", "bfloat16"):
+            raise ModelError(
+                f"The logits of {name} are not finite in {dtype}, though the state that its head reads is; load it "
+                'with dtype="float32" or "bfloat16".'
+            )
         raise ModelError(
             f"The readout of {name}'s last block differs from its logits by {best.error:.2g} of their size (allowed "
             f"{observation.tolerance:g}), so a trace would misread it. Tail found: {tail}. If other blocks are meant, "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from semviz.lm.anatomy import Anatomy
 
-_SAMPLES, _TOKENS, _PROJECTIONS = 2, 8, 8
+_SAMPLES, _TOKENS, _PROJECTIONS = 2, 24, 8
 _STEP, _HALF_STEP = 1e-3, 1e-2
 _TEXTS = (
     "The Quick brown FOX's 12,345 dogs - aren't THEY 'naïve'?",
@@ -51,7 +51,7 @@ def behaviour_of(network: PreTrainedModel, anatomy: Anatomy) -> list[int]:
         ModelError: If it does not run on token ids alone.
     """
     rows = min(anatomy.vocabulary, len(anatomy.model.get_input_embeddings().weight))
-    ids = np.random.Generator(np.random.PCG64(17)).integers(rows, size=(_SAMPLES, _TOKENS))
+    ids = np.random.Generator(np.random.PCG64(17)).integers(rows, size=(_SAMPLES, min(_TOKENS, anatomy.most_positions)))
     device = anatomy.input_device
     # Seeded, so that a hook that adds noise gives the same noise each time.
     cuda = range(torch.cuda.device_count())

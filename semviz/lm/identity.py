@@ -38,6 +38,7 @@ _FLAGS = (
     "add_bos_token", "add_eos_token", "add_prefix_space", "split_special_tokens", "clean_up_tokenization_spaces",
     "legacy",
 )  # fmt: skip
+_ROW = 1024  # whole numbers in a row of a checksum
 # Buffers that grow with the longest text read so far: they are a model's memory, not what it is.
 _GROWING = "cache"
 
@@ -61,13 +62,13 @@ class Identity:
     @property
     def hash(self) -> str:
         """Twelve hex digits of the weights, config, adapters, tokenizer and behaviour."""
-        stamp, known = self.stamp, self._known.get("model")
-        # A hook may read its strength from anywhere, so a model with hooks or patches is asked each time.
-        if known is None or known[0] != stamp or _is_patched(self.network):
-            texts = [_json(part) for part in _tokenizer(self.tokenizer)]
-            known = stamp, _hex(stamp[0], self._numbers(), stamp[1], *texts)
-            self._known["model"] = known
-        return known[1]
+        weights, tokenizer, _ = self.stamp
+        known = self._known.get("tokenizer")
+        if known is None or known[0] != tokenizer:
+            known = tokenizer, _hex(tokenizer, *(_json(part) for part in _tokenizer(self.tokenizer)))
+            self._known["tokenizer"] = known
+        # What hooks and patches do may follow anything, such as a setting elsewhere, so the model is asked each time.
+        return _hex(weights, self._numbers(), known[1])
 
     @property
     def stamp(self) -> tuple[bytes, bytes, int]:
@@ -183,16 +184,24 @@ def _tensor_stamp(value: Tensor) -> Hashable:
     return value.data_ptr(), version, value.shape, value.dtype, _checksum(value)
 
 
-def _checksum(value: Tensor) -> int:
-    """Sum a tensor's bytes as whole numbers, at the speed of memory: `value.data` is edited behind torch's back."""
-    flat = value.detach()
-    if not flat.is_contiguous() or flat.is_meta:
-        return 0
-    data = flat.flatten().view(torch.uint8)
-    whole = len(data) // 8 * 8
-    if whole and data.data_ptr() % 8 == 0:
-        return int(data[:whole].view(torch.int64).sum()) + int(data[whole:].sum())
-    return int(data.sum())
+def _checksum(value: Tensor) -> bytes:
+    """Digest of sums over a tensor's bytes, nearly at the speed of memory: `value.data` is edited behind torch's back.
+
+    The bytes are laid out as a table of whole numbers, and summed by row and by column: so rows that change places show
+    too.
+    """
+    if value.is_meta:
+        return b""
+    data = value.detach().contiguous().flatten().view(torch.uint8)
+    row = 8 * _ROW
+    whole = len(data) // row * row if data.data_ptr() % 8 == 0 else 0
+    table = data[:whole].view(torch.int64).view(-1, _ROW)
+    # What is left over is less than a row, or not aligned.
+    parts = [table.sum(0), table.sum(1), data[whole:]]
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part.cpu().numpy().tobytes())
+    return digest.digest()
 
 
 def _bytes_of(value: Tensor) -> bytes:
@@ -244,19 +253,6 @@ def _adapters(network: nn.Module) -> Iterator[list[Any]]:
                 sorted(getattr(module, "merged_adapters", ())),
                 {str(key): float(value) for key, value in scaling.items()} if isinstance(scaling, Mapping) else None,
             ]
-
-
-def _is_patched(network: nn.Module) -> bool:
-    """Whether hooks, or functions set on an instance, take part in a pass; those of accelerate only move weights."""
-    if _global_hooks():
-        return True
-    for module in network.modules():
-        own = module.__dict__
-        if own["_forward_pre_hooks"] or own["_forward_hooks"]:
-            return True
-        if "_hf_hook" not in own and any(callable(v) and hasattr(type(module), name) for name, v in own.items()):
-            return True
-    return False
 
 
 def _global_hooks() -> list[Any]:

@@ -56,11 +56,9 @@ class LanguageModel:
     @property
     def context(self) -> int:
         """The longest sequence that the model reads, in tokens."""
-        config = self.model.config.get_text_config(decoder=True)
-        limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+        limit = self.tokenizer.model_max_length
         # Tokenizers without a limit have 1e30 here.
-        limits.append(self.tokenizer.model_max_length if self.tokenizer.model_max_length < 1e9 else None)
-        return min((int(limit) for limit in limits if limit), default=2**31)
+        return min(self.anatomy.most_positions, int(limit) if limit < 1e9 else 2**31)
 
     @cached_property
     def parts(self) -> Parts:

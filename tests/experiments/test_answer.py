@@ -149,12 +149,56 @@ def test_the_time_says_whether_the_search_for_rates_counts(half, said, search):
         zero_shot=0.4,
     )
     assert said in runs.answer()
-    assert ("the search for it not counted" in runs.answer()) == (search > 0 and half != 10.0)
+    assert ("the search for it not counted" in runs.answer()) == (search > 0)
+
+
+def test_training_that_took_no_time_has_no_speed():
+    runs = made_runs(
+        made_run(above(0), hits(0.9), seconds=0.0), made_run(above(2), hits(0.9), seconds=0.0), zero_shot=0.4
+    )
+    assert "full finetuning." in runs.answer()
+    assert np.isnan(runs.regret(half=2)["cost"]).all()
+
+
+# Beside the score before finetuning
+
+
+@pytest.mark.parametrize("score", ["accuracy", "loss"])
+@pytest.mark.parametrize("case", ["worse", "unclear", "better"])
+def test_what_is_no_better_on_test_rows_than_before_is_said(case, score):
+    """Validation rows improve in all cases; test rows decide what is said."""
+    before = {"worse": 0.9, "unclear": 0.72, "better": 0.2}[case]
+    values = {0: 0.7, 2: 0.7}
+    if score == "loss":
+        before, values = 1 - before, {k: 1 - value for k, value in values.items()}
+    untrained = np.full(200, 0.0 if score == "accuracy" else 1.0)
+    found = swept(values, score=score)
+    answer = made_runs(*found, zero_shot=before, untrained_rows=tuple(untrained)).answer()
+    assert ("On test rows this is worse than" in answer) == (case == "worse")
+    assert ("cannot be told apart" in answer) == (case == "unclear")
+
+
+def test_where_nothing_else_was_measured_nothing_is_compared():
+    answer = swept({2: 0.9}).answer()
+    assert "beside which nothing was measured" in answer
+    assert "smaller" not in answer
+
+
+def test_where_all_was_right_before_nothing_is_advised():
+    assert "nothing to improve" in swept({0: 1.0, 2: 1.0}, zero_shot=1.0).answer()
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_score_that_is_not_finite_is_no_score(bad):
+    rows = np.append(np.full(199, 0.2), bad)
+    runs = made_runs(*swept({0: 0.3, 3: 0.5}, score="loss"), made_run(above(2), rows, score="loss"), zero_shot=0.9)
+    assert "inf" not in runs.answer().replace("info", "")
+    assert "left out: 1 of 1 of blocks 3–4 of 4" in runs.answer()
 
 
 def test_the_largest_scope_is_called_what_it_is():
     assert "with full finetuning" in swept(GOOD).answer()
-    assert "with blocks 2–4 of 4 (full)" in swept({1: 0.9, 2: 0.9}).answer()
+    assert "with blocks 2–4 of 4, in" in swept({1: 0.9, 2: 0.9}).answer()
 
 
 # Comparisons of one seed

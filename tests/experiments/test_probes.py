@@ -552,6 +552,26 @@ def test_probes_of_several_seeds_are_averaged():
     assert measured == pytest.approx({0: 1, 4: 0.55 / 0.65, 7: 0.3 / 0.65})
 
 
+@pytest.mark.parametrize(("rows", "steps", "said"), [(9, 40, "9 validation rows"), (200, 2, "2 optimizer steps")])
+def test_too_little_is_said_first(rows, steps, said):
+    runs = [made_run(above(k, 8), hits(0.9 - 0.05 * k, rows), steps=steps) for k in (0, 4, 7)]
+    probes = fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.1, rows).astype(float))))
+    assert probes.message.startswith(f"A trial, not evidence: only {said}")
+    assert f"only {said}" in repr(probes.recommend())
+    enough = [made_run(above(k, 8), hits(0.9 - 0.05 * k, 200), steps=40) for k in (0, 4, 7)]
+    assert "trial" not in fit_probes(made_runs(*enough, untrained_rows=tuple(hits(0.1, 200).astype(float)))).message
+
+
+@pytest.mark.parametrize("rows", [30, 100, 1000])
+def test_all_rows_right_is_no_certainty(rows):
+    runs = [made_run(above(k, 8), np.ones(rows)) for k in (0, 4, 7)]
+    probes = fit_probes(made_runs(*runs, untrained_rows=tuple(hits(0.5, rows).astype(float))))
+    width = (probes.points["high"] - probes.points["low"]).to_numpy()[1:]
+    # About as far as three rows more or less would move the benefit (the rule of three), not a point.
+    assert (width > 1 / rows).all()
+    assert (width < 20 / rows).all()
+
+
 def test_runs_that_do_not_know_where_they_began():
     runs = made_runs(*(made_run(above(k, 8), hits(0.9 - 0.05 * k)) for k in (0, 4, 7)))
     with pytest.raises(SemvizError, match="untrained"):

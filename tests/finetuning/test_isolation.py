@@ -472,3 +472,57 @@ def test_an_auxiliary_loss_that_is_left_out_is_said(mood):
         model = loaded(network)
         run = sv.finetune(model, mood, sv.Scope.half(model), **QUICK)
         assert ("auxiliary loss" in run.note) == asked
+
+
+# What keeps gradients from weights, and what merging cannot express
+
+
+def _without_gradients(module):
+    forward = module.forward
+    module.forward = torch.no_grad()(forward)
+
+
+def _detached(module):
+    module.register_forward_hook(lambda _m, _a, output: output.detach())
+
+
+def _of_another_block(module):
+    module.forward = module.other.forward
+
+
+KEEPING = {"no_grad": _without_gradients, "a detaching hook": _detached, "another block's": _of_another_block}
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("sort", KEEPING)
+def test_weights_that_would_never_move_are_refused(sort, cache, mood):
+    network = tiny_llama()
+    module = network.model.layers[3].mlp
+    if sort == "another block's":
+        object.__setattr__(module, "other", network.model.layers[0].mlp)
+    KEEPING[sort](module)
+    model = loaded(network)
+    with pytest.raises(SemvizError, match="get no gradient"):
+        sv.finetune(model, mood, sv.Scope.half(model), lr=1e-3, epochs=1, cache=cache, progress=False)
+
+
+@pytest.mark.parametrize("sort", ["hook", "weight norm"])
+def test_adapters_that_cannot_be_merged_are_kept_out_of_the_run_in_words(sort, mood):
+    network = tiny_llama()
+    layer = network.model.layers[3].mlp.up_proj
+    if sort == "hook":
+        layer.register_forward_hook(lambda _m, _a, output: torch.tanh(output))
+    else:
+        torch.nn.utils.parametrizations.weight_norm(layer)
+    model = loaded(network)
+    options = {"lr": 3e-2, "epochs": 1, "progress": False}
+    try:
+        run = sv.finetune(model, mood, sv.Scope.half(model), method="lora", **options)
+    except SemvizError as error:
+        assert "pass" in str(error) or "take" in str(error)  # noqa: PT017 (a refusal in words is as good)
+        return
+    assert not run.weights
+    assert "were not kept" in run.note
+    plain = sv.finetune(loaded(tiny_llama()), mood, sv.Scope.half(model), method="lora", **options)
+    assert plain.weights
+    assert not plain.note

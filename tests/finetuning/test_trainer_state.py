@@ -44,6 +44,7 @@ SETTINGS = {
     "ACCELERATE_USE_MEGATRON_LM": "true",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "true",
     "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+    "ACCELERATE_TORCH_DEVICE": "meta",
     "WORLD_SIZE": "",
     "RANK": "",
     "LOCAL_RANK": "0",

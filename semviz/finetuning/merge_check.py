@@ -1,0 +1,68 @@
+"""The check that adapters merged into a model's weights compute what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from semviz.finetuning.suffix_model import Suffix
+from semviz.lm.copies import with_weights
+from semviz.lm.copy_proof import tolerance
+from semviz.scopes.scope import Scope
+from semviz.tasks.neighbours import extremes
+
+if TYPE_CHECKING:
+    from semviz.finetuning.encoded_task import EncodedTask
+    from semviz.finetuning.prefix_cache import SplitWithStates
+
+_ROWS = 4
+
+
+@torch.no_grad()
+def merging_error(
+    encoded_task: EncodedTask, suffix: Suffix, part: SplitWithStates, scope: Scope, weights: Mapping[str, Tensor]
+) -> str:
+    """Compare the logits of what was trained with those of the model with its merged weights, on a few rows.
+
+    They differ where something acts on a layer's output or on its weight beside the adapter: a hook, a patched forward,
+    a parametrization.
+
+    Args:
+        encoded_task: The task.
+        suffix: What was trained.
+        part: The rows, as the suffix reads them.
+        scope: What was trained in the model.
+        weights: The merged weights.
+
+    Returns:
+        Why they are not what was trained, in a sentence; empty if they are.
+    """
+    model = encoded_task.model
+    tuned = with_weights(model, scope.modules(model), weights, name=model.name)
+    plain = Suffix(
+        tuned,
+        Scope.last(tuned),
+        cached=False,
+        own_weights=False,
+        reading=encoded_task.reading,
+        probe=encoded_task.probe(),
+    )
+    rows = extremes(part.encoded.ids.lengths, _ROWS)
+    logits = []
+    for one in (suffix, plain):
+        one.to(model.device).eval()
+        batch = encoded_task.collator(part)(rows)
+        if one is plain:
+            batch.pop("states", None)
+        logits.append(one(**{key: value.to(model.device) for key, value in batch.items()})["logits"])
+    trained, merged = logits
+    moved = float((merged - trained).abs().max() / trained.abs().max().clamp_min(1e-6))
+    if moved <= tolerance(model):
+        return ""
+    return (
+        f"Its weights were not kept: merged into the model they change its logits by {moved:.1g} of their size, since "
+        "a hook, patched forward or parametrization acts on the layers too."
+    )
