@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from semviz.tasks.task_like import TaskLike
 
 _NAMED = 5  # label words in a message
+_END_PLAINLY = "end prompt and texts with a word or a colon, without a space after it"
 
 Ids = tuple[int, ...]
 Ending = tuple[str, str, Ids]
@@ -195,9 +196,11 @@ class LabelReader:
         sample = f"{sample}, which ends in {short_repr(prompt[-24:])},"
         joined = next((w for w, own in zip(self.task.words, words, strict=True) if not own), None)
         if joined is not None:
+            plain = prompt[-1].isalnum() or prompt.endswith((":", "："))
+            advice = "pass words={label: word} with other words" if plain else _END_PLAINLY
             return TaskError(
                 f"The tokenizer joins the end of {sample} with the label word {joined!r}, or splits it anew before it; "
-                "end prompt and texts with a word or a colon, without a space after it."
+                f"{advice}."
             )
         blanks = self._blanks({own[0] for own in words})
         apart = [w for w, own in zip(self.task.words, words, strict=True) if own[0] in blanks]

@@ -331,6 +331,18 @@ def test_words_that_are_read_unlike_are_named(words, apart):
         assert ("end the prompt with a colon" in str(refusal.value)) == has_advice
 
 
+@pytest.mark.parametrize(
+    ("template", "advice"),
+    [("{text} ab", "pass words="), ("{text} ab:", "pass words="), ("{text} ab (", "end prompt and texts with a word")],
+)
+def test_who_ends_a_prompt_plainly_is_not_told_to_do_so(template, advice):
+    tok, end = copy.deepcopy(tokenizer("byte-level")), template[len("{text} ") :]
+    tok.add_tokens([f"{end}xy", f"{end} xy"])
+    task = Task("t", template, ("a", "b"), ("xy", "cd"), {"train": Split(("the film",), (0,))})
+    with pytest.raises(TaskError, match=rf"joins the end of .* with the label word 'xy'.*{advice}"):
+        read_all(tok, task, "train")
+
+
 def read_all(tok, task, split):
     reader = LabelReader(tok, task)
     for prompts in read_prompts(tok, task, task.split(split), 10**6, split=split):
