@@ -194,10 +194,11 @@ class LabelReader:
         words = self._tokens_of_words([prompt], [ids], [natural_join(prompt)])[0]
         sample = sample_named(self.task, prompts.split, prompts.first + i)
         sample = f"{sample}, which ends in {short_repr(prompt[-24:])},"
+        colon = "" if prompt.endswith((":", "：")) else "end the prompt with a colon, or "
         joined = next((w for w, own in zip(self.task.words, words, strict=True) if not own), None)
         if joined is not None:
-            plain = prompt[-1].isalnum() or prompt.endswith((":", "："))
-            advice = "pass words={label: word} with other words" if plain else _END_PLAINLY
+            plain = prompt[-1].isalnum() or not colon
+            advice = f"{colon}pass words={{label: word}} with other words" if plain else _END_PLAINLY
             return TaskError(
                 f"The tokenizer joins the end of {sample} with the label word {joined!r}, or splits it anew before it; "
                 f"{advice}."
@@ -205,7 +206,6 @@ class LabelReader:
         blanks = self._blanks({own[0] for own in words})
         apart = [w for w, own in zip(self.task.words, words, strict=True) if own[0] in blanks]
         others = [w for w, own in zip(self.task.words, words, strict=True) if own[0] not in blanks]
-        colon = "" if prompt.endswith((":", "：")) else "end the prompt with a colon, or "
         differ = f"{_listed(apart)} with a token of its own for the blank, and {_listed(others)} without"
         if not others:  # different blanks, or words of blanks only
             differ = f"{_listed(apart)} with tokens of their own for the blank, which differ"

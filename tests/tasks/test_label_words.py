@@ -333,7 +333,11 @@ def test_words_that_are_read_unlike_are_named(words, apart):
 
 @pytest.mark.parametrize(
     ("template", "advice"),
-    [("{text} ab", "pass words="), ("{text} ab:", "pass words="), ("{text} ab (", "end prompt and texts with a word")],
+    [
+        ("{text} ab", "before it; end the prompt with a colon, or pass words="),
+        ("{text} ab:", "before it; pass words="),
+        ("{text} ab (", "end prompt and texts with a word"),
+    ],
 )
 def test_who_ends_a_prompt_plainly_is_not_told_to_do_so(template, advice):
     tok, end = copy.deepcopy(tokenizer("byte-level")), template[len("{text} ") :]
