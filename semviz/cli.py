@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,9 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="mood", help="packaged task (mood, question, where, dialect) or a .csv file")
     parser.add_argument("--text", default="text", help="column of texts in the .csv file (default: %(default)s)")
     parser.add_argument("--label", default=None, help="column of labels in the .csv file; none: language modelling")
-    parser.add_argument("--prompt", default=None, help="template with {text} in it, for the .csv file")
+    parser.add_argument(
+        "--prompt", default=None, help=r"template with {text}, for the .csv file; \n is a new line, \t a tab"
+    )
     parser.add_argument("--words", default=None, help='what the model says for each label: "1=sad,5=happy"')
     parser.add_argument("--max-tokens", type=int, default=None, help="cut longer texts of the .csv file to so many")
     parser.add_argument("--out", default="semviz-report.html", help="where the page goes (default: %(default)s)")
@@ -147,30 +150,64 @@ def _task(options: argparse.Namespace) -> Task:
             if getattr(options, name) is not None:
                 raise SemvizError(f"--{name.replace('_', '-')} is for a .csv file; pass --task=FILE.csv.")
         return load_task(options.task)
-    import pandas as pd
-
-    try:
-        # As it stands: a label may be the word NA or None, and 01 is not 1.
-        frame = pd.read_csv(options.task, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise SemvizError(
-            f"--task={options.task} cannot be read as CSV: {checks.first_line(error)}. Pass a packaged task or a "
-            ".csv file."
-        ) from error
+    frame = _read_csv(options.task)
+    prompt = options.prompt
+    if prompt is not None:  # a shell hands on a backslash and a letter
+        prompt = prompt.replace("\\n", "\n").replace("\\t", "\t")
+    labels = set(frame[options.label]) if options.label in frame else set()
     return Task.from_frame(
-        frame, text=options.text, label=options.label, prompt=options.prompt, words=_pairs(options.words),
+        frame, text=options.text, label=options.label, prompt=prompt, words=_pairs(options.words, labels),
         max_tokens=options.max_tokens, name=Path(options.task).stem,
     )  # fmt: skip
 
 
-def _pairs(words: str | None) -> dict[str, str] | None:
-    """Parse `"1=sad,5=happy"` into a dictionary."""
+def _read_csv(path: str) -> pd.DataFrame:
+    """Read a CSV file as it stands: a label may be the word NA or None, and 01 is not 1."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if isinstance(frame.index, pd.RangeIndex):
+            return frame
+        # Where the first row is longer than the header, pandas takes the columns in front for names of the rows.
+        where, expected, found = "first row", len(frame.columns), len(frame.columns) + frame.index.nlevels
+    except (OSError, ValueError) as error:
+        numbers = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if numbers is None:
+            raise SemvizError(
+                f"--task={path} cannot be read as CSV: {checks.first_line(error)}. Pass a packaged task or a .csv file."
+            ) from error
+        where, expected, found = f"line {numbers[2]}", int(numbers[1]), int(numbers[3])
+    raise SemvizError(
+        f"--task={path}: its {where} has {found} fields, and its header {expected}; put texts that contain commas in "
+        'double quotes, such as "bad, but fine", and end no row with a comma.'
+    )
+
+
+def _pairs(words: str | None, labels: set[str]) -> dict[str, str] | None:
+    """Parse `"1=sad,5=happy"` into a dictionary with a word for each of the labels."""
     if words is None:
         return None
-    pairs = [pair.partition("=") for pair in words.split(",")]
-    if not all(label.strip() and word.strip() for label, _, word in pairs):
-        raise SemvizError(f'--words={words} is not understood; pass pairs such as "1=sad,5=happy".')
-    return {label.strip(): word.strip() for label, _, word in pairs}
+    if not labels:
+        raise SemvizError("--words is for a file with labels; pass their column too: --label=COLUMN.")
+    pairs: dict[str, str] = {}
+    for pair in words.split(","):
+        label, _, word = (part.strip() for part in pair.partition("="))
+        if not (label and word):
+            raise SemvizError(
+                f'--words={words}: {pair.strip()!r} is no label=word; pass pairs such as "1=sad,5=happy", with words '
+                "that contain no comma."
+            )
+        if label in pairs:
+            raise SemvizError(f"--words={words} has two words for the label {label!r}; pass one for each label.")
+        pairs[label] = word
+    by_name = {label.strip(): label for label in sorted(labels)}
+    if set(pairs) != set(by_name):
+        raise SemvizError(
+            f"--words={words} has words for the labels {checks.short_repr(sorted(pairs))}, and the file has the labels "
+            f"{checks.short_repr(sorted(by_name))}; pass one pair for each, separated by commas."
+        )
+    return {by_name[label]: word for label, word in pairs.items()}
 
 
 def _lab(options: argparse.Namespace) -> int:

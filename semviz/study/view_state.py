@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -126,7 +127,10 @@ class ViewState:
     @property
     def orders(self) -> list[str]:
         """Orders of the samples that make sense for this task."""
-        return [order for order in get_args(Order) if self.task.labels or order not in ("label", "correct")]
+        unknown = set() if self.task.labels else {"label", "correct"}
+        if math.isnan(self.opening.traces["full"].accuracy):  # label words are scored whole
+            unknown.add("correct")
+        return [order for order in get_args(Order) if order not in unknown]
 
     def open(self, number: int) -> None:
         """Open a sample token by token.

@@ -25,6 +25,7 @@ from semviz.common.checks import short_repr
 from semviz.common.errors import TaskError
 from semviz.common.token_text import decode
 from semviz.tasks.joins import natural_join
+from semviz.tasks.prompts import sample_named
 from semviz.tasks.special_tokens import read
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from semviz.tasks.prompts import Prompts
     from semviz.tasks.task_like import TaskLike
+
+_NAMED = 5  # label words in a message
+_END_PLAINLY = "end prompt and texts with a word or a colon, without a space after it"
 
 Ids = tuple[int, ...]
 Ending = tuple[str, str, Ids]
@@ -99,7 +103,7 @@ class LabelReader:
             read_here = self._read(texts, ids, [ending[0] for ending in new])
             for ending, i, reading in zip(new, rows, read_here, strict=True):
                 if reading is None:
-                    raise self._refusal(prompts.first + i, prompts.texts[i], prompts.ids[i])
+                    raise self._refusal(prompts, i)
                 self._of_endings[ending] = self.readings.setdefault(reading, len(self.readings))
         self.of_rows += [self._of_endings[ending] for ending in endings]
 
@@ -171,28 +175,50 @@ class LabelReader:
         ]
 
     def _blanks(self, ids: Iterable[int]) -> set[int]:
-        """Those ids that are only a blank."""
-        listed = list(ids)
-        return {i for i, text in zip(listed, decode(self.tokenizer, listed), strict=True) if not text.strip()}
+        """Those ids that are only a blank.
 
-    def _refusal(self, row: int, prompt: str, ids: list[int]) -> TaskError:
+        A part of a character may have no text of its own; so may the sign of a blank, with a tokenizer that strips it.
+        """
+        listed = list(ids)
+        texts = decode(self.tokenizer, listed)
+        pieces = self.tokenizer.convert_ids_to_tokens(listed)
+        return {
+            i
+            for i, text, piece in zip(listed, texts, pieces, strict=True)
+            if (text or piece.replace("▁", " ")).isspace()
+        }
+
+    def _refusal(self, prompts: Prompts, i: int) -> TaskError:
         """Why the words cannot be read behind a prompt."""
-        join = natural_join(prompt)
-        words = self._tokens_of_words([prompt], [ids], [join])[0]
-        sample = f"sample {row} of task {self.task.name!r}, which ends in {short_repr(prompt[-24:])},"
+        prompt, ids = prompts.texts[i], prompts.ids[i]
+        words = self._tokens_of_words([prompt], [ids], [natural_join(prompt)])[0]
+        sample = sample_named(self.task, prompts.split, prompts.first + i)
+        sample = f"{sample}, which ends in {short_repr(prompt[-24:])},"
+        colon = "" if prompt.endswith((":", "：")) else "end the prompt with a colon, or "
         joined = next((w for w, own in zip(self.task.words, words, strict=True) if not own), None)
         if joined is not None:
+            plain = prompt[-1].isalnum() or not colon
+            advice = f"{colon}pass words={{label: word}} with other words" if plain else _END_PLAINLY
             return TaskError(
                 f"The tokenizer joins the end of {sample} with the label word {joined!r}, or splits it anew before it; "
-                "end prompt and texts with a word or a colon, without a space after it."
+                f"{advice}."
             )
         blanks = self._blanks({own[0] for own in words})
-        first = next(w for w, own in zip(self.task.words, words, strict=True) if own[0] in blanks)
+        apart = [w for w, own in zip(self.task.words, words, strict=True) if own[0] in blanks]
+        others = [w for w, own in zip(self.task.words, words, strict=True) if own[0] not in blanks]
+        differ = f"{_listed(apart)} with a token of its own for the blank, and {_listed(others)} without"
+        if not others:  # different blanks, or words of blanks only
+            differ = f"{_listed(apart)} with tokens of their own for the blank, which differ"
         return TaskError(
-            f"Behind {sample} the tokenizer reads the label word {first!r} with a token of its own for the blank, and "
-            "other words without; end the prompt with a colon, or pass words={label: word} that are all read alike, "
+            f"Behind {sample} the tokenizer reads {differ}; {colon}pass words={{label: word}} that are all read alike, "
             "such as digits only or words only."
         )
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Name some label words, the first ones of many."""
+    shown = ", ".join(map(repr, words[:_NAMED])) + (", …" if len(words) > _NAMED else "")
+    return f"the label word {shown}" if len(words) == 1 else f"the label words {shown}"
 
 
 def check_readings(

@@ -27,8 +27,8 @@ class Look:
     Attributes:
         title: Task, split and row.
         how: How the row is scored, in words.
-        tokens: One row per token: part (`prompt`, or the name of a label), token_id, token, and scored (whether it
-            is a target that counts; of a label, when the row has this label).
+        tokens: One row per token: part (`prompt`, or the name of a label; `(prompt)` if a label is called "prompt"),
+            token_id, token, and scored (whether it is a target that counts; of a label, when the row has this label).
     """
 
     title: str
@@ -68,11 +68,14 @@ def look(model: LanguageModel, task: TaskLike, row: int, split: str) -> Look:
     row = checks.whole_number("row", row, maximum=len(part) - 1, error=TaskError)
     encoded = encode(model, task, split)
     ids, counted, how = encoded.ids[row], encoded.counted[row], "every next token is scored"
-    parts = {"prompt": (ids.tolist(), [False, *counted[:-1].tolist()])}
+    own = "prompt"
+    while own in task.labels:
+        own = f"({own})"
+    parts = {own: (ids.tolist(), [False, *counted[:-1].tolist()])}
     if task.labels:
         reading = encoded.readings[encoded.reading[row]]
         prompt = ids[: len(ids) - len(reading.words[encoded.labels[row]]) + 1].tolist()
-        parts = {"prompt": (prompt, [False] * len(prompt))}
+        parts = {own: (prompt, [False] * len(prompt))}
         parts |= {name: (list(word), [True] * len(word)) for name, word in zip(task.labels, reading.words, strict=True)}
         scored = f"whole words by the {task.scoring} of" if encoded.whole_words else "first tokens by"
         label, join = task.labels[part.labels[row]], "a blank" if reading.join else "no blank"

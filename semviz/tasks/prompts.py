@@ -24,6 +24,7 @@ class Prompts:
     """Some consecutive prompts of a split.
 
     Attributes:
+        split: Name of the split; empty for texts that are none.
         first: Row of the first one in the split.
         texts: The prompts, as far as they are read.
         ids: Ids of each prompt's own text, without what the tokenizer adds.
@@ -31,6 +32,7 @@ class Prompts:
         cut: Places in these lists whose text was cut; `encoding` is that of the whole text there.
     """
 
+    split: str
     first: int
     texts: list[str]
     ids: list[list[int]]
@@ -44,7 +46,14 @@ def filled(task: TaskLike, text: str) -> str:
     return task.prompt.replace("{text}", text)
 
 
-def read_prompts(tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split, limit: int) -> Iterator[Prompts]:
+def sample_named(task: TaskLike, split: str, row: int) -> str:
+    """What messages call a sample."""
+    return f"sample {row} of {f'the {split} split of ' if split else ''}task {task.name!r}"
+
+
+def read_prompts(
+    tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split, limit: int, *, split: str = ""
+) -> Iterator[Prompts]:
     """Tokenize the prompts of a split; those that are too long are cut or refused.
 
     Args:
@@ -52,6 +61,7 @@ def read_prompts(tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split
         task: The task.
         part: The rows.
         limit: The most tokens of a prompt, with those that the tokenizer puts before it.
+        split: The name of these rows in messages; none by default.
 
     Raises:
         TaskError: If a prompt has no tokens, or too many and the task does not say that texts are to be cut.
@@ -67,16 +77,18 @@ def read_prompts(tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split
         for row, ids in enumerate(rows):
             length = len(ids) + len(leading)
             if not length:
-                raise TaskError(f"Sample {first + row} of task {task.name!r} has no tokens; leave out empty texts.")
+                sample = sample_named(task, split, first + row)
+                raise TaskError(f"S{sample[1:]} has no tokens; leave out empty texts.")
             if length > limit and len(with_leading(leading, ids)) > limit:
                 if task.max_tokens is None:
+                    sample = sample_named(task, split, first + row)
                     raise TaskError(
-                        f"Sample {first + row} of task {task.name!r} has {length:,} tokens and the model reads "
+                        f"S{sample[1:]} has {length:,} tokens and the model reads "
                         f"{limit:,}; pass shorter texts, or max_tokens= to cut them."
                     )
                 prompts[row], rows[row] = _cut(tokenizer, task, texts[row], leading, limit)
                 cut.add(row)
-        yield Prompts(first, prompts, rows, encoding, frozenset(cut))
+        yield Prompts(split, first, prompts, rows, encoding, frozenset(cut))
 
 
 def _cut(
@@ -99,7 +111,8 @@ def _cut(
         excess = len(with_leading(leading, ids)) - limit
         if excess <= 0:
             return prompt, ids
-        most = places[-1][0] - excess
+        # Each token fewer shortens every copy of the text.
+        most = places[-1][0] - max(1, excess // task.prompt.count("{text}"))
     raise _no_room(task, limit)
 
 

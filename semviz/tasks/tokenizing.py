@@ -107,7 +107,7 @@ def encode(model: LanguageModel, task: TaskLike, split: str) -> Encoded:
     if not len(part):
         raise TaskError(f"Task {task.name!r} has no rows in its {split} split; pass another split.")
     tokenizer, embeddings = model.tokenizer, model.anatomy.model.get_input_embeddings()
-    samples = _read_samples(model, task, part)
+    samples = _read_samples(model, task, split)
     readings, reading = samples.readings, samples.reading
     whole = bool(readings) and _scored_whole(model, task, split, readings)
     check_readings(tokenizer, task, readings, whole=whole)
@@ -205,25 +205,26 @@ class _Samples:
     reading: NDArray[np.int64]
 
 
-def _read_samples(model: LanguageModel, task: TaskLike, part: Split) -> _Samples:
+def _read_samples(model: LanguageModel, task: TaskLike, split: str) -> _Samples:
     """Read a split's prompts, and its label words behind each; both must fit into the model's context."""
     room = 0
     while True:
         limit = min(task.max_tokens or model.context, model.context - room)
-        samples = _read_within(model.tokenizer, task, part, limit)
+        samples = _read_within(model.tokenizer, task, split, limit)
         behind = max((len(r.blank) + max(map(len, r.words)) - 1 for r in samples.readings), default=0)
         if int(samples.ids.lengths.max()) + behind <= model.context or behind <= room:
             return samples
         room = behind
 
 
-def _read_within(tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split, limit: int) -> _Samples:
+def _read_within(tokenizer: PreTrainedTokenizerBase, task: TaskLike, split: str, limit: int) -> _Samples:
     """Read a split's prompts, cut to a number of tokens, and its label words behind each."""
     leading, labels = leading_tokens(tokenizer), LabelReader(tokenizer, task) if task.labels else None
     chunks: list[NDArray[np.int32]] = []
     lengths: list[int] = []
     unknown: list[bool] = []
-    for prompts in read_prompts(tokenizer, task, part, limit):
+    named = split if len(task.splits) > 1 else ""
+    for prompts in read_prompts(tokenizer, task, task.split(split), limit, split=named):
         if labels is not None:
             labels.add(prompts)
         rows = [with_leading(leading, ids) for ids in prompts.ids]
@@ -244,5 +245,5 @@ def _scored_whole(model: LanguageModel, task: TaskLike, split: str, readings: Se
         return True
     if len(readings) == 1 and not task.prompt.endswith("{text}"):
         return False
-    others = (part for name, part in task.splits.items() if name != split and len(part))
-    return not all(r.distinct for part in others for r in _read_samples(model, task, part).readings)
+    others = (name for name, part in task.splits.items() if name != split and len(part))
+    return not all(r.distinct for name in others for r in _read_samples(model, task, name).readings)

@@ -43,12 +43,12 @@ class Trace(Deviations):
     def accuracy(self) -> float:
         """Share of counted positions whose target the model itself ranks first, in language modelling.
 
-        In classification the share of samples whose label it chooses among the labels; where label words are scored
-        whole, token by token, among the words that begin as the label's does.
+        In classification the share of samples whose label it chooses among the labels. NaN where label words are scored
+        whole: a trace reads only the sample's own word, so accuracy comes from a finetune's evaluation, which compares
+        all words (`Runs.zero_shot` before training, `Run.accuracy` after it).
         """
-        counted = self.positions[self.counted]
-        answers = counted["role"].eq("answer").all()
-        return float((counted.drop_duplicates("sample") if answers else counted)["correct"].mean())
+        correct = self.positions.loc[self.counted, "correct"]
+        return float(correct.mean()) if correct.notna().any() else float("nan")
 
     @property
     def options(self) -> dict[str, Any]:

@@ -219,10 +219,10 @@ def _describe(
 
 
 def _correct(encoded: Encoded, reducer: Reducer) -> NDArray[np.object_]:
-    """Whether each position's target is the first choice, None without one; in a whole word, whether all are."""
+    """Whether each position's target is the first choice; None where that is not known."""
     table = reducer.table
-    correct = reducer.predicted == table.target
+    unknown = table.target == NO_TARGET
     if encoded.whole_words:
-        wrong = np.bincount(table.sample[table.counted], ~correct[table.counted], minlength=len(encoded)) > 0
-        correct = np.where(table.counted, ~wrong[table.sample], correct)
-    return np.asarray(np.where(table.target == NO_TARGET, np.asarray(None, dtype=object), correct))
+        # Only the sample's own word is read, so that its score cannot be compared with those of the others.
+        unknown |= table.counted
+    return np.asarray(np.where(unknown, np.asarray(None, dtype=object), reducer.predicted == table.target))

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import semviz as sv
 from semviz.common.errors import SemvizError
+from semviz.common.token_text import decode
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import evaluate
 from semviz.finetuning.finetune import zero_shot
@@ -108,14 +109,19 @@ def check_trace(model, task):
         expected = token_scores(model.model, prompt, word)
         np.testing.assert_allclose(-final[rows.index], expected, rtol=1e-3, atol=1e-3)
         assert trace.sample_means("lens").loc[sample].iloc[-1] == pytest.approx(-np.mean(expected), rel=1e-3, abs=1e-3)
-        # What is predicted goes on with one of the words; a sample is right if that is always its own word.
-        right = True
-        for i, token in enumerate(word):
+        # What is predicted goes on with one of the words.
+        for i, predicted in enumerate(rows["predicted"]):
             options = {other[i] for other in words if other[:i] == word[:i] and len(other) > i}
             scores = {option: token_scores(model.model, [*prompt, *word[:i]], [option])[0] for option in options}
-            right &= max(scores, key=scores.__getitem__) == token
-        assert rows["correct"].tolist() == [right] * len(word)
-    assert trace.accuracy == pytest.approx(counted.groupby("sample")["correct"].all().mean())
+            assert predicted == decode(model.tokenizer, [max(scores, key=scores.__getitem__)])[0]
+    # The other words are not read, so which word is the most probable one is not known.
+    assert counted["correct"].isna().all()
+    assert np.isnan(trace.accuracy)
+    assert "nan" not in repr(trace)
+    with pytest.raises(SemvizError, match="No counted position has a correct"):
+        trace.by("correct")
+    with pytest.raises(SemvizError, match="order='correct' needs"):
+        trace.sample_heatmap(order="correct")
 
 
 def check_training(model, task, boundary):
@@ -221,3 +227,17 @@ def test_the_way_of_scoring_is_part_of_the_task():
     assert by_sum.hash != by_mean.hash
     with pytest.raises(SemvizError, match="scoring"):
         made_task(WORDS["two"], "product")
+
+
+def test_the_explorer_offers_no_share_of_right_answers_where_a_trace_knows_none(tmp_path):
+    study = sv.Study(small_model("byte-level"), made_task(WORDS["two"]), store=tmp_path)
+    assert set(study.orders) == {"label", "deviation", "cluster", "index"}
+    app = sv.Explorer(study.model, study.task, store=tmp_path)
+    assert "answers right" not in app.data.header.value
+    assert "traced" in app.data.header.value
+
+
+def test_a_trace_of_whole_words_is_saved_and_read(tmp_path):
+    trace = sv.trace(small_model("byte-level"), made_task(WORDS["two"]), detail=0, **QUIET)
+    trace.save(tmp_path / "t.parquet")
+    assert sv.Trace.load(tmp_path / "t.parquet").positions["correct"].isna().all()

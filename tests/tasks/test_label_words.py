@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from functools import cache
 from itertools import combinations
 
 import pytest
 from tokenizer_kinds import KINDS, SMOLLM2, bpe, tokenizer
+from transformers import ByT5Tokenizer
 
 from semviz.common.errors import TaskError
 from semviz.tasks.joins import natural_join
@@ -185,7 +187,39 @@ def test_the_words_are_read_once_where_all_prompts_end_alike(monkeypatch):
 
 @pytest.mark.parametrize(
     "prompt",
-    ["Label:", "It was", 'He said "no"', 'He said "no."', "don't", "so -", "x =", "text =>", "good!", "100%", "5"],
+    [
+        "Label:",
+        "It was",
+        'He said "no"',
+        'He said "no."',
+        'He said "no,"',
+        "He don't say 'no,'",
+        '"x", and "no:"',
+        "don't",
+        '{"label": "good"}',
+        '["good"]',
+        '"yes"\n"no,"',
+        "**Label:**",
+        "**Good** and **bad**",
+        "~~no~~",
+        "__Label:__",
+        "```x```",
+        "`x`",
+        "<b>so</b>",
+        "3 > 2",
+        "<br/>",
+        "5 <6>",
+        '5"',
+        "James'",
+        '"good (very)"',
+        "say ''no.''",
+        "so -",
+        "x =",
+        "text =>",
+        "good!",
+        "100%",
+        "5",
+    ],
 )
 def test_a_blank_stands_where_a_writer_puts_one(prompt):
     assert natural_join(prompt) == " "
@@ -200,7 +234,55 @@ def test_a_blank_stands_where_a_writer_of_any_script_puts_one(prompt):
     "prompt",
     [
         *("Stars:\n", "A: ", "A:\t", 'It was "', "It was '", 'Label:"', "It was “", "«", "(", "{", "price: $", "tag #"),
-        *("and/", "non-", "x=", "情感:", "情感：", "很好。", "気分は", "ดี", "¿", "very_", "「"),
+        *(
+            '["good","',
+            '"good","',
+            '"good.","',
+            '"good (so)","',
+            'a,b,"',
+            '1.5,"',
+            '"say no",2,"',
+            '[{"a": 1},"',
+            '[[1],"',
+        ),
+        *(
+            '"two\nlines","',
+            '"don\'t","',
+            "'don't','",
+            "['don't','",
+            '{"label":"',
+            '{"text": "no.","label":"',
+            "{'label':'",
+        ),
+        *('["', "('", '{"', '"label"="', 'f("', "**Label:** **", "{text}\n**", "~~", "**a** **", "**(", "__x__ __"),
+        *(
+            "so <label>",
+            "<",
+            '<a href="x">',
+            "<label>",
+            "<|assistant|>",
+            "so\n<|im_start|>",
+            "<SEP>",
+            "x\n```",
+            "Label: `",
+        ),
+        *(
+            "Label: ```",
+            'Label: """',
+            "Label:`",
+            "(`",
+            "and/",
+            "non-",
+            "x=",
+            "情感:",
+            "情感：",
+            "很好。",
+            "気分は",
+            "ดี",
+            "¿",
+            "very_",
+            "「",
+        ),
     ],
 )
 def test_no_blank_stands_where_nobody_writes_one(prompt):
@@ -229,3 +311,59 @@ def test_a_blank_that_all_words_share_ends_the_prompt():
     (reading,) = reader.readings
     assert tok.convert_ids_to_tokens(list(reading.blank)) == ["Ġ"]
     assert [tok.convert_ids_to_tokens(list(word)) for word in reading.words] == [[digit] for digit in "12345"]
+
+
+@pytest.mark.parametrize(
+    ("words", "apart"), [("-1 0 1", "the label words '0', '1' with"), ("-1 1", "the label word '1' with")]
+)
+def test_words_that_are_read_unlike_are_named(words, apart):
+    """After a colon, advice to end in a colon would be none."""
+    tok, words = copy.deepcopy(tokenizer("byte-level, digits apart")), tuple(words.split())
+    tok.add_tokens([":-", "s-", " -"])  # SmolLM2 has such tokens: no join reads all words alike
+    splits = {"train": Split(("the film",), (0,)), "test": Split(("a film",), (0,))}
+    for template, has_advice in (("{text}\nStars:", False), ("{text} stars", True)):
+        task = Task("t", template, words, words, splits)
+        with pytest.raises(TaskError, match="read alike") as refusal:
+            read_all(tok, task, "test")
+        assert apart in str(refusal.value)
+        assert "the label word '-1' without" in str(refusal.value)
+        assert "sample 0 of the test split of task 't'" in str(refusal.value)
+        assert ("end the prompt with a colon" in str(refusal.value)) == has_advice
+
+
+@pytest.mark.parametrize(
+    ("template", "advice"),
+    [
+        ("{text} ab", "before it; end the prompt with a colon, or pass words="),
+        ("{text} ab:", "before it; pass words="),
+        ("{text} ab (", "end prompt and texts with a word"),
+    ],
+)
+def test_who_ends_a_prompt_plainly_is_not_told_to_do_so(template, advice):
+    tok, end = copy.deepcopy(tokenizer("byte-level")), template[len("{text} ") :]
+    tok.add_tokens([f"{end}xy", f"{end} xy"])
+    task = Task("t", template, ("a", "b"), ("xy", "cd"), {"train": Split(("the film",), (0,))})
+    with pytest.raises(TaskError, match=rf"joins the end of .* with the label word 'xy'.*{advice}"):
+        read_all(tok, task, "train")
+
+
+def read_all(tok, task, split):
+    reader = LabelReader(tok, task)
+    for prompts in read_prompts(tok, task, task.split(split), 10**6, split=split):
+        reader.add(prompts)
+    return [list(reader.readings)[i] for i in reader.of_rows]
+
+
+@pytest.mark.parametrize("pair", [("好", "坏"), ("😀", "😢"), ("é", "e"), ("ß", "yes"), ("0", "many"), ("à", "å")])
+@pytest.mark.parametrize("prompt", ["{text} L:", "情感：{text}", '{text} "', "{text} ", "{text}\n"])
+def test_a_part_of_a_character_is_no_blank(pair, prompt):
+    """ByT5 reads bytes, and a byte that is not a whole character decodes to nothing."""
+    tok = ByT5Tokenizer()
+    texts = ("the film", "好 x", "a 5")
+    task = Task("t", prompt, ("a", "b"), pair, {"train": Split(texts, (0, 1, 0))})
+    for text, reading in zip(texts, read_all(tok, task, "train"), strict=True):
+        written = prompt.replace("{text}", text) + reading.join
+        for word, ids in zip(pair, reading.words, strict=True):
+            assert list(ids) == [byte + 3 for byte in word.encode()]
+            before = tok(prompt.replace("{text}", text), add_special_tokens=False)["input_ids"]
+            assert [*before, *reading.blank, *ids] == [byte + 3 for byte in (written + word).encode()]

@@ -71,3 +71,21 @@ def test_a_row_that_is_not_there(tiny, mood, row, split):
 def test_a_look_needs_a_model(mood):
     with pytest.raises(SemvizError, match="load_model"):
         mood.look(None)
+
+
+@pytest.mark.parametrize("other", ["no", "(prompt)"])
+def test_a_label_called_prompt_does_not_hide_the_prompt(digits, other):
+    texts = ["the film was great", "a bad thing"] * 6
+    named, plain = (
+        sv.Task.from_texts(texts, [a, b] * 6, words={a: "so", b: "no"}) for a, b in ("ab", ("prompt", other))
+    )
+    (look, same), own = (
+        (task.look(digits) for task in (plain, named)),
+        "((prompt))" if other == "(prompt)" else "(prompt)",
+    )
+    assert set(look.frame()["part"]) == {own, "prompt", other}
+    assert (
+        look.frame().query("part == @own")["token"].tolist() == same.frame().query("part == 'prompt'")["token"].tolist()
+    )
+    assert "".join(look.frame().query("part == 'prompt'")["token"]).strip() == "so"
+    assert len(repr(look).splitlines()) == 4

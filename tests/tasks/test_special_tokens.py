@@ -158,6 +158,42 @@ def test_a_cut_text_is_a_beginning_of_the_text(kind, prompt):
                 assert limit - len(ids) <= 6
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "in Python"])
+@pytest.mark.parametrize("copies", [2, 3, 5])
+def test_a_text_that_stands_in_the_prompt_several_times_is_cut_no_shorter_than_needed(kind, copies):
+    tok = Letters() if kind == "in Python" else made(kind).tokenizer
+    prompt = " and ".join(["{text}"] * copies) + " Label:"
+    text = "the film was great and so so well"
+
+    def length(end):
+        return len(tok(prompt.replace("{text}", text[:end]))["input_ids"])
+
+    most = max(len(tok(prompt.replace("{text}", text[:end]), add_special_tokens=False)["input_ids"]) for end in (0, 8))
+    for limit in range(most + 4, length(None) + 4):
+        task = Task("t", prompt, (), (), {}, limit)
+        chunk = next(read_prompts(tok, task, Split((text,)), limit))
+        assert len(with_leading(leading_tokens(tok), chunk.ids[0])) <= limit
+        kept = next(end for end in range(len(text), -1, -1) if chunk.texts[0] == prompt.replace("{text}", text[:end]))
+        spare = limit - len(with_leading(leading_tokens(tok), chunk.ids[0]))
+        # One token more of each copy would not fit; where a part of a word is a token, a few more.
+        assert kept == len(text) or spare < copies * 3
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_sample_is_named_with_its_split(split):
+    model = made("byte-level")
+    good, bad = (["a b"] * 4, ["yes", "no"] * 2), {"empty": "", "long": "a b " * 3000}
+    for text, words in (
+        (bad["long"], "Sample 2 of the {} split of task 'texts' has "),
+        ("a ", "sample 2 of the {} split"),
+    ):
+        rows = (["a b", "b a", text, "a b"], ["yes", "no"] * 2)
+        parts = {"train": good, "validation": good, "test": good, split: rows}
+        (texts, labels), prompt = parts.pop("train"), "{text}" if text == "a " else "{text} L:"
+        with pytest.raises(TaskError, match=words.format(split)):
+            encode(model, Task.from_texts(texts, labels, prompt=prompt, **parts), split)
+
+
 def test_labels_are_read_by_a_tokenizer_in_python():
     tok = Letters()
     model = sv.load_model((tiny_llama(vocab_size=len(tok), blocks=2), tok), general_text=plain_text())

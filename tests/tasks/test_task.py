@@ -222,3 +222,16 @@ def test_a_subset_remembers_the_task_that_it_is_of():
     assert smaller.lineage == f"{task.hash}/{smaller.hash}"
     assert task.subset(train=10**6).lineage == task.hash
     assert small == dataclasses.replace(small, whole="")
+
+
+@pytest.mark.parametrize(
+    "pair", [("yes", "yes "), ("yes", " yes"), ("\tyes", "yes\n"), ("yes\u00a0", " yes"), ("5", "5 ")]
+)
+def test_labels_that_differ_only_by_blanks_are_refused(pair):
+    texts, labels = ["a cat", "a dog"] * 6, [*pair] * 6
+    with pytest.raises(TaskError, match=r"differ only by the blanks around them; strip the labels .*words="):
+        sv.Task.from_texts(texts, labels)
+    other = dict(zip(pair, ("no", "yes"), strict=True))
+    assert set(sv.Task.from_texts(texts, labels, words=other).words) == {"no", "yes"}
+    with pytest.raises(TaskError, match="differ only by blanks"):
+        sv.Task.from_texts(texts, ["a", "b"] * 6, words=dict(zip("ab", pair, strict=True)))

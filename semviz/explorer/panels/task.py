@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import ipywidgets as widgets
 
 from semviz.common import formats
@@ -52,14 +54,14 @@ class TaskPanel:
         if change != "task":
             return
         meta = study.opening.traces["full"].meta
-        accuracy = formats.percent(study.opening.traces["full"].accuracy)
+        accuracy = study.opening.traces["full"].accuracy
+        right = "of the answers right before finetuning" if study.task.labels else "of next tokens right"
         warning = ", low: trust the lens more than the angles" if meta["fidelity"] < POOR_FIDELITY else ""
         facts = [
             f"{study.model.n_blocks} blocks, {study.scope.total / 1e6:.2f} M parameters",
             f"{study.task.kind}, {study.rows:,} training rows",
-            f"{accuracy} of the answers right before finetuning"
-            if study.task.labels
-            else f"{accuracy} of next tokens right",
+            # A trace does not know it where label words are scored whole.
+            *([] if math.isnan(accuracy) else [f"{formats.percent(accuracy)} {right}"]),
             f"traced {meta['samples']:,} samples, fidelity {meta['fidelity']:.2f}{warning}",
         ]
         self.header.value = markup.header(study.model.name, study.task.name, facts)
