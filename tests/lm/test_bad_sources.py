@@ -226,7 +226,7 @@ LINES = {
     "a row without a text": (["report", "--task", "gaps.csv", "--text", "body"], "texts[40]", "is empty"),
     "a row without a label": (["report", "--task", "gap.csv", "--text", "body", "--label", "kind"], "labels[40]"),
     "one class": (["report", "--task", "one.csv", "--text", "body", "--label", "kind"], "1 class", "at least two"),
-    "ragged rows": (["report", "--task", "ragged.csv", "--text", "body"], "--task=ragged.csv", "cannot be"),
+    "ragged rows": (["report", "--task", "ragged.csv", "--text", "body"], "--task=ragged.csv", "line 42 has 4 fields"),
     "no text at all": (["report", "--task", "binary.csv", "--text", "body"], "--task=binary.csv", "cannot be read"),
     "no such column": (["report", "--task", "whole.csv"], "'text'", "'body'"),
     "no such labels": (["report", "--task", "whole.csv", "--text", "body", "--label", "sort"], "'sort'", "'kind'"),
