@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semviz.common import memory
 from semviz.common.interrupts import interrupts_held
+from semviz.lm.copy_proof import tolerance
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.position_state import fresh_positions
 from semviz.tasks.neighbours import extremes, groups
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from semviz.finetuning.suffix_model import Suffix
 
 _ROWS = 4
-_TOLERANCE = {torch.float32: 1e-4}
-_TOLERANCE_HALF = 5e-2
 
 
 @interrupts_held()
@@ -58,7 +57,7 @@ def why_not_cacheable(encoded_task: EncodedTask, suffix: Suffix, part: SplitWith
     else:
         difference = (suffix_logits - model_logits.float()).abs().max()
         relative = float(difference / model_logits.abs().max().clamp_min(1e-6))
-        if relative <= _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF):
+        if relative <= tolerance(model):
             return ""
         reason = f"it changes the logits by {relative:.1g} of their size"
     if block_inputs and len(block_inputs) % 2 == 0:

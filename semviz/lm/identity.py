@@ -62,7 +62,7 @@ class Identity:
     @property
     def hash(self) -> str:
         """Twelve hex digits of the weights, config, adapters, tokenizer and behaviour."""
-        weights, tokenizer, _ = self.stamp
+        weights, tokenizer = self._weights(), _tokenizer_stamp(self.tokenizer)
         known = self._known.get("tokenizer")
         if known is None or known[0] != tokenizer:
             known = tokenizer, _hex(tokenizer, *(_json(part) for part in _tokenizer(self.tokenizer)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -64,27 +64,24 @@ def without_adapters(name: str) -> str:
 
 def adapter_parameters(module: nn.Module) -> set[int]:
     """Python ids of the parameters that fall away when the adapters inside a module are merged."""
-    if not is_adapted(module):
-        return set()
-    every: set[int] = set()
-    kept: set[int] = set()
-    for parent, leaf, _ in _outermost(module):
-        layer: Any = getattr(parent, leaf)
-        every |= {id(p) for p in layer.parameters()}
-        kept |= {id(p) for p in _base(layer).parameters()}
-    return every - kept
+    return _falling_away(module, nn.Module.parameters)
 
 
 def adapter_modules(module: nn.Module) -> set[int]:
     """Python ids of the modules that fall away when the adapters inside a module are merged."""
+    return _falling_away(module, nn.Module.modules)
+
+
+def _falling_away(module: nn.Module, parts: Callable[[nn.Module], Iterable[Any]]) -> set[int]:
+    """Python ids of the parts of adapted layers that are no parts of what they leave behind."""
     if not is_adapted(module):
         return set()
     every: set[int] = set()
     kept: set[int] = set()
     for parent, leaf, _ in _outermost(module):
         layer: Any = getattr(parent, leaf)
-        every |= {id(m) for m in layer.modules()}
-        kept |= {id(m) for m in _base(layer).modules()}
+        every |= set(map(id, parts(layer)))
+        kept |= set(map(id, parts(_base(layer))))
     return every - kept
 
 

@@ -19,6 +19,7 @@ from semviz.common.errors import TaskError
 from semviz.tasks.splits import SPLITS, Split, check_split, make_split
 from semviz.tasks.tables import dataset_to_frame, texts_and_labels
 from semviz.tasks.task_like import Scoring
+from semviz.tasks.words import words_of_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +159,7 @@ class Task:
             if len(names) < 2:
                 count = "1 class" if names else "0 classes"
                 raise TaskError(f"labels has {count} ({', '.join(names)}); pass at least two.")
-        label_words = _label_words(words, names)
+        label_words = words_of_labels(words, names)
         train = make_split(texts, labels, names, "texts")
         if len(train) < 4:
             raise TaskError(f"Got {len(train)} texts; pass at least 4, preferably a few hundred.")
@@ -294,37 +295,6 @@ def load_task(name: str) -> Task:
         test=(texts, [row["label"] for row in test]) if spec.labels else texts,
         name=name,
     )
-
-
-def _label_words(words: Mapping[str, str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The word that stands for each label; words that differ only by the blanks around them are refused."""
-    if words is None:
-        same = _same_but_for_blanks(names)
-        if same:
-            raise TaskError(
-                f"The labels {same[0]!r} and {same[1]!r} differ only by the blanks around them; strip the labels "
-                "(label.strip()), or pass words={label: word} with words that differ otherwise."
-            )
-        return names
-    if not isinstance(words, Mapping) or set(words) != set(names):
-        raise TaskError(
-            f"{checks.named_repr('words', words)}; pass one word for each label of {list(names)}, as a mapping."
-        )
-    label_words = tuple(checks.one_text(f"words[{label!r}]", words[label]) for label in names)
-    same = _same_but_for_blanks(label_words)
-    if same and same[0] != same[1]:
-        raise TaskError(f"words has {same[0]!r} and {same[1]!r}, which differ only by blanks; pass other words.")
-    return label_words
-
-
-def _same_but_for_blanks(words: Sequence[str]) -> tuple[str, str] | None:
-    """The first two words that are equal without the blanks around them."""
-    seen: dict[str, str] = {}
-    for word in words:
-        if word.strip() in seen:
-            return seen[word.strip()], word
-        seen[word.strip()] = word
-    return None
 
 
 def check_task(task: Any) -> Task:
