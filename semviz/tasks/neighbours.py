@@ -20,6 +20,7 @@ from torch import Tensor
 
 from semviz.common import memory
 from semviz.common.interrupts import interrupts_held
+from semviz.lm.copy_proof import tolerance
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.position_state import PositionState, fresh_positions
 from semviz.lm.readout_proof import check_finite
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from semviz.tasks.tokenizing import Encoded
 
 _ROWS = 3
-# The largest change of a state, relative to its size, that is rounding. In half precision the median over tokens, since
-# rounding may send single tokens to another expert.
-_TOLERANCE = 1e-4
-_TOLERANCE_HALF = 5e-2
 
 
 class Reading(IntEnum):
@@ -118,13 +115,13 @@ def _prove(model: LanguageModel, texts: Sequence[NDArray[np.int64]]) -> Reading:
         alone = [_last_states(model, [text], positions)[0] for text in texts[1:]]
         moved = max(_distance(one, other) for one, other in zip(alone, beside[1:], strict=True))
         # Angles that have changed move states by less than half precision shows, but do so in every text.
-        if moved <= _tolerance(model) and _same(angles, positions.buffers()):
+        if moved <= tolerance(model) and _same(angles, positions.buffers()):
             return Reading.TOGETHER
         # The same length: what follows the longest text is then the same.
         text = texts[-1]
         pair = _last_states(model, [texts[0][: len(text)], text], positions)
         moved = _distance(alone[-1], pair[-1])
-        if moved <= _tolerance(model):
+        if moved <= tolerance(model):
             return Reading.BY_LENGTH
     warnings.warn(
         f"A text's states move by {moved:.2g} of their size with the texts beside it, even of equal length, so texts "
@@ -168,10 +165,9 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    """Return how far states moved, relative to their size: the largest distance, or the median in half precision."""
+    """Return how far states moved, relative to their size: the largest distance, or the median in half precision.
+
+    There rounding may send single tokens to another expert.
+    """
     distances = (one.float() - other.float()).norm(dim=-1) / one.float().norm(dim=-1).clamp_min(1e-6)
     return float(distances.median() if one.dtype.itemsize < 4 else distances.max())
-
-
-def _tolerance(model: LanguageModel) -> float:
-    return _TOLERANCE if model.model.dtype.itemsize >= 4 else _TOLERANCE_HALF
