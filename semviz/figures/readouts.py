@@ -16,7 +16,6 @@ _PANELS = {
     "divergence": ("KL divergence from the model’s output", "nats"),
     "agreement": ("same first choice as the model", "share"),
 }
-_DASH = {"raw": "dot", "translated": "solid"}
 
 
 def readouts(table: pd.DataFrame) -> go.Figure:
@@ -34,7 +33,8 @@ def readouts(table: pd.DataFrame) -> go.Figure:
     width = (1 - (len(_PANELS) - 1) * _BETWEEN) / len(_PANELS)
     for number, (column, (title, unit)) in enumerate(_PANELS.items()):
         x, y = axis("x", number), axis("y", number)
-        for colour, (readout, rows) in zip(style.GROUPS, table.groupby("readout", sort=False), strict=False):
+        groups = table.groupby("readout", sort=False)
+        for (colour, symbol, dash), (readout, rows) in zip(style.GROUPS, groups, strict=False):
             figure.add_trace(
                 go.Scatter(
                     x=rows["space"].tolist(),
@@ -42,8 +42,8 @@ def readouts(table: pd.DataFrame) -> go.Figure:
                     xaxis=x,
                     yaxis=y,
                     mode="lines+markers",
-                    line={"color": colour, "dash": _DASH[str(readout)]},
-                    marker={"size": 4, "color": colour},
+                    line={"color": colour, "dash": dash},
+                    marker={"size": 5, "color": colour, "symbol": symbol},
                     name=str(readout),
                     legendgroup=str(readout),
                     showlegend=number == 0,
