@@ -28,6 +28,7 @@ def estimate_gain(
     beta: float | None = None,
     seed: int = 0,
     source: Source | None = None,
+    caution: str = "",
 ) -> Gain:
     """Estimate gains of layers and a boundary from the deviations of samples (SALF-style, our reading).
 
@@ -43,6 +44,7 @@ def estimate_gain(
         beta: β of the law; fitted by default.
         seed: Seed of the bootstrap.
         source: Which model and task the deviations are of, where that is known.
+        caution: A sentence where the metric is a poor picture of what the model says.
 
     Raises:
         SemvizError: If the rule is unknown or cannot be applied, or the model has one block.
@@ -85,4 +87,5 @@ def estimate_gain(
         kind=kind,
         parts=parts,
         source=source or Source(),
+        caution=caution,
     )

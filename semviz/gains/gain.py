@@ -48,6 +48,7 @@ class Gain:
         kind: Kind of the task: `"classification"` or `"language modelling"`.
         parts: Names and unique parameters of the model's parts, as `LanguageModel.parts`.
         source: Which model and task were traced, as far as it is known.
+        caution: A sentence where the metric is a poor picture of what the model says; else empty.
     """
 
     facts: MetricFacts
@@ -66,6 +67,7 @@ class Gain:
     kind: str
     parts: Parts = field(repr=False)
     source: Source = field(repr=False, default=Source())
+    caution: str = ""
 
     @property
     def metric(self) -> str:
@@ -160,6 +162,10 @@ class Gain:
     @property
     def message(self) -> str:
         """What to do, and how far to trust it."""
+        return f"{self._advice} {self.caution}".rstrip()
+
+    @property
+    def _advice(self) -> str:
         k = self.boundary
         source = "peak of the virtual deviation" if self.rule == PEAK else f"{self.rule} rule, {self.facts.title}"
         advice = f"Freeze {_block_range(1, k)}, train {_block_range(k + 1, self.n_blocks)} ({source})."

@@ -200,7 +200,7 @@ def _facts(trace: Trace, gain: GainLike, runs: RunsLike) -> list[tuple[str, str]
 
 def _fidelity_warning(trace: Trace) -> str:
     """Warn where the semantic bases represent the model poorly."""
-    from semviz.traces.trace import POOR_FIDELITY
+    from semviz.traces.deviations import POOR_FIDELITY
 
     value = trace.meta.get("fidelity")
     if value is None or value >= POOR_FIDELITY:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semviz.common import checks
+from semviz.common import checks, formats
 from semviz.common.bootstrap import bootstrap_means, interval
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from typing_extensions import Self
 
+POOR_FIDELITY = 0.7  # below it the semantic bases represent the model's own predictions poorly
+_BY_HEAD, _BY_BASES = ("lens", "rank"), ("semantic", "target", "virtual")  # what reads a space for each metric
 COUNTED = ("answer", "next")
 """Roles of the positions that enter averages."""
 
@@ -71,8 +73,33 @@ class Deviations:
 
     @property
     def default_metric(self) -> str:
-        """The metric that figures and gains use by default: the first loss-like one."""
-        return next((key for key in self.values if self.facts[key].loss_like), self.metrics[0])
+        """The metric that figures and gains use by default: the loss-like one that agrees best with the model's output.
+
+        Among equals it is the one that was traced first.
+        """
+        loss_like = [key for key in self.values if self.facts[key].loss_like]
+        return max(loss_like or self.metrics, key=self.agreement)
+
+    def agreement(self, metric: str | None = None) -> float:
+        """Share of general text's positions where a metric's scores rank the same token first as the model does.
+
+        At the last space the head's own scores (`lens`, `rank`) always do; those of the semantic bases as often as
+        their fidelity says; of other metrics it is not known, and 0.
+        """
+        key = self.check(metric)
+        if key in _BY_HEAD:
+            return 1.0
+        return float(self.meta.get("fidelity", 0.0)) if key in _BY_BASES else 0.0
+
+    def caution(self, metric: str | None = None) -> str:
+        """A sentence where a metric's scores often disagree with the model's own output; else empty."""
+        key = self.check(metric)
+        if key not in _BY_BASES or not self.agreement(key) < POOR_FIDELITY:
+            return ""
+        return (
+            f"The semantic bases, which the {self.facts[key].title} reads, rank first what the model ranks first at "
+            f"{formats.percent(self.agreement(key))} of positions only; compare it with the lens."
+        )
 
     @cached_property
     def counted(self) -> NDArray[np.bool_]:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semviz.common.errors import SemvizError
+from semviz.gains.scaling_law import PEAK
 from semviz.lm.parts import Parts
-from semviz.traces.deviations import Deviations
+from semviz.traces.deviations import POOR_FIDELITY, Deviations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from semviz.gains.gain import Gain
     from semviz.traces.difference import TraceDifference
     from semviz.traces.groups import Groups
-
-POOR_FIDELITY = 0.7  # below it the semantic bases represent the model's own predictions poorly
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +65,7 @@ class Trace(Deviations):
         """Estimate the gain of finetuning each layer from a loss-like deviation. SALF-style, our reading.
 
         Args:
-            metric: Key of the deviation; by default the first loss-like one that was traced.
+            metric: Key of the deviation; by default the one that agrees best with the model's own output.
             rule: `"surplus"`, `"law"`, `"drop"` or `"virtual peak"`, as in `semviz.gains.estimation.estimate_gain`.
             beta: β of the law; fitted by default.
             seed: Seed of the bootstrap.
@@ -91,6 +90,7 @@ class Trace(Deviations):
             beta=beta,
             seed=seed,
             source=self.source,
+            caution=self.caution("virtual" if rule == PEAK else key),
         )
 
     def take(self, rows: NDArray[np.bool_]) -> Trace:
@@ -194,5 +194,5 @@ class Trace(Deviations):
         return (
             f"Trace({meta['model']} on {meta['task']}/{meta['split']}: {meta['samples']:,} samples, "
             f"{meta['positions']:,} positions × {self.n_blocks + 1} spaces; {', '.join(self.metrics)}; "
-            f"fidelity {meta['fidelity']:.2f}{warning}, τ {meta['tau']:.3f})"
+            f"{meta['readout']} readout, fidelity {meta['fidelity']:.2f}{warning}, τ {meta['tau']:.3f})"
         )

@@ -13,7 +13,7 @@ from semviz.explorer.bindings import Bindings
 from semviz.study.study import Study
 from semviz.study.view_state import Change
 from semviz.tasks.task import Task
-from semviz.traces.trace import POOR_FIDELITY
+from semviz.traces.deviations import POOR_FIDELITY
 
 NEXT = "next tokens"
 
