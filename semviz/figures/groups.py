@@ -46,7 +46,9 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
     facts = first.facts[metric]
     drawn, others = list(groups)[:MAX_GROUPS], list(groups)[MAX_GROUPS:]
     profiles = {name: groups[name].profile_frame(metric) for name in drawn}
-    span, hidden = y_range([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
+    span, _ = y_range([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
+    first = [float(profiles[name]["mean"].iloc[0]) for name in drawn]
+    hidden = [value for value in first if not span[0] <= value <= span[1] and np.isfinite(value)]
     figure = go.Figure()
     for name, look in zip(drawn, style.GROUPS, strict=False):
         _add_band(figure, name, profiles[name], look[0])
@@ -66,12 +68,12 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
         yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": style.literal(with_unit(facts))}},
         meta={boundary_marks.BLOCKS: blocks},
     )  # fmt: skip
-    if hidden is not None:
-        figure.add_annotation(_off_axis_annotation(profiles, span))
+    if hidden:
+        figure.add_annotation(_off_axis_annotation(hidden, span))
     return style.finish(
         figure,
         title=f"{style.capitalized(facts.title)} of each space, by {style.name(groups.column)}",
-        notes=_notes(others, boundary, is_cut=hidden is not None),
+        notes=_notes(others, boundary, is_cut=bool(hidden)),
         body=_BODY,
         left=64,
         right=int(max(len(text) for text in labels) * _LETTER) + 46,
@@ -159,10 +161,9 @@ def spread_out(places: Floats, least: float, *, low: float, high: float) -> Floa
     return result
 
 
-def _off_axis_annotation(profiles: dict[str, pd.DataFrame], span: list[float]) -> dict[str, object]:
-    """Say where the groups' space 0 lies: from the smallest to the largest of their means."""
-    means = [float(frame["mean"].iloc[0]) for frame in profiles.values()]
-    low, high = min(means), max(means)
+def _off_axis_annotation(hidden: list[float], span: list[float]) -> dict[str, object]:
+    """Say where the groups' space 0 lies: from the smallest to the largest of the means that are off the axis."""
+    low, high = min(hidden), max(hidden)
     annotation = off_axis(low, span, row="")
     if formats.number(low) != formats.number(high):
         annotation["text"] = f"{annotation['text']} to {formats.number(high)}"

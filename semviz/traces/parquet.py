@@ -39,15 +39,17 @@ from semviz.common.json_shapes import (
     constant,
     one_of,
 )
-from semviz.common.metric_facts import MetricFacts, without_function
+from semviz.common.metric_facts import Guess, MetricFacts, without_function
 from semviz.common.virtual_arc import PathKind
 from semviz.lm.parts import PARTS, Parts
 from semviz.tasks.splits import SPLITS
 from semviz.tasks.task import Kind
 from semviz.traces.deviations import COUNTED, Deviations
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the columns and the metadata; a file of a higher one is refused."""
+_GUESSES_SINCE = 4
+"""Schema since which a metric says what a blind guess scores."""
 _KEY, _DIGEST = b"semviz", b"semviz_digest"
 _BLANK = b"-" * 32
 _BAD = (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
@@ -74,6 +76,7 @@ _METRIC = Record(
         "loss_like": FLAG,
         "definition": TEXT,
         "is_change": FLAG,
+        "guess": one_of(*get_args(Guess)).or_none,
     },
     of=MetricFacts,
 )
@@ -218,6 +221,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     """The fields of a trace from its columns and metadata."""
+    for entry in stored["metrics"] if stored["schema"] < _GUESSES_SINCE else ():
+        entry.setdefault("guess", None)
     _METADATA_OF[stored["schema"]].check(stored)
     meta = {**stored["meta"]}
     meta["ridge"] = math.inf if meta["ridge"] == _INFINITE else meta["ridge"]
