@@ -12,7 +12,7 @@ import synthetic
 from semviz.common.errors import SemvizError
 from semviz.figures import dark, group_profile
 from semviz.figures.drawing import style
-from semviz.figures.groups import spread_out
+from semviz.figures.drawing.line_ends import spread_out
 
 
 def _lines(figure):

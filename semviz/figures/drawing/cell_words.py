@@ -1,25 +1,37 @@
 """Words inside the cells of a heatmap: as much of a token as its column has room for.
 
-Plotly chooses the size so that the longest one fits at the width that the page gives, and white or dark letters by the
-colour of each cell.
+Plotly chooses the size so that the longest one fits at the width that the page gives. The letters are dark in light
+cells and light in dark ones, in two layers, since Plotly's own choice is grey on grey in between.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
+import plotly.colors
 import plotly.graph_objects as go
 
 from semviz.common import token_text
+from semviz.common.metric_facts import MetricFacts
+from semviz.figures.drawing import style
+from semviz.figures.drawing.protocols import Floats
 
-_LETTER = 7.3
-"""Width in pixels that Plotly keeps for a letter of 9 pixels, on a page that is four fifths as wide as a place says."""
+_LETTER = 8
+"""Width in pixels that a letter gets, where a page is as wide as its place says."""
 _SHORTEST, _LONGEST = 4, 12
 """Letters below which a word tells nothing, and which most tokens do not exceed."""
 _LINE = 13
 """Least height of a row in pixels."""
-COMFORTABLE = 51
+COMFORTABLE = 6 * _LETTER
 """Width of a column in pixels that shows most tokens whole."""
+_NOTHING = "\u200b"
+"""A letter without width."""
+_ESCAPE = len("&#36;")
+"""Length of the longest escaped letter, which the shortest room must hold."""
+_LEVELS = 256
+_EVEN = 0.179
+"""Luminance of a colour on which black and white letters are as legible."""
 
 
 def letters_that_fit(column: float, row: float) -> int:
@@ -41,19 +53,71 @@ def cell_word(text: str, letters: int) -> str:
         letters: Room in the cell; wide characters take two.
     """
     text = text.removeprefix(" ") if text.strip() else text
-    for width in range(letters, 1, -1):
+    for width in range(letters, 0, -1):
         label = token_text.short_label(text, width=width)
         escaped = token_text.html_label(label)
-        # Plotly's size follows the longest text as JavaScript counts it, entities and all.
-        if _columns(label) <= letters and len(escaped.encode("utf-16-le")) // 2 <= letters:
+        if _columns(label) <= letters and _length(escaped) <= max(letters, _ESCAPE):
             return escaped
-    return token_text.html_label(token_text.short_label(text, width=1))
+    return token_text.ELLIPSIS
 
 
-def add_words(cells: go.Heatmap, words: list[list[str]]) -> None:
-    """Write words into the cells of a heatmap, [row][column], escaped."""
-    # A word may look like a template, which is why it is not one: Plotly fills in `%{text}` once.
-    cells.update(text=words, texttemplate="%{text}")
+def add_words(figure: go.Figure, words: list[list[str]], letters: int, facts: MetricFacts) -> None:
+    """Write words into the cells of a figure's first heatmap.
+
+    Args:
+        figure: The figure.
+        words: Escaped, [row][column].
+        letters: Room in a cell.
+        facts: Says which colour scale the cells have.
+    """
+    cells = figure.data[0]
+    values = np.array([[np.nan if z is None else z for z in row] for row in cells.z], dtype=float)
+    is_dark = _is_dark(values, cells.zmin, cells.zmax, facts)
+    # Changes swap light and dark in the dark theme; magnitudes keep their colours.
+    colours = (style.LIGHT.ink, style.LIGHT.paper) if facts.is_change else ("#111", "#fff")
+    light, dark = (_padded(_where(words, here & np.isfinite(values)), letters) for here in (~is_dark, is_dark))
+    cells.update(text=light, texttemplate="%{text}", textfont={"color": colours[0]})
+    if is_dark.any():
+        figure.add_heatmap(
+            z=[[1 if here else None for here in row] for row in is_dark],
+            x=cells.x, y=cells.y, xgap=cells.xgap, ygap=cells.ygap,
+            text=dark, texttemplate="%{text}", textfont={"color": colours[1]},
+            colorscale=[[0, "rgba(0,0,0,0)"], [1, "rgba(0,0,0,0)"]], showscale=False, hoverinfo="skip",
+            name="words in dark cells",
+        )  # fmt: skip
+
+
+def _is_dark(values: Floats, low: float, high: float, facts: MetricFacts) -> Floats:
+    """Tell which cells are so dark that light letters are more legible; those without a value are not."""
+    scale = style.CHANGE if facts.is_change else style.MAGNITUDE
+    colours = plotly.colors.sample_colorscale(scale, np.linspace(0, 1, _LEVELS).tolist(), colortype="tuple")
+    linear = np.array(colours) ** 2.2
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    level = np.clip((np.nan_to_num(values, nan=high) - low) / (high - low), 0, 1) * (_LEVELS - 1)
+    return np.asarray((luminance[level.round().astype(int)] < _EVEN) & np.isfinite(values))
+
+
+def _where(words: list[list[str]], here: Floats) -> list[list[str]]:
+    return [[word if it else "" for word, it in zip(*row, strict=True)] for row in zip(words, here, strict=True)]
+
+
+def _padded(words: list[list[str]], letters: int) -> list[list[str]]:
+    """Make one text as long as a cell has room for, so that every layer and window has letters of the same size.
+
+    Plotly's size follows the longest text as JavaScript counts it, whatever is seen of it.
+    """
+    row, column = max(
+        ((r, c) for r in range(len(words)) for c in range(len(words[r]))), key=lambda at: _length(words[at[0]][at[1]])
+    )
+    longest = words[row][column]
+    if longest:
+        words[row][column] = longest + _NOTHING * (max(letters, _ESCAPE) - _length(longest))
+    return words
+
+
+def _length(text: str) -> int:
+    """Count a text as JavaScript does."""
+    return len(text.encode("utf-16-le")) // 2
 
 
 def _columns(label: str) -> int:

@@ -48,6 +48,8 @@ def off_axis(value: float, span: Sequence[float], *, row: str) -> dict[str, obje
         "xshift": 5,
         "showarrow": False,
         "font": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
+        "bgcolor": style.LIGHT.paper,  # the line to space 0 runs behind it
+        "borderpad": 0,
     }
 
 

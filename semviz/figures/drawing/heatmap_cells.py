@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.cell_words import add_words
+from semviz.figures.drawing.cell_words import add_words, letters_that_fit
 from semviz.figures.drawing.colours import (
     BLIND,
     add_directions,
@@ -130,7 +130,7 @@ def draw(
         ),
     )
     if cells.words is not None:
-        add_words(figure.data[0], cells.words)
+        add_words(figure, cells.words, letters_that_fit(pixel, body / rows), facts)
     notes, marks = [thinned], dict[int, str]()
     if facts.is_change:
         add_directions(figure, room=room)
