@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 # Read when the libraries are imported, below: the same quiet and offline surroundings however pytest is started.
 os.environ.update(
-    TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false"
+    # What is kept on disk between sessions is kept for this one only: each process has a folder of its own.
+    SEMVIZ_CACHE=tempfile.mkdtemp(prefix="semviz-tests-"),
+    TQDM_DISABLE="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    HF_HUB_OFFLINE="1",
+    TOKENIZERS_PARALLELISM="false",
 )
 
 import pytest

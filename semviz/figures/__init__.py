@@ -16,11 +16,13 @@ from semviz.figures.learning import learning_curves
 from semviz.figures.pareto import pareto
 from semviz.figures.profile import profile
 from semviz.figures.ranges import range_heatmap
+from semviz.figures.readouts import readouts
 from semviz.figures.samples import sample_heatmap
 from semviz.figures.tokens import token_heatmap
 from semviz.figures.transitions import transition_map
 
 __all__ = [
     "CONFIG", "agreement", "benefit_curve", "comparison", "dark", "gain", "group_profile", "label_profile",
-    "learning_curves", "pareto", "profile", "range_heatmap", "sample_heatmap", "show", "token_heatmap", "transition_map",
+    "learning_curves", "pareto", "profile", "range_heatmap", "readouts", "sample_heatmap", "show", "token_heatmap",
+    "transition_map",
 ]  # fmt: skip

@@ -158,7 +158,7 @@ class Run:
             raise SemvizError("The run was read from a file; pass the model and the task that it was made with.")
         finetuned = load_run(model, self)
         if "calibration" not in options:
-            options["calibration"] = default_calibration(model)
+            options["calibration"] = default_calibration(model, readout=options.get("readout"))
         return trace(finetuned, task, **options)
 
     def _repr_html_(self) -> str:

@@ -140,12 +140,18 @@ class Anatomy:
         Returns:
             float32 logits, shape (…, V) or (…, C).
         """
+        return self.logits_of(self.products(frames, ids))
+
+    def products(self, frames: Tensor, ids: Tensor | slice | None = None) -> Tensor:
+        """Compute the head's own products with states in the output frame; arguments and shape as in `project`."""
         # Models whose states and head differ in precision cast here too.
         frames = frames.to(self.head.weight.dtype)  # type: ignore[arg-type]
-        logits = self.head(frames) if ids is None else nn.functional.linear(frames, *weight_rows(self.head, ids))
-        logits = logits.float()
-        if self.scale != 1.0:
-            logits = logits * self.scale
+        products = self.head(frames) if ids is None else nn.functional.linear(frames, *weight_rows(self.head, ids))
+        return products.float()
+
+    def logits_of(self, products: Tensor) -> Tensor:
+        """The model's logits from the head's products: scaled and softcapped as the model does."""
+        logits = products * self.scale if self.scale != 1.0 else products
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def readout(self, states: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
-"""Calibrate a model on general text: the ridge of its semantic bases, τ, and each space's mean state."""
+"""Calibrate a model on general text: semantic bases, τ, each space's mean state, and translators of its spaces."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
 from weakref import WeakKeyDictionary
 
-import numpy as np
+import pandas as pd
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
@@ -19,22 +20,26 @@ from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
-from semviz.tasks.streaming import Batch, OnSpace, StopForward, stream
-from semviz.tasks.tokenizing import Encoded, encode_texts
+from semviz.traces.calibration_files import find_on_disk, keep_on_disk, key_of
+from semviz.traces.general_reading import GeneralStates, read_general_text, why_no_translators
+from semviz.traces.readout_scoring import score_readout
+from semviz.traces.readouts import DEFAULT, Readout, ReadoutScores
 from semviz.traces.semantic_bases import RIDGES, SemanticBases, fidelity
+from semviz.traces.translators import POSITIONS_A_DIRECTION, Translators, fit_translators
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from semviz.lm.model import LanguageModel
 
-_POSITIONS = 2000
-_TOKENS_A_TEXT = 64
 _TEMPERATURES = (1e-3, 10.0)  # smallest and largest τ
 _MOST_SCORES = 2**26  # positions × vocabulary held at once while τ is fitted: 256 MB
+_COMPARED = 128  # held-out positions at which readouts are compared with the model's own output
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A model's semantic bases and the constants fitted on general text.
+    """A model's semantic bases, the translators of its spaces, and the constants fitted on general text.
 
     Attributes:
         bases: Semantic bases with the chosen ridge.
@@ -42,8 +47,10 @@ class Calibration:
         fidelity: φ of these bases, in [0, 1].
         fidelities: φ of every ridge that was tried.
         means: Mean state of each space in the output frame, float32, shape (L+1, d).
-        positions: Number of positions of general text that were read.
+        positions: Number of positions of general text that these were fitted on.
         vocabulary_hash: `LanguageModel.vocabulary_hash`: which token each row of the bases stands for.
+        translators: Maps of each space to the last; None for the raw readout alone.
+        readouts: How near each readout comes to the model's own output on held-out text; empty without translators.
     """
 
     bases: SemanticBases
@@ -53,14 +60,57 @@ class Calibration:
     means: Tensor
     positions: int
     vocabulary_hash: str = ""
+    translators: Translators | None = None
+    readouts: dict[Readout, ReadoutScores] = field(default_factory=dict)
+
+    @property
+    def readout(self) -> Readout:
+        """The readout that traces use by default."""
+        return "raw" if self.translators is None else DEFAULT
+
+    def frame(self) -> pd.DataFrame:
+        """One row per readout and space: explained, divergence, agreement, as in `ReadoutScores`; ridge of its map.
+
+        Raises:
+            SemvizError: If it was made for the raw readout alone.
+        """
+        if self.translators is None:
+            raise SemvizError(
+                'This calibration compares no readouts, since it was made with readout="raw"; pass calibrate(model).'
+            )
+        tables = []
+        for readout, scores in self.readouts.items():
+            columns = {"explained": scores.explained, "divergence": scores.divergence, "agreement": scores.agreement}
+            table = pd.DataFrame({"readout": readout, "space": range(len(scores.explained)), **columns})
+            ridges = [*self.translators.ridges, math.nan]
+            tables.append(table.assign(ridge=ridges if readout == "translated" else math.nan))
+        return pd.concat(tables, ignore_index=True)
+
+    def figure(self) -> Figure:
+        """Draw how much of the last space each readout of every space explains, and how far it is from the output.
+
+        Raises:
+            SemvizError: If it was made for the raw readout alone.
+        """
+        from semviz.figures import readouts
+
+        return readouts(self.frame())
 
     def __repr__(self) -> str:
-        """One line: fidelity, ridge, τ, positions."""
+        """One line: fidelity, ridge, τ, positions, what translators were fitted on."""
         tried = ", ".join(f"λ={ridge:g}: {value:.2f}" for ridge, value in self.fidelities.items())
+        translated = (
+            "" if self.translators is None else f"; translators fitted on {self.translators.positions:,} positions"
+        )
         return (
             f"Calibration(fidelity {self.fidelity:.2f} at λ={self.bases.ridge:g}, τ={self.temperature:.3f}, "
-            f"{self.positions:,} positions; tried {tried})"
+            f"{self.positions:,} positions; tried {tried}{translated})"
         )
+
+    def _repr_html_(self) -> str:
+        from semviz.common.html_repr import line_and_table
+
+        return line_and_table(repr(self), pd.DataFrame() if self.translators is None else self.frame().round(2))
 
 
 @default_surroundings()
@@ -70,75 +120,105 @@ def calibrate(
     texts: Sequence[str] | None = None,
     *,
     ridge: float | None = None,
+    readout: Readout | None = None,
     progress: bool = True,
 ) -> Calibration:
-    """Read about 2,000 positions of general text and fit the constants that traces need.
+    """Read general text and fit what traces need. It is kept on disk, so the second time starts at once.
+
+    Bases, τ and means rest on about 2,000 positions. Translators take 16 positions for each direction of the output
+    frame where there is so much text, and a fifth more to choose their ridges and to be judged on.
 
     Args:
         model: A loaded model.
         texts: General text; by default the sample that comes with the model.
         ridge: λ of the semantic bases; by default the one with the highest fidelity.
-        progress: Show a progress bar.
+        readout: `"raw"` fits no translators, which is faster. By default they are fitted, unless there are too few
+            texts or too little memory, which a warning says.
+        progress: Show progress bars.
 
     Raises:
-        SemvizError: If the text has too few positions, or the ridge is negative.
+        SemvizError: If the text has too few positions, or too few texts for the readout, or the ridge is negative.
     """
     check_model(model)
     if ridge is not None:
         instead = "a number of at least 0, math.inf for the head's own rows, or None"
         ridge = checks.number("ridge", ridge, instead, fits=lambda x: x >= 0)
+    if readout is not None:
+        checks.one_of("readout", readout, get_args(Readout))
     general_texts = model.general_text if texts is None else checks.texts("texts", texts)
-    encoded = _leading_samples(encode_texts(model, general_texts, max_tokens=_TOKENS_A_TEXT))
+    translated = readout != "raw"
+    why_not = why_no_translators(model, len(general_texts)) if translated else ""
+    if why_not and readout is not None:
+        raise SemvizError(f'{why_not}; pass readout="raw".')
+    if why_not:
+        warnings.warn(f"{why_not}, so spaces are read by the raw logit lens.", UserWarning, stacklevel=3)
+        translated = False
+    key = key_of(model, general_texts, ridge, translated)
+    fields = find_on_disk(key, model)
+    if fields is None:
+        states = read_general_text(model, general_texts, translators=translated, progress=progress)
+        fields = _fit_bases(model, states, ridge, progress) | _fit_readouts(model, states, progress)
+        keep_on_disk(key, fields, model)
+    calibration = Calibration(**fields)
+    if calibration.translators is not None and calibration.translators.rough:
+        n, width = calibration.translators.positions, model.anatomy.width
+        warnings.warn(
+            f"Translators of width {width} were fitted on {n:,} positions of general text and want "
+            f"{POSITIONS_A_DIRECTION * width:,}; pass calibrate(model, texts) with more text as calibration=.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return calibration
+
+
+def _fit_bases(model: LanguageModel, states: GeneralStates, ridge: float | None, progress: bool) -> dict[str, Any]:
+    """The bases and constants, by the names of the calibration's fields."""
     head = model.anatomy.head_weight
-    sums = torch.zeros(model.n_blocks + 1, head.shape[1], dtype=torch.float64)
-    last_frames: list[Tensor] = []
-    targets: list[Tensor] = []
-
-    def start(batch: Batch) -> OnSpace:
-        counted = encoded.counted.take(batch.rows)
-        rows, positions = counted.owners[counted.flat], counted.positions[counted.flat]
-        counted_index = torch.as_tensor(rows), torch.as_tensor(positions)
-        batch_targets = torch.as_tensor(encoded.targets.take(batch.rows).flat[counted.flat], dtype=torch.int64)
-        batch_sums = torch.zeros_like(sums)
-
-        def on_space(space: int, states: Tensor) -> None:
-            frames = model.anatomy.output_frame(states[counted_index])
-            batch_sums[space] = frames.cpu().double().sum(0)
-            if space == model.n_blocks:
-                # Only a batch that was read to its last space counts: when memory runs out, its rows are read again in
-                # two halves. So its forward pass must not go on, and fail, once it has been counted.
-                sums.add_(batch_sums)
-                last_frames.append(frames)
-                targets.append(batch_targets)
-                raise StopForward
-
-        return on_space
-
-    stream(model, encoded, start, label="Reading general text", progress=progress)
-    frames, target = torch.cat(last_frames), torch.cat(targets)
     size = min(len(model.tokenizer), len(head))
-    frames, target = frames[: _MOST_SCORES // size], target[: _MOST_SCORES // size].to(frames.device)
+    frames = states.last[: _MOST_SCORES // size]
     with torch.no_grad():
         logits = model.anatomy.project(frames)
         directions = torch.nn.functional.normalize(frames.float(), dim=-1)
         ridges = RIDGES if ridge is None else (ridge,)
         bases, cosines, fidelities = _best_bases(head, size, directions, logits, ridges, progress)
-        temperature = _fit_temperature(cosines, target)
-    means = (sums / int(encoded.counted.flat.sum())).float().to(frames.device)
-    return Calibration(
-        bases, temperature, fidelities[bases.ridge], fidelities, means, len(target), model.vocabulary_hash
-    )
+        temperature = _fit_temperature(cosines, states.target[: len(frames)].to(frames.device))
+    return {
+        "bases": bases,
+        "temperature": temperature,
+        "fidelity": fidelities[bases.ridge],
+        "fidelities": fidelities,
+        "means": states.means,
+        "positions": len(frames),
+        "vocabulary_hash": model.vocabulary_hash,
+    }
+
+
+@torch.no_grad()
+def _fit_readouts(model: LanguageModel, states: GeneralStates, progress: bool) -> dict[str, Any]:
+    """The translators and what they are worth, by the names of the calibration's fields; none without moments."""
+    if states.fitted is None:
+        return {"translators": None, "readouts": {}}
+    with progress_bar(3, "Fitting translators", unit="steps", show=progress) as bar:
+        translators = fit_translators(states.fitted, states.held_out)
+        bar.update()
+        scores: dict[Readout, ReadoutScores] = {}
+        maps_of: dict[Readout, Translators | None] = {"raw": None, "translated": translators}
+        for readout, maps in maps_of.items():
+            scores[readout] = score_readout(states.held_out, model.anatomy.project, maps, positions=_COMPARED)
+            bar.update()
+    return {"translators": translators, "readouts": scores}
 
 
 # One calibration per loaded model, with the model's hash: reading the general text again would give the same numbers.
 _DEFAULTS: WeakKeyDictionary[LanguageModel, tuple[str, Calibration]] = WeakKeyDictionary()
 
 
-def default_calibration(model: LanguageModel, *, progress: bool = True) -> Calibration:
+def default_calibration(model: LanguageModel, *, readout: Readout | None = None, progress: bool = True) -> Calibration:
     """The model's calibration on its own general text, computed once and again where the model has changed."""
     model_hash, known = model.hash, _DEFAULTS.get(model)
-    if known is None or known[0] != model_hash:
-        known = _DEFAULTS[model] = (model_hash, calibrate(model, progress=progress))
+    # One that has translators serves the raw readout too: all else in it is the same.
+    if known is None or known[0] != model_hash or (readout != "raw" and known[1].translators is None):
+        known = _DEFAULTS[model] = (model_hash, calibrate(model, readout=readout, progress=progress))
     return known[1]
 
 
@@ -183,14 +263,6 @@ def _best_bases(
             bar.update()
     assert best_cosines is not None  # at least one ridge is tried
     return best, best_cosines, fidelities
-
-
-def _leading_samples(encoded: Encoded) -> Encoded:
-    """The first samples that together have the required number of positions."""
-    counts = np.cumsum([counted.sum() for counted in encoded.counted])
-    if counts[-1] < 50:
-        raise SemvizError(f"The general text has {counts[-1]} positions; pass texts with about 2,000 tokens in all.")
-    return encoded.take(range(int(np.searchsorted(counts, _POSITIONS)) + 1 if counts[-1] > _POSITIONS else len(counts)))
 
 
 def _fit_temperature(cosines: Tensor, target: Tensor) -> float:

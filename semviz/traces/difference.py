@@ -16,6 +16,7 @@ _SETTINGS = {
     "vocab": "over the same vocabulary (vocab=)",
     "path": "along the same kind of virtual path (path=)",
     "centred": "with the same centring (centre=)",
+    "readout": "with the same readout (readout=)",
 }
 
 

@@ -25,7 +25,22 @@ from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import Guess, MetricFacts
 from semviz.traces.virtual_path import Arc
-from semviz.traces.vocabulary_scores import Product, TokenScores, score_positions
+from semviz.traces.vocabulary_scores import Product, Scoring, TokenScores, score_positions
+
+
+@dataclass(frozen=True, eq=False)
+class SharedProduct:
+    """One product with the head for logits and cosines, where the semantic bases are the head's own rows (λ = ∞).
+
+    Attributes:
+        product: Computes the head's products at this space, shape (n, c).
+        logits_of: The model's logits from them.
+        norms: Length of each candidate's basis, shape (C,).
+    """
+
+    product: Product
+    logits_of: Callable[[Tensor], Tensor]
+    norms: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +57,7 @@ class View:
         temperature: τ of the semantic distribution.
         size: C, the number of candidates that the head scores.
         read: Computes logits at this space, for a slice of the candidates or for some ids, shape (n, c).
+        shared: How logits and cosines come of one product with the head; None where each takes its own.
     """
 
     space: int
@@ -53,6 +69,7 @@ class View:
     temperature: float
     size: int
     read: Product
+    shared: SharedProduct | None = None
 
     @cached_property
     def directions(self) -> Tensor:
@@ -82,13 +99,30 @@ class View:
     @cached_property
     def by_head(self) -> TokenScores:
         """The target's surprise and rank under the model's own head, and its first choice; needs no (n, C) array."""
-        return score_positions(self.read, self.size, self.target, keep=1)
+        if self.shared is not None:
+            return self._by_both[0]
+        return score_positions(self.read, self.target, Scoring(self.size, keep=1))[0]
 
     @cached_property
     def by_basis(self) -> TokenScores:
         """The same under the cosines with the semantic bases divided by τ, with the three nearest candidates."""
-        size = self.candidates().shape[0]
-        return score_positions(lambda columns: self._cosines(columns) / self.temperature, size, self.target, keep=3)
+        if self.shared is not None:
+            return self._by_both[1]
+        scoring = Scoring(self.candidates().shape[0], keep=3)
+        return score_positions(lambda columns: self._cosines(columns) / self.temperature, self.target, scoring)[0]
+
+    @cached_property
+    def _by_both(self) -> list[TokenScores]:
+        shared = self.shared
+        assert shared is not None
+        lengths = self.states.norm(dim=-1, keepdim=True).clamp_min(1e-12) * self.temperature
+
+        def of_basis(products: Tensor, columns: slice | Tensor) -> Tensor:
+            return products / shared.norms[columns] / lengths
+
+        by_head = Scoring(self.size, keep=1, of=lambda products, _: shared.logits_of(products))
+        by_basis = Scoring(len(shared.norms), keep=3, of=of_basis)
+        return score_positions(shared.product, self.target, by_head, by_basis)
 
     def _cosines(self, columns: slice | Tensor) -> Tensor:
         return self.directions @ self.candidates()[columns].T
@@ -108,7 +142,7 @@ class Metric(MetricFacts):
 
 
 METRICS: dict[str, Metric] = {}
-_RESERVED = ("top1", "nearest", "path")  # columns of saved traces that do not belong to a metric
+_RESERVED = ("top1", "nearest", "path", "labels")  # columns of saved traces that do not belong to a metric
 
 
 def metric(

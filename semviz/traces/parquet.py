@@ -45,11 +45,10 @@ from semviz.lm.parts import PARTS, Parts
 from semviz.tasks.splits import SPLITS
 from semviz.tasks.task import Kind
 from semviz.traces.deviations import COUNTED, Deviations
+from semviz.traces.readouts import Readout
 
 SCHEMA = 4
 """Version of the columns and the metadata; a file of a higher one is refused."""
-_GUESSES_SINCE = 4
-"""Schema since which a metric says what a blind guess scores."""
 _KEY, _DIGEST = b"semviz", b"semviz_digest"
 _BLANK = b"-" * 32
 _BAD = (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
@@ -105,6 +104,9 @@ META = Record(
         ),
         "tau": POSITIVE.described("τ, the temperature, as a cosine."),
         "fidelity": SHARE.described("φ, the fidelity of the bases."),
+        "readout": one_of(*get_args(Readout)).described("How spaces below the last are read."),
+        "candidates": NATURAL.or_none.described("Number of tokens, or label words, that targets are compared with."),
+        "label_names": ListOf(TEXT).described("Labels of the probabilities; empty where there are none."),
         "path": one_of(*get_args(PathKind)).described("Virtual transition."),
         "centred": FLAG.described("Whether each space's mean state was subtracted."),
         "detail": COUNT.described("Samples of which every position was traced."),
@@ -131,16 +133,30 @@ METADATA = Record(
 )
 """The metadata of a trace's file."""
 _HEADER = Record({"schema": NATURAL})
-_LATER = ("task_hash", "rows_hash")  # unknown in files of before, and empty where such a trace is saved again
-_OLD_META = Record({name: shape for name, shape in META.fields.items() if name not in _LATER})
-_METADATA_OF = {
-    **{old: Record({**METADATA.fields, "schema": constant(old), "meta": _OLD_META}) for old in range(1, SCHEMA)},
-    SCHEMA: METADATA,
+# What files of before do not say, by the schema that has it, and what holds for them.
+_LATER: dict[int, dict[str, Any]] = {
+    3: {"task_hash": "", "rows_hash": ""},
+    4: {"readout": "raw", "candidates": None, "label_names": []},
 }
 
 
-def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[str]) -> Path:
-    """Write a trace and the paths of its detailed samples; see `Trace.save`."""
+def _metadata_of(schema: int) -> Record:
+    """The metadata of a file of this schema."""
+    later = {name for since, names in _LATER.items() if since > schema for name in names}
+    meta = Record({name: shape for name, shape in META.fields.items() if name not in later})
+    # What a blind guess scores is said since schema 4.
+    facts = {name: shape for name, shape in _METRIC.fields.items() if name != "guess" or schema > 3}
+    metrics = ListOf(Record(facts, of=MetricFacts))
+    return Record({**METADATA.fields, "schema": constant(schema), "metrics": metrics, "meta": meta})
+
+
+def save(
+    trace: Deviations,
+    paths: NDArray[np.float32],
+    label_probabilities: NDArray[np.float32] | None,
+    path: str | os.PathLike[str],
+) -> Path:
+    """Write a trace, the paths of its detailed samples and the probabilities of its labels; see `Trace.save`."""
     try:
         table = pa.Table.from_pandas(trace.positions, preserve_index=False)
     except (pa.ArrowException, UnicodeEncodeError) as error:
@@ -161,13 +177,18 @@ def save(trace: Deviations, paths: NDArray[np.float32], path: str | os.PathLike[
         points = np.full((len(trace.positions), 2), np.nan, dtype=np.float32)
         points[: len(paths)] = paths[:, space]
         table = table.append_column(f"path_{space}", _lists(points))
+    if label_probabilities is not None:
+        for space in range(label_probabilities.shape[1]):
+            rows = np.full((len(trace.positions), label_probabilities.shape[2]), np.nan, dtype=np.float32)
+            rows[trace.counted] = label_probabilities[:, space]
+            table = table.append_column(f"labels_{space}", _lists(rows))
     facts = {
         "schema": SCHEMA,
         "spaces": trace.n_blocks + 1,
         "detailed_rows": len(paths),
         "metrics": [asdict(without_function(facts)) for facts in trace.facts.values()],
         "vocabulary": {str(i): text for i, text in trace.vocabulary.items()},
-        "meta": _encode({**dict.fromkeys(_LATER, ""), **trace.meta}),
+        "meta": _encode({**_unknown(0), **trace.meta}),
     }
     record = json.dumps(facts).encode()
     place = digest_of(record).encode()  # a text that is nowhere else in the file
@@ -221,13 +242,14 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     """The fields of a trace from its columns and metadata."""
-    for entry in stored["metrics"] if stored["schema"] < _GUESSES_SINCE else ():
-        entry.setdefault("guess", None)
-    _METADATA_OF[stored["schema"]].check(stored)
-    meta = {**stored["meta"]}
+    _metadata_of(stored["schema"]).check(stored)
+    meta = {**_unknown(stored["schema"]), **stored["meta"]}
     meta["ridge"] = math.inf if meta["ridge"] == _INFINITE else meta["ridge"]
     spaces, detailed = stored["spaces"], stored["detailed_rows"]
-    facts = {entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC.fields}) for entry in stored["metrics"]}
+    facts = {
+        entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC.fields if name in entry})
+        for entry in stored["metrics"]
+    }
     columns = table.column_names
     if not facts or len(facts) < len(stored["metrics"]) or len(set(columns)) < len(columns):
         raise ValueError("it has no metric, or a metric or column twice")
@@ -245,9 +267,10 @@ def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     paths = stack("path", pa.list_(pa.float32(), 2))
     if paths is None or any(array is None for array in values.values()):
         raise ValueError("a column is missing")
-    families = (*facts, "top1", "nearest", "path")
+    families = (*facts, "top1", "nearest", "path", "labels")
     measured = {f"{family}_{space}" for family in families for space in range(spaces)}
     positions = _positions(table.select([name for name in columns if name not in measured]))
+    labels = stack("labels", pa.list_(pa.float32(), len(meta["label_names"]))) if meta["label_names"] else None
     return {
         "positions": positions,
         "values": {key: array for key, array in values.items() if array is not None},
@@ -257,7 +280,13 @@ def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
         "facts": facts,
         "meta": {**meta, "parts": asdict(Parts.from_record(meta["parts"]))},
         "paths": paths[:detailed],
+        "label_probabilities": None if labels is None else labels[positions["role"].isin(COUNTED).to_numpy()],
     }
+
+
+def _unknown(schema: int) -> dict[str, Any]:
+    """What a file of this schema does not say, and what holds for it."""
+    return {name: value for since, names in _LATER.items() if since > schema for name, value in names.items()}
 
 
 def _positions(table: pa.Table) -> pd.DataFrame:

@@ -7,6 +7,7 @@ the last one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from torch import Tensor
 from semviz.common.errors import SemvizError
 from semviz.common.virtual_arc import PathKind
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
-from semviz.traces.metrics import METRICS, View
+from semviz.traces.metrics import METRICS, SharedProduct, View
 from semviz.traces.virtual_path import Arc, plane
 from semviz.traces.vocabulary_scores import best_candidates, rows_at_once
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from semviz.tasks.streaming import Batch, OnSpace
     from semviz.traces.calibration import Calibration
     from semviz.traces.label_choices import LabelChoices
+    from semviz.traces.readouts import Readout
+    from semviz.traces.translators import Translators
 
 # Positions whose states are read at once if no candidates are scored.
 _MOST_POSITIONS = {"cpu": 1024}
@@ -79,16 +82,19 @@ def position_table(encoded: Encoded, detail: int, choices: LabelChoices) -> Posi
 class Plan:
     """What is read at every space.
 
-    `label_words` are those that some of the positions choose from (`label_choices`).
+    `label_words` are those that some of the positions choose from (`label_choices`); `labels_are_tokens` says whether
+    they are all of the task's labels in their order.
     """
 
     model: LanguageModel
     calibration: Calibration
     keys: tuple[str, ...]
     label_words: NDArray[np.int64]
+    labels_are_tokens: bool
     labels_only: bool
     path: PathKind
     centre: bool
+    readout: Readout
 
     @property
     def spaces(self) -> int:
@@ -130,10 +136,51 @@ class Plan:
         """C, the number of candidates that the head scores."""
         return len(self.label_words) if self.labels_only else self.model.anatomy.vocabulary
 
+    @cached_property
+    def translators(self) -> Translators | None:
+        """The maps of the translated readout."""
+        return self.calibration.translators if self.readout == "translated" else None
+
+    @cached_property
+    def means(self) -> Tensor:
+        """Mean of each space over general text as it is read, shape (L+1, d)."""
+        means = self.calibration.means
+        if self.translators is None:
+            return means
+        return torch.stack([self.translators.translate(space, mean) for space, mean in enumerate(means)])
+
+    @property
+    def keeps_labels(self) -> bool:
+        """Whether the probabilities of the label words are kept: where one token stands for each."""
+        return self.label_ids is not None and self.labels_are_tokens
+
+    def frames(self, space: int, states: Tensor) -> Tensor:
+        """States in the output frame, as this readout reads them, shape (n, d)."""
+        frames = self.model.anatomy.output_frame(states)
+        return frames if self.translators is None else self.translators.translate(space, frames)
+
     def read(self, frames: Tensor, columns: slice | Tensor) -> Tensor:
         """Logits of some of the candidates, float32, shape (n, c)."""
         rows = columns if self.candidate_ids is None else self.candidate_ids[columns]
         return self.model.anatomy.project(frames, rows)
+
+    def shared_product(self, frames: Tensor) -> SharedProduct | None:
+        """One product for logits and cosines, where both are read and the bases are the head's own rows."""
+        if self._norms is None:
+            return None
+        anatomy = self.model.anatomy
+        return SharedProduct(lambda columns: anatomy.products(frames, columns), anatomy.logits_of, self._norms)
+
+    @cached_property
+    def _norms(self) -> Tensor | None:
+        """Lengths of the bases; None where their cosines are no quotients of the head's products."""
+        head, bases = self.model.anatomy.head, self.calibration.bases
+        same = math.isinf(bases.ridge) and not self.centre and head.weight.dtype == torch.float32
+        both = "semantic" in self.keys and {"lens", "rank"} & set(self.keys)
+        if not (same and both and not self.labels_only and getattr(head, "bias", None) is None):
+            return None
+        # A calibration of another model's head, such as before finetuning it, has other rows.
+        return bases.norms if bases.head_is(self.model.anatomy.head_weight) else None
 
     @property
     def part_size(self) -> int:
@@ -145,7 +192,9 @@ class Plan:
     def nbytes(self, table: PositionTable) -> int:
         """Bytes that the results take: the arrays, and about 100 per row for the table of positions."""
         n_values = len(self.keys) + _NEAREST * self.keeps_nearest + self.keeps_top1
-        return len(table.sample) * (4 * self.spaces * n_values + 100) + 8 * self.spaces * table.detailed
+        labels = len(self.label_words) * int(table.counted.sum()) if self.keeps_labels else 0
+        results = len(table.sample) * (4 * self.spaces * n_values + 100) + 8 * self.spaces * table.detailed
+        return results + 4 * self.spaces * labels
 
 
 class Reducer:
@@ -160,6 +209,10 @@ class Reducer:
         self.nearest = np.full((*shape, _NEAREST), -1, dtype=np.int32) if plan.keeps_nearest else None
         self.top1 = np.full(shape, -1, dtype=np.int32) if plan.keeps_top1 else None
         self.paths = np.full((table.detailed, plan.spaces, 2), np.nan, dtype=np.float32)
+        # Which of the counted positions each entry is.
+        self._counted_index = np.where(table.counted, np.cumsum(table.counted) - 1, -1)
+        labels_shape = int(table.counted.sum()), plan.spaces, len(plan.label_words)
+        self.label_probabilities = np.full(labels_shape, np.nan, dtype=np.float32) if plan.keeps_labels else None
         self._finished: list[NDArray[np.int64]] = []
 
     def start(self, batch: Batch) -> OnSpace:
@@ -192,6 +245,9 @@ class Reducer:
             self.nearest[part.entries] = part.nearest.cpu().numpy()
         if self.top1 is not None:
             self.top1[part.entries] = part.top1.cpu().numpy()
+        if self.label_probabilities is not None and len(part.counted):
+            answers = self._counted_index[part.entries[part.counted]]
+            self.label_probabilities[answers] = torch.stack(part.label_probabilities, 1).cpu().numpy()
         if len(part.detailed):
             self.paths[part.entries[part.detailed]] = part.path().cpu().numpy()
         self._finished.append(part.entries)
@@ -201,11 +257,18 @@ class Reducer:
         entries = np.sort(np.concatenate(self._finished)) if self._finished else np.zeros(0, dtype=np.int64)
         inner = entries[entries < self.table.detailed]
         results: dict[str, Any] = {name: (entries, array[entries]) for name, array in self._arrays().items()}
-        return results | {"paths": (inner, self.paths[inner])}
+        results["paths"] = inner, self.paths[inner]
+        if self.label_probabilities is not None:
+            answers = self._counted_index[entries]
+            answers = answers[answers >= 0]
+            results["labels"] = answers, self.label_probabilities[answers]
+        return results
 
     def merge(self, shares: list[dict[str, Any]]) -> None:
         """Add what other processes have read."""
         arrays = self._arrays() | {"paths": self.paths}
+        if self.label_probabilities is not None:
+            arrays["labels"] = self.label_probabilities
         for results in shares:
             for name, (entries, numbers) in results.items():
                 arrays[name][entries] = numbers
@@ -252,6 +315,8 @@ class _Part:
         self.top1 = torch.empty(top1_shape, dtype=torch.int32, device=plan.device)
         self.predicted = torch.empty(0)
         self.detailed = np.flatnonzero((entries < table.detailed) & (ids != NO_TARGET))
+        self.counted = np.flatnonzero(table.counted[entries])
+        self.label_probabilities: list[Tensor] = []
         self._directions: list[Tensor] = []
         self._arc: Arc
 
@@ -262,11 +327,11 @@ class _Part:
             space: ℓ.
             states: The whole batch's states, shape (B, T, d).
         """
-        plan, anatomy = self.plan, self.plan.model.anatomy
-        frames = anatomy.output_frame(states[self._batch_index])
+        plan = self.plan
+        frames = plan.frames(space, states[self._batch_index])
         view_states = frames.float()
         if plan.centre:
-            view_states = view_states - plan.calibration.means[space]
+            view_states = view_states - plan.means[space]
         if space == 0:
             self._arc = Arc(view_states, self._goal, plan.path)
         view = View(
@@ -279,6 +344,7 @@ class _Part:
             temperature=plan.calibration.temperature,
             size=plan.size,
             read=lambda columns: plan.read(frames, columns),
+            shared=plan.shared_product(frames),
         )
         for i, key in enumerate(plan.keys):
             values = METRICS[key].function(view)
@@ -292,6 +358,9 @@ class _Part:
             self.nearest[:, space] = view.by_basis.best
         if plan.keeps_top1:
             self.top1[:, space] = view.by_head.best[:, 0]
+        if plan.keeps_labels and len(self.counted):
+            logits = plan.model.anatomy.project(frames[self.counted], plan.label_ids)
+            self.label_probabilities.append(logits.softmax(-1))
         if len(self.detailed):
             self._directions.append(view.directions[self.detailed])
         if space == plan.model.n_blocks:

@@ -8,6 +8,7 @@ W(WᵀW + λ·(tr/d)·I)⁻¹; λ = 0 is the pseudo-inverse, λ → ∞ gives th
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class SemanticBases:
     Attributes:
         ridge: λ ≥ 0, in units of the Gram matrix's mean eigenvalue; `math.inf` for the head's own rows.
         size: V, the number of vocabulary rows (padded rows beyond the tokenizer are dropped).
+        factor: Cholesky factor of the Gram matrix with its ridge, float64, shape (d, d); None for the head's own rows.
     """
 
     def __init__(self, head: Tensor, *, size: int | None = None, ridge: float = 0.0) -> None:
@@ -50,11 +52,24 @@ class SemanticBases:
         self._gram = bases._gram
         return bases
 
-    def _factorise(self, ridge: float) -> None:
+    @classmethod
+    def restored(cls, head: Tensor, *, size: int, ridge: float, factor: Tensor | None) -> SemanticBases:
+        """Bases that were made before, from their `ridge` and `factor`."""
+        bases = object.__new__(cls)
+        bases._head, bases._gram = head.detach()[:size], None
+        bases.size = bases._head.shape[0]
+        bases._start(ridge)
+        bases.factor = None if factor is None else factor.to("cpu" if head.device.type == "mps" else head.device)
+        return bases
+
+    def _start(self, ridge: float) -> None:
         self.ridge = ridge
         self._unit: Tensor | None = None
         self._inverse: Tensor | None = None
-        self._factor: Tensor | None = None
+        self.factor: Tensor | None = None
+
+    def _factorise(self, ridge: float) -> None:
+        self._start(ridge)
         if math.isinf(ridge):
             return
         if self._gram is None:
@@ -62,7 +77,7 @@ class SemanticBases:
         mean_eigenvalue = float(self._gram.trace()) / len(self._gram)
         shifted = self._gram.clone()
         shifted.diagonal().add_(max(ridge, _LEAST_RIDGE) * mean_eigenvalue)
-        self._factor = torch.linalg.cholesky(shifted)
+        self.factor = torch.linalg.cholesky(shifted)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Semantic bases of some vocabulary entries.
@@ -74,9 +89,9 @@ class SemanticBases:
             float32, shape (n, d), on the head's device.
         """
         rows = self._head[ids]
-        if self._factor is None:
+        if self.factor is None:
             return rows.float()
-        solved = torch.cholesky_solve(_double(rows).T, self._factor).T
+        solved = torch.cholesky_solve(_double(rows).T, self.factor).T
         return solved.to(self._head.device, torch.float32)
 
     def unit_rows(self, ids: Tensor | None = None) -> Tensor:
@@ -86,6 +101,15 @@ class SemanticBases:
         if self._unit is None:
             self._unit = torch.cat([self._unit_chunk(rows) for rows in torch.split(self._head, _CHUNK)])
         return self._unit
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """Lengths of the head's own rows, float32, shape (V,)."""
+        return torch.cat([rows.float().norm(dim=-1) for rows in torch.split(self._head, _CHUNK)]).clamp_min(1e-12)
+
+    def head_is(self, head: Tensor) -> bool:
+        """Whether the bases are of this very weight, and not of another one with the same shape."""
+        return head.data_ptr() == self._head.data_ptr()
 
     def cosines(self, directions: Tensor) -> Tensor:
         """Cosine of unit vectors with every basis; uses a cached V × d array if there is one, and makes none.
@@ -102,10 +126,10 @@ class SemanticBases:
 
     def _unit_chunk(self, rows: Tensor) -> Tensor:
         """Unit bases of some of the head's rows; for many rows, one inverse and a product are faster than solving."""
-        if self._factor is None:
+        if self.factor is None:
             return _unit(rows.float())
         if self._inverse is None:
-            self._inverse = torch.cholesky_inverse(self._factor)
+            self._inverse = torch.cholesky_inverse(self.factor)
         return _unit((_double(rows) @ self._inverse).to(self._head.device, torch.float32))
 
 

@@ -35,9 +35,13 @@ class Trace(Deviations):
         paths: The factual transition of the detailed samples' positions (the first rows of `positions`) in the plane of
             their transition map, float32, shape (m, L+1, 2): cosine with the target's semantic basis, and the direction
             across it in which the path of unit states extends most. NaN where there is no target.
+        label_probabilities: Probability of each label among the labels, as read at each space, at the counted positions
+            in their order; float32, shape (counted positions, L+1, C), labels as in `meta["label_names"]`. None in
+            language modelling, and where label words are scored whole.
     """
 
     paths: NDArray[np.float32] = field(repr=False)
+    label_probabilities: NDArray[np.float32] | None = field(repr=False, default=None)
 
     @property
     def accuracy(self) -> float:
@@ -53,7 +57,7 @@ class Trace(Deviations):
     @property
     def options(self) -> dict[str, Any]:
         """The options of `semviz.trace` that produced it."""
-        names = ("split", "samples", "vocab", "path", "detail")
+        names = ("split", "samples", "vocab", "readout", "path", "detail")
         return {"metrics": self.metrics, "centre": self.meta["centred"], **{name: self.meta[name] for name in names}}
 
     def gain(
@@ -91,7 +95,12 @@ class Trace(Deviations):
 
     def take(self, rows: NDArray[np.bool_]) -> Trace:
         """The part with the rows of `positions` that this mask selects, shape (positions,)."""
-        return replace(super().take(rows), paths=self.paths[rows[: len(self.paths)]])
+        labels = self.label_probabilities
+        return replace(
+            super().take(rows),
+            paths=self.paths[rows[: len(self.paths)]],
+            label_probabilities=None if labels is None else labels[rows[self.counted]],
+        )
 
     def by(self, column: str) -> Groups[Trace]:
         """Split the trace by a column of `positions`, such as `"label"` or `"correct"`: one trace per value.
@@ -151,7 +160,8 @@ class Trace(Deviations):
         """Write the trace as one Parquet file that pandas, polars and DuckDB read without semviz.
 
         One row per position: the columns of `positions`, then `lens_0` … `lens_L` and so on for each metric, `top1_0` …
-        and `nearest_0` … (lists of token ids), `path_0` … (pairs). The rest is JSON in the schema's metadata.
+        and `nearest_0` … (lists of token ids), `path_0` … (pairs), `labels_0` … (lists of
+        probabilities). The rest is JSON in the schema's metadata.
 
         Args:
             path: Path of the file, such as `"mood.parquet"`.
@@ -164,7 +174,7 @@ class Trace(Deviations):
         """
         from semviz.traces.parquet import save
 
-        return save(self, self.paths, path)
+        return save(self, self.paths, self.label_probabilities, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:

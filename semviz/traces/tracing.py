@@ -30,6 +30,7 @@ from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
 from semviz.traces.calibration import Calibration, check_calibration, default_calibration
 from semviz.traces.label_choices import label_choices
 from semviz.traces.metrics import METRICS, resolve_metrics
+from semviz.traces.readouts import Readout
 from semviz.traces.reduction import Plan, PositionTable, Reducer, position_table
 from semviz.traces.trace import Trace
 from semviz.version import __version__
@@ -50,6 +51,7 @@ def trace(
     split: str = "train",
     samples: int | None = None,
     vocab: Literal["full", "labels"] = "full",
+    readout: Readout | None = None,
     path: PathKind = "slerp",
     centre: bool = False,
     detail: int = 16,
@@ -72,11 +74,14 @@ def trace(
         split: `"train"` by default: choosing a boundary on test rows would leak them.
         samples: Number of samples to trace, drawn at random with a fixed seed; all by default.
         vocab: Compare with the whole vocabulary, or with the task's label words only.
+        readout: How spaces below the last are read: `"translated"`, by an affine map of each to the last (by default,
+            where the calibration has them), or `"raw"`, as if the last block had returned them: the logit lens.
         path: Virtual transition along the great circle (`"slerp"`) or the straight line (`"lerp"`).
         centre: Subtract each space's mean state over general text, against anisotropy.
         detail: Number of samples that keep every position, so that `token_heatmap` and `transition_map` can show them.
-        calibration: Bases, τ and means from `calibrate`, for general text or a ridge of your choice; by default they
-            are fitted once per model, on its general text. Pass the same calibration to compare two traces.
+        calibration: Bases, translators, τ and means from `calibrate`, for general text or a ridge of your choice; by
+            default they are fitted once per model, on its general text, and kept on disk. Pass the same calibration to
+            compare two traces.
         distributed: Under `accelerate launch`, let each process read its share of the samples; every process must
             call `trace`, and each gets the whole trace.
         control: Watches the pass from another thread, and can cancel it within one batch.
@@ -95,10 +100,17 @@ def trace(
     keys = resolve_metrics(metrics)
     samples, detail = _check_options(task, vocab, path, samples, detail)
     checks.flag("centre", centre)
+    if readout is not None:
+        checks.one_of("readout", readout, get_args(Readout))
     checks.flag("distributed", distributed)
     check_control(control)
     if calibration is not None:
         check_calibration(calibration, model)
+        if readout == "translated" and calibration.translators is None:
+            raise SemvizError(
+                'calibration has no translators, since it was made with readout="raw"; pass calibrate(model), or '
+                'readout="raw".'
+            )
     encoded = encode(model, task, split)
     sample_numbers = np.arange(len(encoded))
     if samples is not None and samples < len(encoded):
@@ -111,8 +123,10 @@ def trace(
         )
     choices = label_choices(encoded)
     table = position_table(encoded, detail, choices)
-    calibration = calibration or default_calibration(model, progress=progress)
-    plan = Plan(model, calibration, keys, encoded.label_ids, vocab == "labels", path, centre)
+    calibration = calibration or default_calibration(model, readout=readout, progress=progress)
+    readout = readout or calibration.readout
+    are_tokens = not encoded.whole_words
+    plan = Plan(model, calibration, keys, encoded.label_ids, are_tokens, vocab == "labels", path, centre, readout)
     _announce(plan, table, progress)
     reducer = Reducer(plan, table, choices)
     rows = shard(longest_first(encoded)) if distributed else None
@@ -138,6 +152,9 @@ def trace(
             "samples": len(encoded),
             "positions": int(table.counted.sum()),
             "vocab": vocab,
+            "candidates": plan.size,
+            "label_names": list(task.labels) if plan.keeps_labels else [],
+            "readout": readout,
             "ridge": calibration.bases.ridge,
             "tau": calibration.temperature,
             "fidelity": calibration.fidelity,
@@ -150,6 +167,7 @@ def trace(
             "rows_hash": _rows_hash(encoded),
         },
         paths=reducer.paths,
+        label_probabilities=reducer.label_probabilities,
     )
 
 

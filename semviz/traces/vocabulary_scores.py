@@ -41,41 +41,92 @@ class TokenScores:
     best: Tensor
 
 
-def score_positions(product: Product, size: int, target: Tensor, *, keep: int) -> TokenScores:
-    """Score all candidates at n positions.
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """One way of scoring candidates by a product.
+
+    Attributes:
+        size: C, the number of candidates: the first ones that the product has.
+        keep: k, the number of best candidates to return.
+        of: Products and the candidates that they are with → scores, shape (n, c) as the products; None leaves them.
+    """
+
+    size: int
+    keep: int
+    of: Callable[[Tensor, slice | Tensor], Tensor] | None = None
+
+    def scores(self, products: Tensor, columns: slice | Tensor) -> Tensor:
+        """Scores of these candidates."""
+        return products if self.of is None else self.of(products, columns)
+
+
+def score_positions(product: Product, target: Tensor, *scorings: Scoring) -> list[TokenScores]:
+    """Score all candidates at n positions, in one or more ways that share a product.
 
     Args:
-        product: Computes scores.
-        size: C, the number of candidates.
+        product: Computes products with candidates.
         target: Index y of each position's target, shape (n,).
-        keep: k, the number of best candidates to return.
+        scorings: How scores are made of products.
+
+    Returns:
+        What is kept of each way.
     """
-    strips = list(_strips(len(target), size, target.device))
+    strips = list(_strips(len(target), max(scoring.size for scoring in scorings), target.device))
     if len(strips) == 1:
-        return _score_whole(product(strips[0]), target, keep)
+        products = product(strips[0])
+        return [_score_whole(_cut(products, strips[0], scoring), target, scoring.keep) for scoring in scorings]
     unique, inverse = torch.unique(target, return_inverse=True)
-    target_scores = product(unique).gather(-1, inverse.unsqueeze(-1))
-    top = torch.full_like(target_scores, -torch.inf)
-    total, better = torch.zeros_like(target_scores), torch.zeros_like(target_scores)
-    values, indices = [], []
+    of_targets = product(unique)
+    reductions = [
+        _Reduction(scoring, target, scoring.scores(of_targets, unique).gather(-1, inverse.unsqueeze(-1)))
+        for scoring in scorings
+    ]
     for columns in strips:
-        scores = product(columns)
+        products = product(columns)
+        for reduction in reductions:
+            if columns.start < reduction.scoring.size:
+                reduction.add(_cut(products, columns, reduction.scoring), columns.start)
+    return [reduction.result() for reduction in reductions]
+
+
+def _cut(products: Tensor, columns: slice, scoring: Scoring) -> Tensor:
+    """Scores of the candidates in a strip that a way of scoring has."""
+    width = min(products.shape[-1], scoring.size - columns.start)
+    return scoring.scores(products[..., :width], slice(columns.start, columns.start + width))
+
+
+class _Reduction:
+    """Takes the scores strip by strip."""
+
+    def __init__(self, scoring: Scoring, target: Tensor, target_scores: Tensor) -> None:
+        self.scoring, self._target, self._target_scores = scoring, target, target_scores
+        self._top = torch.full_like(target_scores, -torch.inf)
+        self._total, self._better = torch.zeros_like(target_scores), torch.zeros_like(target_scores)
+        self._values: list[Tensor] = []
+        self._indices: list[Tensor] = []
+
+    def add(self, scores: Tensor, start: int) -> None:
+        """Add a strip of scores, shape (n, c), that begins with this candidate."""
         # Finite, so that a strip of candidates that the model rules out (−∞) adds nothing.
-        peak = torch.maximum(top, scores.amax(-1, keepdim=True)).clamp_min(torch.finfo(torch.float32).min)
-        total = total * (top - peak).exp() + (scores - peak).exp_().sum(-1, keepdim=True)
-        top = peak
-        better += _larger(scores, target_scores)
+        peak = torch.maximum(self._top, scores.amax(-1, keepdim=True)).clamp_min(torch.finfo(torch.float32).min)
+        self._total = self._total * (self._top - peak).exp() + (scores - peak).exp_().sum(-1, keepdim=True)
+        self._top = peak
+        self._better += _larger(scores, self._target_scores)
         # Rounding in another order of summation can put the target above itself.
-        inside = target.unsqueeze(-1) - columns.start
+        inside = self._target.unsqueeze(-1) - start
         here = (inside >= 0) & (inside < scores.shape[-1])
         target_again = scores.gather(-1, inside.clamp(0, scores.shape[-1] - 1))
-        better -= (here & (target_again > target_scores)).float()
-        value, index = _largest(scores, keep)
-        values.append(value)
-        indices.append(index + columns.start)
-    surprise = (top + total.log() - target_scores).clamp_min(0)
-    best = torch.cat(indices, -1).gather(-1, torch.cat(values, -1).topk(min(keep, size)).indices)
-    return TokenScores(surprise.squeeze(-1), better.squeeze(-1), best)
+        self._better -= (here & (target_again > self._target_scores)).float()
+        value, index = _largest(scores, self.scoring.keep)
+        self._values.append(value)
+        self._indices.append(index + start)
+
+    def result(self) -> TokenScores:
+        """What is kept of all strips."""
+        surprise = (self._top + self._total.log() - self._target_scores).clamp_min(0)
+        keep = min(self.scoring.keep, self.scoring.size)
+        best = torch.cat(self._indices, -1).gather(-1, torch.cat(self._values, -1).topk(keep).indices)
+        return TokenScores(surprise.squeeze(-1), self._better.squeeze(-1), best)
 
 
 def _score_whole(scores: Tensor, target: Tensor, keep: int) -> TokenScores:

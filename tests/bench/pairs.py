@@ -1,16 +1,23 @@
-"""Models and tasks on which the method is scored: the packaged ones, and a real LM with real data where it is there."""
+"""Models and tasks on which the method is scored: the packaged ones, and real LMs and data where they are there."""
 
 from __future__ import annotations
 
 import json
+import os
+import random
+from functools import cache
+from pathlib import Path
 
 from workloads import REAL, demo, stories
 
 import semviz as sv
 
-ROWS = 1000  # training rows a task: as many as the smallest real setting people ask about
+ROWS = 1000  # training rows a task of the small models: as many as the smallest real setting people ask about
+SMOLLM2 = Path(os.environ.get("SEMVIZ_SMOLLM2", "~/.cache/semviz-real/smollm2-135m-instruct")).expanduser()
+SMOLLM2_ROWS = {"trec": 600, "sst2": 400}
 PROMPTS = {"trec": "{text} Type:", "sst2": "{text} Feeling:", "tinystories_text": None}
-LIMITS = {"trec": 128, "sst2": 128, "tinystories_text": 128}
+SMOLLM2_PROMPTS = {"trec": "Question: {text}\nThe answer is about:", "sst2": "Review: {text}\nSentiment:"}
+MAX_TOKENS = 128
 PAIRS = {
     "mood": "demo",
     "where": "demo",
@@ -19,13 +26,29 @@ PAIRS = {
     "trec": "stories260K",
     "sst2": "stories260K",
     "tinystories_text": "stories260K",
+    "smollm2-trec": "SmolLM2",
+    "smollm2-sst2": "SmolLM2",
 }
+BOUNDARIES = [0, 4, 8, 12, 15, 18, 22, 26, 29]  # of SmolLM2's 30; all of the others
+
+
+def title(name: str) -> str:
+    """A pair's name in tables."""
+    return f"{name.removeprefix('smollm2-')} ({PAIRS[name]})"
+
+
+def missing(name: str) -> str:
+    """What a pair needs that is not there; empty if it can be loaded."""
+    needs = {"demo": [], "stories260K": [REAL], "SmolLM2": [REAL, SMOLLM2]}[PAIRS[name]]
+    return ", ".join(str(path) for path in needs if not path.is_dir())
 
 
 def load(name: str) -> tuple[sv.LanguageModel, sv.Task]:
-    """One pair by the name of its task, with at most `ROWS` training rows."""
+    """One pair by its name."""
     if PAIRS[name] == "demo":
         return demo(), sv.load_task(name).subset(train=ROWS)
+    if PAIRS[name] == "SmolLM2":
+        return smollm2(), _smollm2_task(name.removeprefix("smollm2-"))
     train, test = (_rows(name, split) for split in ("train", "test"))
     texts, labels = [row["text"] for row in train], [row["label"] for row in train if "label" in row]
     held = [row["text"] for row in test]
@@ -34,10 +57,28 @@ def load(name: str) -> tuple[sv.LanguageModel, sv.Task]:
         labels or None,
         prompt=PROMPTS[name],
         test=(held, [row["label"] for row in test]) if labels else held,
-        max_tokens=LIMITS[name],
+        max_tokens=MAX_TOKENS,
         name=name,
     )
     return stories(), task.subset(train=ROWS, test=500)
+
+
+@cache
+def smollm2() -> sv.LanguageModel:
+    return sv.load_model(SMOLLM2, dtype="float32")
+
+
+def _smollm2_task(name: str) -> sv.Task:
+    """Some training rows, the next 300 for validation, 500 for tests."""
+    rows, test = _rows(name, "train"), _rows(name, "test")
+    random.Random(0).shuffle(rows)
+    count = SMOLLM2_ROWS[name]
+    test = test if len(test) <= 500 else random.Random(0).sample(test, 500)
+    (texts, labels), validation, held = (
+        ([row["text"] for row in part], [row["label"] for row in part])
+        for part in (rows[:count], rows[count : count + 300], test)
+    )
+    return sv.Task.from_texts(texts, labels, prompt=SMOLLM2_PROMPTS[name], test=held, validation=validation, name=name)
 
 
 def _rows(name: str, split: str) -> list[dict[str, str]]:

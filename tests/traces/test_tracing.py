@@ -34,8 +34,9 @@ def test_shapes_and_roles(tiny, mood, traced):
 
 
 @torch.no_grad()
-def test_values_against_one_plain_forward_pass_a_sample(tiny, mood, traced):
+def test_values_against_one_plain_forward_pass_a_sample(tiny, mood):
     """The lens at every space against transformers' own hidden states, sample by sample, without padding."""
+    traced = sv.trace(tiny, mood, readout="raw", **QUIET)
     encoded = encode(tiny, mood, "train")
     at = traced.positions.query("role == 'answer'").index
     for row in (0, 7, len(encoded) - 1):
@@ -95,7 +96,7 @@ def test_label_vocabulary_is_the_distribution_over_the_labels(tiny, mood):
 @torch.no_grad()
 def test_nearest_tokens_are_those_of_largest_cosine(tiny, mood):
     calibration = sv.calibrate(tiny, **QUIET)
-    traced = sv.trace(tiny, mood, calibration=calibration, **QUIET)
+    traced = sv.trace(tiny, mood, calibration=calibration, readout="raw", **QUIET)
     assert set(np.unique(traced.nearest)) <= set(traced.vocabulary)
     encoded = encode(tiny, mood, "train")
     bases = calibration.bases.rows(torch.arange(tiny.anatomy.head_weight.shape[0]))
@@ -275,7 +276,8 @@ def test_a_metric_of_the_users_own_appears_in_every_picture(tiny, mood, tmp_path
 
 
 @torch.no_grad()
-def test_top1_is_what_the_head_ranks_first(tiny, mood, traced):
+def test_top1_is_what_the_head_ranks_first(tiny, mood):
+    traced = sv.trace(tiny, mood, readout="raw", **QUIET)
     encoded = encode(tiny, mood, "train")
     at = traced.positions.query("role == 'answer'").index
     for row in (0, 7):
