@@ -43,8 +43,8 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
     drawn, others = list(groups)[:MAX_GROUPS], list(groups)[MAX_GROUPS:]
     profiles = {name: groups[name].profile_frame(metric) for name in drawn}
     span, _ = y_range([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
-    first = [float(profiles[name]["mean"].iloc[0]) for name in drawn]
-    hidden = [value for value in first if not span[0] <= value <= span[1] and np.isfinite(value)]
+    starts = [float(profiles[name]["mean"].iloc[0]) for name in drawn]
+    hidden = [value for value in starts if not span[0] <= value <= span[1] and np.isfinite(value)]
     figure = go.Figure()
     for name, look in zip(drawn, style.GROUPS, strict=False):
         _add_band(figure, name, profiles[name], look[0])

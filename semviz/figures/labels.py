@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,23 +22,25 @@ MAX_LABELS = len(style.GROUPS) - 1
 _READOUTS = {"raw": "as if the last block had returned it", "translated": "translated to the last space"}
 
 
-class LabelLine(NamedTuple):
+@dataclass(frozen=True)
+class LabelLine:
     """One line of a label profile.
 
     Attributes:
         name: Of the label, or what the line stands for; plain text.
         values: At spaces 0…L, shape (L+1,); NaN where there is nothing.
         rest: Mean of the same label over the samples of other labels; None in one sample, and where there are none.
-        count: Number of samples behind it; None in one sample.
+        samples: Number of samples behind it; None in one sample.
     """
 
     name: str
     values: Floats
     rest: Floats | None
-    count: int | None
+    samples: int | None
 
 
-class LabelLines(NamedTuple):
+@dataclass(frozen=True)
+class LabelLines:
     """What a label profile shows.
 
     Attributes:
@@ -174,7 +176,7 @@ def _of_all(values: Floats, names: list[str], labels: Floats, chance: float) -> 
 def _add_line(figure: go.Figure, line: LabelLine, look: tuple[str, str, str], *, is_summary: bool) -> None:
     colour, symbol, dash = look
     name = style.literal(style.name(line.name, width=_NAME_WIDTH))
-    samples = "" if line.count is None else f" ({line.count:,} samples)"
+    samples = "" if line.samples is None else f" ({line.samples:,} samples)"
     others = "<br>in samples of other labels: %{customdata:.3f}" if line.rest is not None else ""
     figure.add_scatter(
         x=list(range(len(line.values))),
@@ -191,7 +193,7 @@ def _add_line(figure: go.Figure, line: LabelLine, look: tuple[str, str, str], *,
 
 def _text(line: LabelLine) -> str:
     name = style.name(line.name, width=_NAME_WIDTH)
-    return name if line.count is None else f"{name} ({line.count:,})"
+    return name if line.samples is None else f"{name} ({line.samples:,})"
 
 
 def _notes(trace: LabelledLike, found: LabelLines, sample: int | None) -> list[str]:

@@ -84,9 +84,7 @@ def snapshot(
     ends = {text[:1] for bar in bars for text in bar["ticktext"]}
     facts, span = trace.facts[metric], colour_range(trace, metric)
     at_guess = ends_at_guess(trace, metric, span[1])
-    bar = colour_bar(
-        facts, *span, above="≥" in ends, below="≤" in ends, at_guess=at_guess, body=_UPPER, room=_WORDS
-    )
+    bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, at_guess=at_guess, body=_UPPER, room=_WORDS)
     figure.data[0].update(showscale=True, colorbar={**bar, "y": 1, "yanchor": "top"})
     if runs is not None and points:
         _add_scores(figure, runs, [0.0, _LOWER / body])

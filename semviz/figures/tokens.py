@@ -60,9 +60,7 @@ def token_heatmap(
         SemvizError: The sample, metric, boundary, start or a space does not exist in this trace, or words were asked
             for and it has none.
     """
-    return draw_tokens(
-        trace, sample=sample, metric=metric, boundary=boundary, start=start, spaces=spaces, words=words
-    )
+    return draw_tokens(trace, sample=sample, metric=metric, boundary=boundary, start=start, spaces=spaces, words=words)
 
 
 def draw_tokens(
@@ -201,8 +199,10 @@ def _words_in_cells(
     before = None if difference is None else difference.before.top1
     if before is None:
         return texts, "In the cells: the token that the head ranks first when it reads that space."
-    is_same = np.asarray(before)[index].T == first
-    texts = [["" if same else text for text, same in zip(*row, strict=True)] for row in zip(texts, is_same, strict=True)]
+    is_same = first == np.asarray(before)[index].T
+    texts = [
+        ["" if same else text for text, same in zip(*row, strict=True)] for row in zip(texts, is_same, strict=True)
+    ]
     return texts, "In the cells: the token that the head ranks first now, where it ranked another one first before."
 
 
