@@ -199,10 +199,8 @@ def _words_in_cells(
     before = None if difference is None else difference.before.top1
     if before is None:
         return texts, "In the cells: the token that the head ranks first when it reads that space."
-    is_same = first == np.asarray(before)[index].T
-    texts = [
-        ["" if same else text for text, same in zip(*row, strict=True)] for row in zip(texts, is_same, strict=True)
-    ]
+    is_new = first != np.asarray(before)[index].T
+    texts = [[text if new else "" for text, new in zip(*row, strict=True)] for row in zip(texts, is_new, strict=True)]
     return texts, "In the cells: the token that the head ranks first now, where it ranked another one first before."
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from semviz.common.checks import as_list, is_whole, short_repr
 from semviz.common.errors import SemvizError
 
-Spaces = Literal["all"] | Sequence[int]
+Spaces = str | Sequence[int]
 MOST = 32
 """Largest number of rows that a picture shows of its own accord, but for those beside the boundary."""
 _HEIGHT, _LEAST, _SHORTEST, _TALLEST = 30, 14, 170, 560
@@ -40,11 +40,11 @@ def choose_spaces(n_blocks: int, spaces: Spaces | None = None, *, boundary: int 
         stride = -(-n_blocks // (MOST - 3))
         beside = set() if boundary is None else {boundary, min(boundary + 1, n_blocks)}
         return tuple(sorted({0, 1, *range(stride, n_blocks, stride), n_blocks} | beside))
-    if isinstance(spaces, str) and spaces == "all":
-        return tuple(range(n_blocks + 1))
     advice = f'Pass "all", or numbers of spaces from 0 to {n_blocks}, such as [0, {n_blocks // 2}, {n_blocks}].'
     if isinstance(spaces, str):
-        raise SemvizError(f"spaces={short_repr(spaces)} is not known. {advice}")
+        if spaces != "all":
+            raise SemvizError(f"spaces={short_repr(spaces)} is not known. {advice}")
+        return tuple(range(n_blocks + 1))
     numbers = as_list("spaces", spaces, f'"all", or a list of numbers of spaces from 0 to {n_blocks}')
     wrong = [k for k in numbers if not (is_whole(k) and 0 <= k <= n_blocks)]
     if wrong or not numbers:
