@@ -45,7 +45,8 @@ class LabelLines:
 
     Attributes:
         lines: The labels with a line of their own, the most important first.
-        summary: All samples; in one sample the labels without a line, together; None where there is none.
+        summary: All samples; in one sample the most probable one, space by space, of the labels without a line; None
+            where there is none.
         hidden: Names of the labels that have no line of their own.
         chance: Probability of each label in a blind guess, 1/C.
     """
@@ -107,7 +108,7 @@ def label_profile(trace: LabelledLike, *, sample: int | None = None, boundary: i
         yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": "probability among the labels"}},
         meta={boundary_marks.BLOCKS: blocks},
     )  # fmt: skip
-    title = "Probability of the right label at each space, label by label"
+    title = "Probability of the right label at each space"
     if sample is not None:
         title = f"Sample {sample}: probability of each label at every space"
     return style.finish(
@@ -153,7 +154,7 @@ def _of_sample(values: Floats, names: list[str], right: object, chance: float) -
     kept = order if len(names) <= MAX_LABELS + 1 else order[:MAX_LABELS]
     rest = order[len(kept) :]
     lines = [LabelLine(names[i], values[:, i], None, None) for i in kept]
-    summary = LabelLine(f"{len(rest)} others together", values[:, rest].sum(1), None, None) if rest else None
+    summary = LabelLine(f"best of {len(rest)} others", values[:, rest].max(1), None, None) if rest else None
     return LabelLines(lines, summary, [names[i] for i in rest], chance)
 
 
@@ -206,7 +207,7 @@ def _notes(trace: LabelledLike, found: LabelLines, sample: int | None) -> list[s
         rows = trace.positions[trace.counted & (trace.positions["sample"] == sample).to_numpy()]
         right, said = (style.name(rows[column].iloc[0], width=24) for column in ("label", "predicted"))
         verdict = f"The right label is “{right}”; the model says “{said}”."
-        return [f"{verdict} {how}", f"In the line of the others: {names}{more}." if found.hidden else ""]
+        return [f"{verdict} {how}", f"The others: {names}{more}." if found.hidden else ""]
     return [
         f"The mean over a label’s own samples, their number in brackets. {how}",
         f"The {len(found.lines)} largest labels are drawn; not drawn: {names}{more}." if found.hidden else "",

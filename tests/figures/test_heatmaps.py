@@ -302,4 +302,6 @@ def test_a_click_finds_its_sample_and_position(trace):
         figure = sample_heatmap(trace, order=order)
         heads = [cell[0] for cell in _cells(figure).customdata[0]]
         assert [int(head.split(" ")[1]) for head in heads] == figure.layout.meta["samples"]
-    assert token_heatmap(trace, sample=2).layout.meta == {"sample": 2, "positions": list(range(26)), "blocks": 8}
+    assert token_heatmap(trace, sample=2).layout.meta == {
+        "sample": 2, "positions": list(range(26)), "blocks": 8, "spaces": list(range(9))
+    }  # fmt: skip
