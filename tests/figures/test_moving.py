@@ -74,9 +74,7 @@ def draw_all(blocks):
     plain = synthetic.make_gain(blocks=blocks, boundary=0, negative=False, law=False)
     probes = make_probes(blocks=blocks)
     runs = make_ranges(blocks=min(blocks, 8))
-    rows = choose_spaces(
-        blocks
-    )  # those of deep models are thin, and the same wherever the boundary is, as in the Explorer
+    rows = choose_spaces(blocks)  # as in the Explorer: some of a deep model's, the same wherever the boundary is
     nothing = replace(probes, **{name: np.full(blocks + 1, np.nan) for name in ("benefit", "low", "high")})
     return {
         "tokens": lambda k: token_heatmap(trace, boundary=k, spaces=rows),

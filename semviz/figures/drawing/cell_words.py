@@ -7,6 +7,9 @@ cells and light in dark ones, in two layers, since Plotly's own choice is grey o
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import plotly.colors
@@ -30,8 +33,8 @@ _NOTHING = "\u200b"
 _ESCAPE = len("&#36;")
 """Length of the longest escaped letter, which the shortest room must hold."""
 _LEVELS = 256
-_EVEN = 0.179
-"""Luminance of a colour on which black and white letters are as legible."""
+_LETTERS = ("#111111", "#fefefe")
+"""Dark and light letters on magnitudes; no colours of a theme, which the dark one would swap."""
 
 
 def letters_that_fit(column: float, row: float) -> int:
@@ -72,10 +75,12 @@ def add_words(figure: go.Figure, words: list[list[str]], letters: int, facts: Me
     """
     cells = figure.data[0]
     values = np.array([[np.nan if z is None else z for z in row] for row in cells.z], dtype=float)
-    is_dark = _is_dark(values, cells.zmin, cells.zmax, facts)
+    has_value = np.isfinite(values)
+    level = np.clip((np.where(has_value, values, cells.zmax) - cells.zmin) / (cells.zmax - cells.zmin), 0, 1)
+    is_dark = _wants_light_letters(facts.is_change)[(level * (_LEVELS - 1)).round().astype(int)] & has_value
     # Changes swap light and dark in the dark theme; magnitudes keep their colours.
-    colours = (style.LIGHT.ink, style.LIGHT.paper) if facts.is_change else ("#111", "#fff")
-    light, dark = (_padded(_where(words, here & np.isfinite(values)), letters) for here in (~is_dark, is_dark))
+    colours = (style.LIGHT.ink, style.LIGHT.paper) if facts.is_change else _LETTERS
+    light, dark = (_padded(_where(words, here), letters) for here in (~is_dark & has_value, is_dark))
     cells.update(text=light, texttemplate="%{text}", textfont={"color": colours[0]})
     if is_dark.any():
         figure.add_heatmap(
@@ -87,14 +92,31 @@ def add_words(figure: go.Figure, words: list[list[str]], letters: int, facts: Me
         )  # fmt: skip
 
 
-def _is_dark(values: Floats, low: float, high: float, facts: MetricFacts) -> Floats:
-    """Tell which cells are so dark that light letters are more legible; those without a value are not."""
-    scale = style.CHANGE if facts.is_change else style.MAGNITUDE
-    colours = plotly.colors.sample_colorscale(scale, np.linspace(0, 1, _LEVELS).tolist(), colortype="tuple")
-    linear = np.array(colours) ** 2.2
-    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
-    level = np.clip((np.nan_to_num(values, nan=high) - low) / (high - low), 0, 1) * (_LEVELS - 1)
-    return np.asarray((luminance[level.round().astype(int)] < _EVEN) & np.isfinite(values))
+@cache
+def _wants_light_letters(is_change: bool) -> Floats:
+    """Tell for every level of a colour scale whether light letters are more legible, in both themes."""
+    themes: list[tuple[Any, tuple[str, str]]] = [(style.MAGNITUDE, _LETTERS)]
+    if is_change:
+        swaps = style.swaps()
+        turned = [[at, swaps[colour]] for at, colour in style.CHANGE]
+        themes = [(scale, (theme.ink, theme.paper)) for scale, theme in zip(
+            (style.CHANGE, turned), (style.LIGHT, style.DARK), strict=True)]  # fmt: skip
+    levels = np.linspace(0, 1, _LEVELS).tolist()
+    worst = np.full((2, _LEVELS), np.inf)
+    for scale, letters in themes:
+        grounds = _luminance(plotly.colors.sample_colorscale(scale, levels, colortype="tuple"))
+        for i, letter in enumerate(letters):
+            (own,) = _luminance([tuple(v / 255 for v in plotly.colors.hex_to_rgb(letter))])
+            low, high = np.minimum(grounds, own), np.maximum(grounds, own)
+            worst[i] = np.minimum(worst[i], (high + 0.05) / (low + 0.05))
+    return np.asarray(worst[1] > worst[0])
+
+
+def _luminance(colours: Sequence[tuple[float, ...]]) -> Floats:
+    """Return the relative luminance of colours whose parts run from 0 to 1, as WCAG defines it."""
+    parts = np.array(colours)
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return np.asarray(linear @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def _where(words: list[list[str]], here: Floats) -> list[list[str]]:
