@@ -98,7 +98,7 @@ def _wants_light_letters(is_change: bool) -> Floats:
     themes: list[tuple[Any, tuple[str, str]]] = [(style.MAGNITUDE, _LETTERS)]
     if is_change:
         swaps = style.swaps()
-        turned = [[at, swaps[colour]] for at, colour in style.CHANGE]
+        turned = [[at, swaps[str(colour)]] for at, colour in style.CHANGE]
         themes = [(scale, (theme.ink, theme.paper)) for scale, theme in zip(
             (style.CHANGE, turned), (style.LIGHT, style.DARK), strict=True)]  # fmt: skip
     levels = np.linspace(0, 1, _LEVELS).tolist()
