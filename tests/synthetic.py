@@ -110,6 +110,7 @@ def make_trace(
     path: str = "slerp",
     model: str = "demo",
     model_hash: str = "3f2a9c11",
+    candidates: int | None = 50_000,
     seed: int = 0,
 ) -> Trace:
     """Make a classification trace: the first ``detail`` samples have every token, the others their answer only."""
@@ -163,8 +164,10 @@ def make_trace(
         "model": model, "model_hash": model_hash, "task": "mood", "kind": "classification", "split": "train",
         "samples": samples, "positions": samples, "vocab": "full", "ridge": 0.1, "tau": 0.043, "fidelity": 0.81,
         "path": path, "centred": False, "detail": detail, "semviz": "0.1.0", "seconds": 3.4,
-        "parts": asdict(make_parts(blocks)),
+        "parts": asdict(make_parts(blocks)), "readout": "raw", "candidates": candidates,
+        "label_names": list(labels or ()),
     }  # fmt: skip
+    of_answers = positions.loc[positions["role"] == "answer", "label"]
     return Trace(
         positions=positions,
         values=values,
@@ -174,7 +177,18 @@ def make_trace(
         facts={key: without_function(METRICS[key]) for key in values},
         meta=meta,
         paths=paths,
+        label_probabilities=None if labels is None else make_label_probabilities(of_answers, labels, blocks),
     )
+
+
+def make_label_probabilities(of_answers: pd.Series, labels: tuple[str, ...], blocks: int) -> np.ndarray:
+    """Make probabilities of labels that begin as a blind guess and grow towards the right label."""
+    rng = np.random.default_rng(11)
+    right = np.array([[label == name for name in labels] for label in of_answers], dtype=float)
+    depth = np.linspace(0, 1, blocks + 1)[:, None]
+    logits = 4 * depth**2 * right[:, None, :] + depth * rng.normal(0, 0.5, (len(right), 1, len(labels)))
+    odds = np.exp(logits)
+    return (odds / odds.sum(-1, keepdims=True)).astype(np.float32)
 
 
 def make_paths(rng: np.random.Generator, rows: int, blocks: int) -> np.ndarray:
@@ -210,7 +224,8 @@ def make_text_trace(*, samples: int = 30, tokens: int = 20, blocks: int = 8) -> 
     positions = full.positions.assign(
         role=np.where(full.positions["target_id"] < 0, "special", "next"), label=None, correct=None
     )
-    return replace(full, positions=positions, meta={**full.meta, "kind": "language modelling"})
+    meta = {**full.meta, "kind": "language modelling", "label_names": []}
+    return replace(full, positions=positions, meta=meta, label_probabilities=None)
 
 
 def make_gain(*, blocks: int = 8, boundary: int = 4, law: bool = True, negative: bool = True) -> FakeGain:

@@ -478,6 +478,10 @@ FIGURES = [
     *(case(f"boundary {n!r}", lambda h, n=n: h.trace.profile(boundary=n), f"boundary={n!r}") for n in NOT_NUMBERS),
     *(case(f"start {n!r}", lambda h, n=n: h.trace.token_heatmap(start=n), f"start={n!r}") for n in NOT_NUMBERS),
     *(case(f"limit {n!r}", lambda h, n=n: h.trace.sample_heatmap(limit=n), f"limit={n!r}") for n in ("x", 1.5, NAN)),
+    *(case(f"labels of {n!r}", lambda h, n=n: h.trace.label_profile(sample=n), f"sample={n!r}") for n in NOT_NUMBERS),
+    case("spaces by word", lambda h: h.trace.token_heatmap(spaces="most"), "spaces='most'", '"all"'),
+    case("a space that is not there", lambda h: h.trace.sample_heatmap(spaces=[99]), "spaces has 99", '"all"'),
+    case("words by word", lambda h: h.trace.token_heatmap(words="yes"), "words='yes'", "True"),
     *(case(f"map of {n!r}", lambda h, n=n: h.trace.transition_map(sample=n), f"sample={n!r}") for n in NOT_NUMBERS),
     *(
         case(f"map at {n!r}", lambda h, n=n: h.trace.transition_map(sample=0, position=n), f"osition={n!r}")

@@ -11,6 +11,7 @@ from semviz.figures.comparison import comparison
 from semviz.figures.drawing.style import CONFIG, dark, show
 from semviz.figures.gain import gain
 from semviz.figures.groups import group_profile
+from semviz.figures.labels import label_profile
 from semviz.figures.learning import learning_curves
 from semviz.figures.pareto import pareto
 from semviz.figures.profile import profile
@@ -21,6 +22,7 @@ from semviz.figures.tokens import token_heatmap
 from semviz.figures.transitions import transition_map
 
 __all__ = [
-    "CONFIG", "agreement", "benefit_curve", "comparison", "dark", "gain", "group_profile", "learning_curves", "pareto",
-    "profile", "range_heatmap", "readouts", "sample_heatmap", "show", "token_heatmap", "transition_map",
+    "CONFIG", "agreement", "benefit_curve", "comparison", "dark", "gain", "group_profile", "label_profile",
+    "learning_curves", "pareto", "profile", "range_heatmap", "readouts", "sample_heatmap", "show", "token_heatmap",
+    "transition_map",
 ]  # fmt: skip

@@ -8,10 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats
-from semviz.figures.drawing import boundary_marks, style
+from semviz.figures.drawing import boundary_marks, line_ends, style
 from semviz.figures.drawing.curves import band, off_axis, rounded, ticks, y_range
 from semviz.figures.drawing.inputs import check_boundary, with_unit
-from semviz.figures.drawing.protocols import Floats, GroupsLike
+from semviz.figures.drawing.protocols import GroupsLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +20,6 @@ MAX_GROUPS = len(style.GROUPS)
 """Number of lines that a reader can tell apart; of more groups, the largest are drawn."""
 _BODY = 400
 _NAME_WIDTH = 20
-_LETTER = 6.9
-"""Width of a letter of a label in pixels."""
-_LINE = 17
-"""Height of a label in pixels."""
 
 
 def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: int | None = None) -> go.Figure:
@@ -46,7 +42,9 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
     facts = first.facts[metric]
     drawn, others = list(groups)[:MAX_GROUPS], list(groups)[MAX_GROUPS:]
     profiles = {name: groups[name].profile_frame(metric) for name in drawn}
-    span, hidden = y_range([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
+    span, _ = y_range([profiles[name][c].to_numpy() for c in ("mean", "low", "high") for name in drawn])
+    starts = [float(profiles[name]["mean"].iloc[0]) for name in drawn]
+    hidden = [value for value in starts if not span[0] <= value <= span[1] and np.isfinite(value)]
     figure = go.Figure()
     for name, look in zip(drawn, style.GROUPS, strict=False):
         _add_band(figure, name, profiles[name], look[0])
@@ -54,7 +52,7 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
         _add_line(figure, name, profiles[name], look, samples=groups[name].meta["samples"], unit=facts.unit)
     labels = [f"{style.name(name, width=_NAME_WIDTH)} ({groups[name].meta['samples']:,})" for name in drawn]
     ends = np.array([profiles[name]["mean"].iloc[-1] for name in drawn], dtype=float)
-    _add_labels(figure, labels, ends, span, blocks)
+    line_ends.add_labels(figure, labels, ends, [look[0] for look in style.GROUPS], span=span, at=blocks, body=_BODY)
     if boundary is not None:
         boundary_marks.add_line_through_space(figure, boundary)
     shown = ticks(blocks, room=20)
@@ -66,15 +64,15 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
         yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": style.literal(with_unit(facts))}},
         meta={boundary_marks.BLOCKS: blocks},
     )  # fmt: skip
-    if hidden is not None:
-        figure.add_annotation(_off_axis_annotation(profiles, span))
+    if hidden:
+        figure.add_annotation(_off_axis_annotation(hidden, span))
     return style.finish(
         figure,
         title=f"{style.capitalized(facts.title)} of each space, by {style.name(groups.column)}",
-        notes=_notes(others, boundary, is_cut=hidden is not None),
+        notes=_notes(others, boundary, is_cut=bool(hidden)),
         body=_BODY,
         left=64,
-        right=int(max(len(text) for text in labels) * _LETTER) + 46,
+        right=line_ends.width(labels),
         bottom=52,
         above=8,
     )
@@ -107,62 +105,9 @@ def _add_line(
     )
 
 
-def _add_labels(figure: go.Figure, labels: list[str], ends: Floats, span: list[float], blocks: int) -> None:
-    """Label each line at its right end; labels that would overlap are moved apart and joined to their lines."""
-    pixel = _BODY / (span[1] - span[0])
-    spread = spread_out(np.nan_to_num(ends, nan=span[0]) * pixel, _LINE, low=span[0] * pixel, high=span[1] * pixel)
-    for text, end, place, look in zip(labels, ends, spread, style.GROUPS, strict=False):
-        figure.add_annotation(
-            text=style.literal(text) if np.isfinite(end) else f"{style.literal(text)}: no value",
-            x=blocks,
-            y=float(end) if np.isfinite(end) else place / pixel,
-            ax=26,
-            ay=float(end * pixel - place) if np.isfinite(end) else 0,
-            showarrow=True,
-            arrowhead=0,
-            arrowwidth=1.2,
-            arrowcolor=look[0],
-            standoff=6,
-            xanchor="left",
-            align="left",
-            font={"size": style.SIZE - 1, "color": style.LIGHT.ink},
-        )
-
-
-def spread_out(places: Floats, least: float, *, low: float, high: float) -> Floats:
-    """Move places on a line apart until neighbours keep a distance, as little as needed, between two ends.
-
-    Args:
-        places: Wanted places, in any order.
-        least: Distance to keep.
-        low: Lower end of the line; ignored where there is not enough room.
-        high: Upper end.
-
-    Returns:
-        The places, in the order of the input.
-    """
-    order = np.argsort(places, kind="stable")
-    groups: list[list[float]] = []  # mean of the wanted places of a run of touching labels, and their number
-    for place in places[order]:
-        groups.append([float(place), 1])
-        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < least * (groups[-1][1] + groups[-2][1]) / 2:
-            (a, n), (b, m) = groups[-2:]
-            groups[-2:] = [[(a * n + b * m) / (n + m), n + m]]
-    spread = [centre + least * (i - (count - 1) / 2) for centre, count in groups for i in range(int(count))]
-    moved = np.array(spread)
-    for i in range(len(moved)):  # upwards: no label below the lower end
-        moved[i] = max(moved[i], low + least / 2 if i == 0 else moved[i - 1] + least)
-    for i in reversed(range(len(moved))):
-        moved[i] = min(moved[i], high - least / 2 if i == len(moved) - 1 else moved[i + 1] - least)
-    result = np.empty_like(moved)
-    result[order] = moved
-    return result
-
-
-def _off_axis_annotation(profiles: dict[str, pd.DataFrame], span: list[float]) -> dict[str, object]:
-    """Say where the groups' space 0 lies: from the smallest to the largest of their means."""
-    means = [float(frame["mean"].iloc[0]) for frame in profiles.values()]
-    low, high = min(means), max(means)
+def _off_axis_annotation(hidden: list[float], span: list[float]) -> dict[str, object]:
+    """Say where the groups' space 0 lies: from the smallest to the largest of the means that are off the axis."""
+    low, high = min(hidden), max(hidden)
     annotation = off_axis(low, span, row="")
     if formats.number(low) != formats.number(high):
         annotation["text"] = f"{annotation['text']} to {formats.number(high)}"

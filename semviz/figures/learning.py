@@ -14,8 +14,8 @@ from semviz.common.errors import SemvizError
 from semviz.common.training_methods import mark_of
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import rounded
+from semviz.figures.drawing.line_ends import spread_out
 from semviz.figures.drawing.protocols import Floats, RunLike
-from semviz.figures.groups import spread_out
 
 MAX_LINES = 12
 """Largest number of lines drawn."""

@@ -14,7 +14,7 @@ from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import axis, band, off_axis, rounded, ticks, y_range
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
-from semviz.figures.drawing.protocols import DeviationsLike, LawLike
+from semviz.figures.drawing.protocols import DeviationsLike, Floats, LawLike
 
 _COLUMNS = 3
 _PANEL = 190
@@ -169,6 +169,7 @@ def _add_panel(
             },
         }
     )
+    _add_guess(figure, trace, facts, mean, span, number=number)
     if hidden is not None:
         figure.add_annotation(off_axis(hidden, span, row=str(number + 1) if number else ""))
     below = "" if law is None else _law_text(law) if law.applies else f"{_NO_LAW}: {_no_law_reason(law)}"
@@ -203,6 +204,33 @@ def _add_law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int
         name=f"law of {facts.key}",
         xaxis=axis("x", number),
         yaxis=axis("y", number),
+    )
+
+
+def _add_guess(
+    figure: go.Figure, trace: DeviationsLike, facts: MetricFacts, mean: Floats, span: list[float], *, number: int
+) -> None:
+    """Draw the line of a blind guess, where it is on the axis."""
+    guess = facts.blind_guess(trace.meta.get("candidates"))
+    if guess is None or not span[0] < guess < span[1]:
+        return
+    figure.add_shape(
+        type="line", xref=axis("x", number) + " domain", yref=axis("y", number), x0=0, x1=1, y0=guess, y1=guess,
+        line={"width": 1.3, "dash": "dot", "color": style.LIGHT.other}, name="blind guess",
+    )  # fmt: skip
+    # Where the profile's beginning leaves room.
+    is_above = np.nanmean(mean[1 : 2 + len(mean) // 3]) < guess or guess - span[0] < 0.12 * (span[1] - span[0])
+    figure.add_annotation(
+        text=("right angle" if facts.guess == "right angle" else "blind guess") + f" {formats.number(guess)}",
+        xref=axis("x", number) + " domain",
+        yref=axis("y", number),
+        x=0,
+        y=guess,
+        xanchor="left",
+        xshift=4,
+        yanchor="bottom" if is_above else "top",
+        showarrow=False,
+        font={"size": style.SIZE - 3, "color": style.LIGHT.muted},
     )
 
 

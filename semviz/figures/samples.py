@@ -10,7 +10,7 @@ import regex
 
 from semviz.common import checks, token_text
 from semviz.common.errors import SemvizError
-from semviz.figures.drawing import boundary_marks, heatmap_cells, style
+from semviz.figures.drawing import boundary_marks, heatmap_cells, heatmap_rows, style
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
@@ -33,11 +33,12 @@ def sample_heatmap(
     order: Order | None = None,
     boundary: int | None = None,
     limit: int = 200,
+    spaces: heatmap_rows.Spaces | None = None,
 ) -> go.Figure:
     """Draw how far every sample is from its target, space by space.
 
     A program that opens a sample on a click finds the numbers of the columns' samples, from left to right, in
-    `figure.layout.meta["samples"]`: the clicked point's `x` is an index into it.
+    `figure.layout.meta["samples"]`: the clicked point's `x` is an index into it; and its `y` into `["spaces"]`.
 
     Args:
         trace: What `semviz.trace` returned, or a difference of two traces.
@@ -48,14 +49,15 @@ def sample_heatmap(
             "index" keeps the order of the data. None takes "label" where the samples have labels, else "deviation".
         boundary: Number of frozen blocks to mark with a line, or None.
         limit: Largest number of columns; of more samples an evenly spaced part is shown, and the figure says so.
+        spaces: Which spaces have a row, as in `token_heatmap`.
 
     Returns:
-        A plain Plotly figure: row 0 (bottom) is the input of block 1, row k the output of block k.
+        A plain Plotly figure: the lowest row is the input of block 1, the row named k the output of block k.
 
     Raises:
-        SemvizError: The metric, order, boundary or limit is not valid for this trace.
+        SemvizError: The metric, order, boundary, limit or spaces are not valid for this trace.
     """
-    return draw_samples(trace, metric=metric, order=order, boundary=boundary, limit=limit)
+    return draw_samples(trace, metric=metric, order=order, boundary=boundary, limit=limit, spaces=spaces)
 
 
 def draw_samples(
@@ -65,22 +67,25 @@ def draw_samples(
     order: Order | None,
     boundary: int | None,
     limit: int,
+    spaces: heatmap_rows.Spaces | None = None,
     place: heatmap_cells.Place = heatmap_cells.ALONE,
 ) -> go.Figure:
     """Draw `sample_heatmap` for a place that may be smaller than a separate picture."""
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
     limit = checks.whole_number("limit", limit, minimum=1)
+    shown = heatmap_rows.choose_spaces(trace.n_blocks, spaces, boundary=boundary)
     table, values = sample_means(trace, metric)
     order = _check_order(order, trace, table)
     columns = _column_order(table, values, order)
     total = len(columns)
-    columns, hidden = _thin(columns, limit, trace.n_blocks + 1, order)
+    columns, hidden = _thin(columns, limit, len(shown), order)
     if order == "cluster":  # after thinning, so that the cost is bounded
         columns = columns[similarity_order(values[columns, 1:])]
     table, values = table.iloc[columns], values[columns]
     missing = "this sample has no position with a target"
-    cells = heatmap_cells.Cells(values.T, _hover_heads(table), _hover_lines(trace, metric, table, columns), missing)
+    lines = _hover_lines(trace, metric, table, columns)
+    cells = heatmap_cells.Cells(values.T, _hover_heads(table), lines, missing, shown)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     if order in ("label", "correct"):
         bottom, crowded = _set_group_axis(figure, _group_names(table, order), order, place)
@@ -88,7 +93,8 @@ def draw_samples(
         bottom, crowded = _set_plain_axis(figure, table, order), ""
     several = "A sample is the mean of its positions." if (table["count"] > 1).any() else ""
     samples = [int(sample) for sample in table["sample"]]
-    figure.update_layout(meta={"samples": samples, boundary_marks.BLOCKS: trace.n_blocks})
+    meta = {"samples": samples, boundary_marks.BLOCKS: trace.n_blocks, boundary_marks.SPACES: list(shown)}
+    figure.update_layout(meta=meta)
     facts, difference = trace.facts[metric], difference_of(trace)
     versus, how, note = "space by space", "from small to large deviation", ""
     if difference is not None:

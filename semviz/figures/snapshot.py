@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from semviz.common.errors import SemvizError
 from semviz.common.scores import score_named
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
-from semviz.figures.drawing.colours import colour_bar, colour_range
+from semviz.figures.drawing.colours import colour_bar, colour_range, ends_at_guess
 from semviz.figures.drawing.inputs import check_boundary
 from semviz.figures.drawing.pareto_points import is_far, points_of
 from semviz.figures.drawing.protocols import DeviationsLike, GainLike, ProbesLike, RunsLike
@@ -83,7 +83,8 @@ def snapshot(
     boundary_marks.add_line_across_rows(figure, checked, trace.n_blocks)
     ends = {text[:1] for bar in bars for text in bar["ticktext"]}
     facts, span = trace.facts[metric], colour_range(trace, metric)
-    bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, body=_UPPER, room=_WORDS)
+    at_guess = ends_at_guess(trace, metric, span[1])
+    bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, at_guess=at_guess, body=_UPPER, room=_WORDS)
     figure.data[0].update(showscale=True, colorbar={**bar, "y": 1, "yanchor": "top"})
     if runs is not None and points:
         _add_scores(figure, runs, [0.0, _LOWER / body])
@@ -93,7 +94,7 @@ def snapshot(
         notes=_notes(gain, checked, runs if points else None, probes),
         body=body,
         left=76,
-        right=_WORDS + 66,
+        right=_WORDS + (96 if at_guess else 66),
         bottom=56 if points else 94,
         above=40,
     )
@@ -103,10 +104,11 @@ def _add_heatmaps(
     figure: go.Figure, trace: DeviationsLike, metric: str, sample: int | None, order: Order | None, rows: list[float]
 ) -> list[dict[str, Any]]:
     """Add one sample's tokens and all samples; return their colour bars."""
-    options: dict[str, Any] = {"metric": metric, "boundary": None}
+    # All rows, since the gains beside them are those of all layers.
+    options: dict[str, Any] = {"metric": metric, "boundary": None, "spaces": "all"}
     place = heatmap_cells.Place(int(0.42 * _WIDTH), _UPPER)
     tokens = draw_tokens(
-        trace, sample=sample, start=None, place=place, most=MAX_TOKENS, require_all_tokens=False, **options
+        trace, sample=sample, start=None, words=False, place=place, most=MAX_TOKENS, require_all_tokens=False, **options
     )
     count = len(tokens.layout.xaxis.tickvals)
     width = 0.42 * min(max(count / _NARROW, 0.4), 1)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from semviz.common import token_text
+from semviz.common import checks, token_text
 from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
-from semviz.figures.drawing import boundary_marks, heatmap_cells, style
+from semviz.figures.drawing import boundary_marks, cell_words, heatmap_cells, heatmap_rows, style
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
 from semviz.figures.drawing.protocols import DeviationsLike
 
@@ -29,10 +29,17 @@ def token_heatmap(
     metric: str | None = None,
     boundary: int | None = None,
     start: int | None = None,
+    spaces: heatmap_rows.Spaces | None = None,
+    words: bool | None = None,
 ) -> go.Figure:
     """Draw how far every token of a sample is from its target, space by space.
 
-    The columns' positions in the sample are in `figure.layout.meta["positions"]`, its number in `["sample"]`.
+    The words in the cells are what the model's head ranks first when it reads that space (the logit lens), where the
+    trace has them: `lens` or `rank` over the whole vocabulary. In a difference they are those of the model after, where
+    it says another word than before.
+
+    The columns' positions in the sample are in `figure.layout.meta["positions"]`, its number in `["sample"]`, the rows'
+    spaces in `["spaces"]`.
 
     Args:
         trace: What `semviz.trace` returned, or a difference of two traces.
@@ -41,14 +48,19 @@ def token_heatmap(
         boundary: Number of frozen blocks to mark with a line, or None.
         start: First token of the window in samples of more than 96 tokens. None shows the end of the sample in a
             classification task, where the answer is, and its beginning in language modelling.
+        spaces: Which spaces have a row: "all", or a list of their numbers. None shows all of them in models of up to 34
+            blocks; of deeper ones 0, 1, L, those on the two sides of the boundary, and every second, third, … other.
+        words: Whether words stand in the cells. None writes them where the columns are wide enough; True also shows a
+            window of as many tokens as have room for their words.
 
     Returns:
-        A plain Plotly figure: row 0 (bottom) is the input of block 1, row k the output of block k.
+        A plain Plotly figure: the lowest row is the input of block 1, the row named k the output of block k.
 
     Raises:
-        SemvizError: The sample, metric, boundary or start does not exist in this trace.
+        SemvizError: The sample, metric, boundary, start or a space does not exist in this trace, or words were asked
+            for and it has none.
     """
-    return draw_tokens(trace, sample=sample, metric=metric, boundary=boundary, start=start)
+    return draw_tokens(trace, sample=sample, metric=metric, boundary=boundary, start=start, spaces=spaces, words=words)
 
 
 def draw_tokens(
@@ -58,6 +70,8 @@ def draw_tokens(
     metric: str | None,
     boundary: int | None,
     start: int | None,
+    spaces: heatmap_rows.Spaces | None = None,
+    words: bool | None = None,
     place: heatmap_cells.Place = heatmap_cells.ALONE,
     most: int = MAX_TOKENS,
     require_all_tokens: bool = True,
@@ -69,9 +83,13 @@ def draw_tokens(
     """
     metric = trace.check(metric)
     boundary = check_boundary(trace.n_blocks, boundary)
+    shown = heatmap_rows.choose_spaces(trace.n_blocks, spaces, boundary=boundary)
+    _check_words(trace, words)
     sample = first_sample(trace) if sample is None else sample
     index, rows = sample_rows(trace, sample, require_all_tokens=require_all_tokens)
-    index, rows, hidden = _window(trace, index, rows, start, most)
+    most = min(most, max(heatmap_cells.MAX_CELLS // len(shown), 1))
+    most = min(most, place.width // cell_words.COMFORTABLE) if words else most
+    index, rows, hidden = _window(index, rows, start, most)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
     lines, earlier = heatmap_cells.token_lines(trace, index), None
     difference = difference_of(trace)
@@ -79,36 +97,38 @@ def draw_tokens(
         earlier = difference.before.positions.iloc[index]
         before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
         lines = [heatmap_cells.change_line(difference.after.facts[metric].title, before, after), *lines]
-    cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, "no target here")
+    texts, said = _words_in_cells(trace, index, words, place, len(shown))
+    cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, "no target here", shown, texts)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
-    shown = [token_text.short_label(text, width=_LABEL_WIDTH) for text in rows["token"]]
-    angle, bottom = _label_angle(shown, place.width)
+    labels = [token_text.short_label(text, width=_LABEL_WIDTH) for text in rows["token"]]
+    angle, bottom = _label_angle(labels, place.width)
     figure.update_xaxes(
         title_text="token",
         tickmode="array",
-        tickvals=list(range(len(shown))),
-        ticktext=[_styled(text, role) for text, role in zip(shown, rows["role"], strict=True)],
+        tickvals=list(range(len(labels))),
+        ticktext=[_styled(text, role) for text, role in zip(labels, rows["role"], strict=True)],
         tickangle=angle,
         tickfont={
             "family": style.MONO,
-            "size": style.SIZE - (1 if len(shown) <= 48 else 4),
+            "size": style.SIZE - (1 if len(labels) <= 48 else 4),
             "color": style.LIGHT.ink,
         },
         ticks="",
     )
-    _frame_answers(figure, rows, trace.n_blocks)
+    _frame_answers(figure, rows, len(shown))
     figure.update_layout(
         meta={
             "sample": int(sample),
             "positions": [int(p) for p in rows["position"]],
             boundary_marks.BLOCKS: trace.n_blocks,
+            boundary_marks.SPACES: list(shown),
         }
     )
     versus = "" if difference is None else f", {models_of(difference)}"
     return style.finish(
         figure,
         title=f"Sample {sample}: {trace.facts[metric].title} at every token{versus}",
-        notes=[_reading_note(rows, earlier), hidden, *notes, difference.note if difference is not None else ""],
+        notes=[_reading_note(rows, earlier), said, hidden, *notes, difference.note if difference is not None else ""],
         body=body,
         left=84,
         right=right,
@@ -151,12 +171,44 @@ def sample_rows(
     return index[order], rows.iloc[order]
 
 
+def _check_words(trace: DeviationsLike, words: bool | None) -> None:
+    """Refuse words that are not in the trace."""
+    if words is not None:
+        checks.flag("words", words)
+    if words and trace.top1 is None:
+        raise SemvizError(
+            "words=True needs the tokens that the head ranks first, and this trace has none. Pass metrics that include "
+            '"lens" or "rank", and vocab="full", to sv.trace(...).'
+        )
+
+
+def _words_in_cells(
+    trace: DeviationsLike, index: np.ndarray, words: bool | None, place: heatmap_cells.Place, rows: int
+) -> tuple[list[list[str]] | None, str]:
+    """Return the words of the cells, [space][column], None for none, and what the notes must say of them."""
+    if words is False or trace.top1 is None:
+        return None, ""
+    body = heatmap_rows.height(rows) if place.body is None else place.body
+    letters = cell_words.letters_that_fit(place.width / len(index), body / rows)
+    if not letters:
+        return None, "Hover for the token that the head ranks first; words=True shows fewer tokens, with these words."
+    first = np.asarray(trace.top1)[index].T
+    text_of = {i: cell_words.cell_word(trace.vocabulary.get(i, f"id {i}"), letters) for i in np.unique(first).tolist()}
+    texts = [[text_of[i] for i in row] for row in first.tolist()]
+    difference = difference_of(trace)
+    before = None if difference is None else difference.before.top1
+    if before is None:
+        return texts, "In the cells: the token that the head ranks first when it reads that space."
+    is_new = first != np.asarray(before)[index].T
+    texts = [[text if new else "" for text, new in zip(*row, strict=True)] for row in zip(texts, is_new, strict=True)]
+    return texts, "In the cells: the token that the head ranks first now, where it ranked another one first before."
+
+
 def _window(
-    trace: DeviationsLike, index: np.ndarray, rows: pd.DataFrame, start: int | None, most: int
+    index: np.ndarray, rows: pd.DataFrame, start: int | None, width: int
 ) -> tuple[np.ndarray, pd.DataFrame, str]:
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)
-    width = max(min(most, heatmap_cells.MAX_CELLS // (trace.n_blocks + 1)), 1)
     if start is not None and not (is_whole(start) and 0 <= start < total):
         raise SemvizError(
             f"start={short_repr(start)} is not a token of this sample. Pass an int from 0 to {total - 1}."
@@ -197,8 +249,8 @@ def _label_angle(shown: list[str], width: int) -> tuple[int, int]:
     return (-45, int(longest * 0.71) + 18) if column >= 16 else (-90, int(longest) + 10)
 
 
-def _frame_answers(figure: go.Figure, rows: pd.DataFrame, n_blocks: int) -> None:
-    """Frame the columns of answer positions."""
+def _frame_answers(figure: go.Figure, rows: pd.DataFrame, height: int) -> None:
+    """Frame the columns of answer positions, which are so many rows high."""
     for column, role in enumerate(rows["role"]):
         if role != "answer":
             continue
@@ -207,14 +259,14 @@ def _frame_answers(figure: go.Figure, rows: pd.DataFrame, n_blocks: int) -> None
             x0=column - 0.5,
             x1=column + 0.5,
             y0=-0.5,
-            y1=n_blocks + 0.5,
+            y1=height - 0.5,
             line={"color": style.LIGHT.ink, "width": 1.5},
             name="answer",
         )
         figure.add_annotation(
             text="answer",
             x=column,
-            y=n_blocks + 0.5,
+            y=height - 0.5,
             yanchor="bottom",
             showarrow=False,
             font={"size": style.SIZE - 2, "color": style.LIGHT.ink},

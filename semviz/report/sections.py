@@ -11,6 +11,7 @@ from semviz.figures.benefit import benefit_curve
 from semviz.figures.drawing.protocols import GainLike, ProbesLike, RunsLike
 from semviz.figures.drawing.transition_plane import samples_with_routes
 from semviz.figures.gain import gain as gain_figure
+from semviz.figures.labels import label_profile
 from semviz.figures.pareto import pareto
 from semviz.figures.profile import profile
 from semviz.figures.samples import sample_heatmap
@@ -68,6 +69,17 @@ def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike
             text_twins.profile_twin(trace),
         ),
     ]
+    if trace.label_probabilities is not None:
+        sections.append(
+            Section(
+                "labels",
+                "Where the labels become clear",
+                "Each line is a label: where it leaves the dotted line of a blind guess, the states begin to say that "
+                "the right label is right.",
+                label_profile(trace, boundary=k),
+                text_twins.labels_twin(trace),
+            )
+        )
     if probes is not None:
         sections.append(
             Section(

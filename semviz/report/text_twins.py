@@ -14,6 +14,7 @@ from semviz.figures.drawing.inputs import with_unit
 from semviz.figures.drawing.pareto_points import pareto_front, points_of
 from semviz.figures.drawing.protocols import Floats, GainLike, ProbesLike, RunsLike
 from semviz.figures.drawing.transition_plane import route_of
+from semviz.figures.labels import label_lines
 from semviz.figures.samples import natural_sort_key, sample_means
 from semviz.figures.tokens import sample_rows
 from semviz.traces.deviations import Deviations
@@ -79,6 +80,19 @@ def samples_twin(trace: Deviations, *, metric: str | None = None) -> Twin:
         cells.append([style.name(label, width=24), f"{len(group):,}", *_numbers(means)])
     caption = f"{with_unit(trace.facts[metric])}, mean by label, one column per space"
     return _shortened(caption, ["label", "samples", *_spaces(trace)], cells, "labels")
+
+
+def labels_twin(trace: Trace, *, sample: int | None = None) -> Twin:
+    """Return the probabilities behind a label profile: one row per space, one column per line."""
+    found = label_lines(trace, sample)
+    lines = [*found.lines, *([found.summary] if found.summary is not None else [])]
+    cells = [
+        [str(space), *(formats.number(float(line.values[space])) for line in lines)]
+        for space in range(trace.n_blocks + 1)
+    ]
+    what = "label, mean over its own samples" if sample is None else f"label in sample {sample}"
+    caption = f"probability of each {what}; a blind guess has {formats.number(found.chance)}"
+    return Twin(caption, ["space", *(style.name(line.name, width=24) for line in lines)], cells)
 
 
 def profile_twin(trace: Deviations) -> Twin:

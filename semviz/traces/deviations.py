@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -193,13 +194,33 @@ class Deviations:
         return pd.DataFrame(columns).rename_axis("space")
 
     def token_heatmap(
-        self, *, sample: int | None = None, metric: str | None = None, boundary: int | None = None,
+        self,
+        *,
+        sample: int | None = None,
+        metric: str | None = None,
+        boundary: int | None = None,
         start: int | None = None,
-    ) -> Figure:  # fmt: skip
-        """Draw one sample: tokens across, spaces upwards, deviation as colour; `start` moves a long text's window."""
+        spaces: Literal["all"] | Sequence[int] | None = None,
+        words: bool | None = None,
+    ) -> Figure:
+        """Draw one sample: tokens across, spaces upwards, deviation as colour, the head's first choice as words.
+
+        Args:
+            sample: Number of the sample; the first one by default.
+            metric: Key of a traced metric.
+            boundary: Number of frozen blocks to mark.
+            start: First token shown of a sample of more than 96 tokens.
+            spaces: `"all"`, or numbers of spaces to show; by default all of up to 35, and a choice of more.
+            words: Words in the cells; by default where columns are wide enough. True narrows the window until they are.
+
+        Raises:
+            SemvizError: If one of them does not exist in this trace.
+        """
         from semviz.figures import token_heatmap
 
-        return token_heatmap(self, sample=sample, metric=metric, boundary=boundary, start=start)
+        return token_heatmap(
+            self, sample=sample, metric=metric, boundary=boundary, start=start, spaces=spaces, words=words
+        )
 
     def sample_heatmap(
         self,
@@ -208,11 +229,15 @@ class Deviations:
         order: Literal["label", "correct", "deviation", "cluster", "index"] | None = None,
         boundary: int | None = None,
         limit: int = 200,
+        spaces: Literal["all"] | Sequence[int] | None = None,
     ) -> Figure:
-        """Draw all samples: a column per sample, spaces upwards, mean deviation as colour; at most `limit` columns."""
+        """Draw all samples: a column per sample, spaces upwards, mean deviation as colour; at most `limit` columns.
+
+        `spaces` is as in `token_heatmap`.
+        """
         from semviz.figures import sample_heatmap
 
-        return sample_heatmap(self, metric=metric, order=order, boundary=boundary, limit=limit)
+        return sample_heatmap(self, metric=metric, order=order, boundary=boundary, limit=limit, spaces=spaces)
 
     def profile(self, *, metrics: tuple[str, ...] | None = None, boundary: int | None = None) -> Figure:
         """Draw the mean of each space with its interval, metrics side by side, and the law's line where it applies."""

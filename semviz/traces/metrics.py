@@ -16,13 +16,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.common.metric_facts import MetricFacts
+from semviz.common.metric_facts import Guess, MetricFacts
 from semviz.traces.virtual_path import Arc
 from semviz.traces.vocabulary_scores import Product, Scoring, TokenScores, score_positions
 
@@ -153,6 +154,7 @@ def metric(
     high: float | None = None,
     loss_like: bool,
     definition: str,
+    guess: Guess | None = None,
     scores_candidates: bool = True,
 ) -> Callable[[Callable[[View], Tensor]], Callable[[View], Tensor]]:
     """Register a function as a deviation metric; it then works in `trace` and in every figure.
@@ -168,6 +170,8 @@ def metric(
         high: Largest possible value; None if there is no bound.
         loss_like: Whether it falls towards 0 as a state nears its target; only such metrics have gains.
         definition: One line for tables and hovers.
+        guess: How a state that knows nothing scores, where the colours of pictures end: `"uniform"` for ln C nats among
+            C candidates, `"middle rank"` for ln(1 + C/2)/ln(1 + C), `"right angle"` for 1 − cos = 1.
         scores_candidates: Whether the function reads `view.logits`, `view.cosines`, `view.by_head` or `view.by_basis`;
             otherwise more positions are read at once.
 
@@ -181,14 +185,17 @@ def metric(
     for name, bound in (("low", low), ("high", high)):
         if bound is not None:
             checks.number(name, bound, "a finite number, or None")
+    if guess is not None:
+        checks.one_of("guess", guess, get_args(Guess))
 
     def register(function: Callable[[View], Tensor]) -> Callable[[View], Tensor]:
         module = getattr(METRICS[key].function, "__module__", None) if key in METRICS else None
         if key in METRICS and (module == __name__ or module != getattr(function, "__module__", None)):
             raise SemvizError(f"There is already a metric {key!r}, defined in {module}; pass another key.")
         METRICS[key] = Metric(
-            key, title, unit, low, high, loss_like, definition, function=function, scores_candidates=scores_candidates
-        )
+            key, title, unit, low, high, loss_like, definition, guess=guess, function=function,
+            scores_candidates=scores_candidates,
+        )  # fmt: skip
         return function
 
     return register
@@ -223,6 +230,7 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     high=None,
     loss_like=True,
     definition="−ln softmax(cos(f, S)/τ)[y]: surprise at the target, from angles to the semantic bases",
+    guess="uniform",
 )
 def semantic(view: View) -> Tensor:
     """−ln softmax(cos(f_ℓ, S)/τ)[y] in nats, at least 0."""
@@ -237,6 +245,7 @@ def semantic(view: View) -> Tensor:
     high=None,
     loss_like=True,
     definition="−ln softmax(readout(h))[y]: surprise at the target, read by the model's own head",
+    guess="uniform",
 )
 def lens(view: View) -> Tensor:
     """−ln softmax(readout(h_ℓ))[y] in nats, at least 0: the logit lens."""
@@ -251,6 +260,7 @@ def lens(view: View) -> Tensor:
     high=2.0,
     loss_like=True,
     definition="1 − cos(f, s_y): angle between the state and the target's semantic basis",
+    guess="right angle",
     scores_candidates=False,
 )
 def target(view: View) -> Tensor:
@@ -281,6 +291,7 @@ def virtual(view: View) -> Tensor:
     high=1.0,
     loss_like=True,
     definition="ln(1 + rank of y) / ln(1 + V) under the model's own head, rank 0 is best",
+    guess="middle rank",
 )
 def rank(view: View) -> Tensor:
     """ln(1+rank of y)/ln(1+V), in [0, 1]; the rank counts candidates with a strictly larger logit."""

@@ -39,7 +39,7 @@ from semviz.common.json_shapes import (
     constant,
     one_of,
 )
-from semviz.common.metric_facts import MetricFacts, without_function
+from semviz.common.metric_facts import Guess, MetricFacts, without_function
 from semviz.common.virtual_arc import PathKind
 from semviz.lm.parts import PARTS, Parts
 from semviz.tasks.splits import SPLITS
@@ -75,6 +75,7 @@ _METRIC = Record(
         "loss_like": FLAG,
         "definition": TEXT,
         "is_change": FLAG,
+        "guess": one_of(*get_args(Guess)).or_none,
     },
     of=MetricFacts,
 )
@@ -143,7 +144,10 @@ def _metadata_of(schema: int) -> Record:
     """The metadata of a file of this schema."""
     later = {name for since, names in _LATER.items() if since > schema for name in names}
     meta = Record({name: shape for name, shape in META.fields.items() if name not in later})
-    return Record({**METADATA.fields, "schema": constant(schema), "meta": meta})
+    # What a blind guess scores is said since schema 4.
+    facts = {name: shape for name, shape in _METRIC.fields.items() if name != "guess" or schema > 3}
+    metrics = ListOf(Record(facts, of=MetricFacts))
+    return Record({**METADATA.fields, "schema": constant(schema), "metrics": metrics, "meta": meta})
 
 
 def save(
@@ -242,7 +246,10 @@ def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     meta = {**_unknown(stored["schema"]), **stored["meta"]}
     meta["ridge"] = math.inf if meta["ridge"] == _INFINITE else meta["ridge"]
     spaces, detailed = stored["spaces"], stored["detailed_rows"]
-    facts = {entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC.fields}) for entry in stored["metrics"]}
+    facts = {
+        entry["key"]: MetricFacts(**{name: entry[name] for name in _METRIC.fields if name in entry})
+        for entry in stored["metrics"]
+    }
     columns = table.column_names
     if not facts or len(facts) < len(stored["metrics"]) or len(set(columns)) < len(columns):
         raise ValueError("it has no metric, or a metric or column twice")

@@ -156,6 +156,20 @@ class Trace(Deviations):
 
         return transition_map(self, sample=sample, position=position, boundary=boundary)
 
+    def label_profile(self, *, sample: int | None = None, boundary: int | None = None) -> Figure:
+        """Draw how probable the labels are among each other at every space, of one sample or of all.
+
+        Args:
+            sample: Number of a sample; by default each label's mean over its own samples.
+            boundary: Number of frozen blocks to mark.
+
+        Raises:
+            SemvizError: If the trace has no `label_probabilities`, or there is no such sample or boundary.
+        """
+        from semviz.figures import label_profile
+
+        return label_profile(self, sample=sample, boundary=boundary)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the trace as one Parquet file that pandas, polars and DuckDB read without semviz.
 

@@ -12,7 +12,7 @@ import synthetic
 from semviz.common.errors import SemvizError
 from semviz.figures import dark, group_profile
 from semviz.figures.drawing import style
-from semviz.figures.groups import spread_out
+from semviz.figures.drawing.line_ends import spread_out
 
 
 def _lines(figure):
@@ -44,14 +44,15 @@ def test_one_line_with_its_band_a_group(trace):
 def test_lines_are_named_at_their_ends_with_their_samples(trace):
     groups = trace.by("label")
     figure = group_profile(groups)
-    written = [a.text for a in figure.layout.annotations]
+    labels = [a for a in figure.layout.annotations if a.showarrow]
+    written = [a.text for a in labels]
     assert written == [f"{name} ({groups[name].meta['samples']})" for name in groups]
     ends = {line.name: line.y[-1] for line in _lines(figure)}
-    for note in figure.layout.annotations:
+    for note in labels:
         assert note.x == 8
         assert note.y == pytest.approx(ends[note.text.split(" (")[0]], rel=1e-4)
     span = figure.layout.yaxis.range
-    heights = sorted((a.y - span[0]) * 400 / (span[1] - span[0]) - a.ay for a in figure.layout.annotations)
+    heights = sorted((a.y - span[0]) * 400 / (span[1] - span[0]) - a.ay for a in labels)
     assert (np.diff(heights) > 16.9).all(), "labels keep a line's height apart"
 
 

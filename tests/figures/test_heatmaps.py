@@ -28,7 +28,7 @@ def test_token_heatmap_shape_rows_and_ticks(trace):
     assert ticks.count("␣the") == 3
     assert ticks[0] == "<i>&lt;s&gt;</i>"
     assert ticks[-1].startswith("<b>")
-    assert figure.layout.yaxis.ticktext[0] == "input 0"
+    assert figure.layout.yaxis.ticktext[0].endswith("input 0")
     assert figure.layout.yaxis.ticktext[-1] == "8"
     assert list(figure.layout.yaxis.range) == [-0.5, 8.5], "row 0 is at the bottom"
     row = trace.positions.query("sample == 0").index[3]
@@ -302,4 +302,6 @@ def test_a_click_finds_its_sample_and_position(trace):
         figure = sample_heatmap(trace, order=order)
         heads = [cell[0] for cell in _cells(figure).customdata[0]]
         assert [int(head.split(" ")[1]) for head in heads] == figure.layout.meta["samples"]
-    assert token_heatmap(trace, sample=2).layout.meta == {"sample": 2, "positions": list(range(26)), "blocks": 8}
+    assert token_heatmap(trace, sample=2).layout.meta == {
+        "sample": 2, "positions": list(range(26)), "blocks": 8, "spaces": list(range(9))
+    }  # fmt: skip

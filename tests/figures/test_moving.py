@@ -21,6 +21,7 @@ from semviz.figures import (
     dark,
     gain,
     group_profile,
+    label_profile,
     pareto,
     profile,
     sample_heatmap,
@@ -28,6 +29,7 @@ from semviz.figures import (
     transition_map,
 )
 from semviz.figures.drawing import style
+from semviz.figures.drawing.heatmap_rows import choose_spaces
 from semviz.figures.drawing.updates import moved, moved_pareto
 
 
@@ -72,13 +74,15 @@ def draw_all(blocks):
     plain = synthetic.make_gain(blocks=blocks, boundary=0, negative=False, law=False)
     probes = make_probes(blocks=blocks)
     runs = make_ranges(blocks=min(blocks, 8))
+    rows = choose_spaces(blocks)  # as in the Explorer: some of a deep model's, the same wherever the boundary is
     nothing = replace(probes, **{name: np.full(blocks + 1, np.nan) for name in ("benefit", "low", "high")})
     return {
-        "tokens": lambda k: token_heatmap(trace, boundary=k),
-        "tokens of text": lambda k: token_heatmap(text, boundary=k),
-        "samples": lambda k: sample_heatmap(labelled, boundary=k),
-        "right and wrong": lambda k: sample_heatmap(trace, boundary=k, order="correct"),
+        "tokens": lambda k: token_heatmap(trace, boundary=k, spaces=rows),
+        "tokens of text": lambda k: token_heatmap(text, boundary=k, spaces=rows),
+        "samples": lambda k: sample_heatmap(labelled, boundary=k, spaces=rows),
+        "right and wrong": lambda k: sample_heatmap(trace, boundary=k, spaces=rows, order="correct"),
         "profile": lambda k: profile(trace, boundary=k),
+        "labels": lambda k: label_profile(labelled, boundary=k),
         "groups": lambda k: group_profile(trace.by("label"), boundary=k),
         "transition": lambda k: transition_map(trace, boundary=k),
         "gain": lambda k: gain(found, boundary=k),
@@ -86,8 +90,8 @@ def draw_all(blocks):
         "benefit": lambda k: benefit_curve(probes, boundary=k),
         "measured benefit": lambda k: benefit_curve(probes, runs, boundary=k),
         "benefit of nothing": lambda k: benefit_curve(nothing, boundary=k),
-        "change of tokens": lambda k: token_heatmap(change, boundary=k),
-        "change of samples": lambda k: sample_heatmap(change, boundary=k),
+        "change of tokens": lambda k: token_heatmap(change, boundary=k, spaces=rows),
+        "change of samples": lambda k: sample_heatmap(change, boundary=k, spaces=rows),
         "profile of a change": lambda k: profile(change, boundary=k),
         "dark gain": lambda k: dark(gain(found, boundary=k)),
         "dark transition": lambda k: dark(transition_map(trace, boundary=k)),

@@ -14,6 +14,7 @@ from semviz.explorer.bindings import Bindings
 from semviz.explorer.widgets.picture import Click, Picture
 from semviz.figures.drawing import style
 from semviz.figures.drawing.heatmap_cells import ALONE, Place
+from semviz.figures.drawing.heatmap_rows import choose_spaces
 from semviz.figures.samples import draw_samples
 from semviz.figures.tokens import draw_tokens
 from semviz.study.study import Study
@@ -96,6 +97,11 @@ class TracePanel:
         self.order.options = [(_ORDERS[key], key) for key in study.orders]
         self.order.value = study.order or study.orders[0]
 
+    @property
+    def _rows(self) -> tuple[int, ...]:
+        """The spaces of both heatmaps: the same wherever the boundary is, so that it is one line through both."""
+        return choose_spaces(self.study.trace.n_blocks)
+
     def _draw_samples(self) -> None:
         study = self.study
         figure = draw_samples(
@@ -104,6 +110,7 @@ class TracePanel:
             order=study.order,
             boundary=study.boundary,
             limit=200,
+            spaces=self._rows,
             place=Place(_SAMPLES_WIDTH),
         )
         self._top_margin = int(figure.layout.margin.t)
@@ -119,6 +126,7 @@ class TracePanel:
             metric=metric,
             boundary=study.boundary,
             start=study.start,
+            spaces=self._rows,
             place=ALONE if is_long else Place(_TOKENS_WIDTH),
         )
         if sample.own:
@@ -162,9 +170,9 @@ class TracePanel:
         return markup.nearest(caption, table_rows, here)
 
     def _on_cell_click(self, click: Click) -> None:
-        positions = self.tokens.figure["layout"]["meta"]["positions"]
-        column, space = round(float(cast(float, click.x))), round(float(cast(float, click.y)))
-        self.wiring.act(lambda: self.study.point(positions[column], space))
+        meta = self.tokens.figure["layout"]["meta"]
+        column, row = round(float(cast(float, click.x))), round(float(cast(float, click.y)))
+        self.wiring.act(lambda: self.study.point(meta["positions"][column], meta["spaces"][row]))
 
     def _on_sample_click(self, click: Click) -> None:
         numbers = self.samples.figure["layout"]["meta"]["samples"]

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import style
 from semviz.figures.drawing.curves import axis
+from semviz.figures.drawing.heatmap_rows import boundary_height
 
 LINE = "boundary"
 FROZEN, TRAINED = "frozen", "trained"
@@ -29,20 +30,25 @@ READING = "The vertical line is the boundary: blocks left of it are frozen."
 _SIDE_COLOURS = "colors"  # spelled so that `dark` finds them
 BLOCKS = "blocks"
 """Key in a figure's ``layout.meta`` of the number of blocks, which every figure with a boundary has."""
+SPACES = "spaces"
+"""Key there of the spaces that a heatmap's rows show, from the bottom up."""
 
 
-def add_line_across_rows(figure: go.Figure, boundary: int, n_blocks: int, *, axes: str = "") -> None:
-    """Draw the boundary across a heatmap: between row k, the last frozen output, and row k + 1, the first trained one.
+def add_line_across_rows(
+    figure: go.Figure, boundary: int, n_blocks: int, *, shown: Sequence[int] | None = None, axes: str = ""
+) -> None:
+    """Draw the boundary across a heatmap: between the rows of frozen outputs and those of trained ones.
 
     Args:
-        figure: The heatmap, row k at y = k.
+        figure: The heatmap.
         boundary: k.
         n_blocks: L.
+        shown: The spaces of the rows; None where row k shows space k.
         axes: Number of the y axis, empty for the first.
     """
     for width, colour in ((5, style.LIGHT.halo), (2.5, style.LIGHT.boundary)):
         line = {"width": width, "color": colour}
-        place = line_at({"y0": 0, "y1": 0}, boundary)
+        place = line_at({"y0": 0, "y1": 0}, boundary, shown)
         figure.add_shape(type="line", xref="paper", x0=0, x1=1, yref=f"y{axes}", line=line, name=LINE, **place)
     for name, word, shift in ((TRAINED, "↑ trained", 9), (FROZEN, "↓ frozen", -9)):
         figure.add_annotation(
@@ -56,7 +62,7 @@ def add_line_across_rows(figure: go.Figure, boundary: int, n_blocks: int, *, axe
             showarrow=False,
             font={"size": style.SIZE - 1, "color": style.LIGHT.boundary},
             name=name,
-            **words_at({"name": name, "xref": "paper"}, boundary, n_blocks),
+            **words_at({"name": name, "xref": "paper"}, boundary, n_blocks, shown),
         )
 
 
@@ -157,26 +163,29 @@ def add_scope_line(figure: go.Figure, trainable: float, *, logarithmic: bool) ->
     )
 
 
-def line_at(shape: Mapping[str, Any], boundary: int) -> dict[str, Any]:
-    """Place the line: between rows where it is level, else through a space."""
+def line_at(shape: Mapping[str, Any], boundary: int, shown: Sequence[int] | None = None) -> dict[str, Any]:
+    """Place the line: between rows (of the spaces that are shown) where it is level, else through a space."""
     ends = ("y0", "y1") if shape["y0"] == shape["y1"] else ("x0", "x1")
-    return dict.fromkeys(ends, boundary + 0.5 if ends[0] == "y0" else boundary)
+    return dict.fromkeys(ends, boundary_height(boundary, shown) if ends[0] == "y0" else boundary)
 
 
-def shape_at(shape: Mapping[str, Any], boundary: int) -> dict[str, Any]:
+def shape_at(shape: Mapping[str, Any], boundary: int, shown: Sequence[int] | None = None) -> dict[str, Any]:
     """Return what a shape is like for a boundary; empty where it does not depend on it."""
     name = shape.get("name")
     if name == LINE:
-        return line_at(shape, boundary)
+        return line_at(shape, boundary, shown)
     return {"x1": boundary} if name == FROZEN else {}
 
 
-def words_at(annotation: Mapping[str, Any], boundary: int, n_blocks: int) -> dict[str, Any]:
+def words_at(
+    annotation: Mapping[str, Any], boundary: int, n_blocks: int, shown: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Return what an annotation is like for a boundary; a side without blocks has no label."""
     name = annotation.get("name")
     if name not in (FROZEN, TRAINED):
         return {}
-    place: dict[str, Any] = {"y": boundary + 0.5} if annotation["xref"] == "paper" else {"x": boundary}
+    is_level = annotation["xref"] == "paper"
+    place: dict[str, Any] = {"y": boundary_height(boundary, shown)} if is_level else {"x": boundary}
     return {**place, "opacity": float(boundary > 0 if name == FROZEN else boundary < n_blocks)}
 
 

@@ -2,8 +2,8 @@
 
 The range belongs to a trace and a metric, not to a picture, so all pictures of one trace can be compared cell by cell.
 In spaces 1…L it holds 98 % of the values at averaged positions and 90 % of those at others, cut to the metric's own
-range; space 0, which lives in another frame, joins only where that costs less than a third of the colours. The range of
-a change is symmetric, so that its middle is 0.
+range; space 0 lives in another frame and has no say. It ends at the value of a blind guess, since no reader needs to
+tell apart what is worse than that. The range of a change is symmetric, so that its middle is 0.
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats
-from semviz.common.metric_facts import MetricFacts
+from semviz.common.metric_facts import Guess, MetricFacts
 from semviz.figures.drawing import style
 from semviz.figures.drawing.inputs import with_unit
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 _WORD_GAP = 5
 """Pixels between an end of the colour bar and its label."""
+_TICK = 13
+"""Height of a line at the colour bar, in pixels."""
+BLIND: dict[Guess, str] = {
+    "uniform": "no better than a blind guess",
+    "middle rank": "no better than a blind guess",
+    "right angle": "no nearer than a right angle",
+}
+"""What is said of values beyond a range that ends at a blind guess."""
 
 
 def colour_range(trace: DeviationsLike, metric: str) -> tuple[float, float]:
@@ -36,21 +44,29 @@ def colour_range(trace: DeviationsLike, metric: str) -> tuple[float, float]:
     counted = trace.counted
     parts = (_percentiles(values[counted, 1:], 1), _percentiles(values[~counted, 1:], 5))
     ends = [end for part in parts if part for end in part]
-    first = _percentiles(values[counted, 0], 1)
     if facts.is_change:
-        return _around_zero(max(ends, default=0.0), first[1] if first else 0.0)
+        return _around_zero(max(ends, default=0.0))
     if not ends:
         return (0.0, 1.0)
     low, high = min(ends), max(ends)
-    if first and max(high, first[1]) - min(low, first[0]) <= 1.5 * (high - low):
-        low, high = min(low, first[0]), max(high, first[1])
     if high - low < 1e-6:
         low, high = low - 0.5, high + 0.5
     step = formats.nice_step(high - low, 20)
     low, high = np.floor(low / step + 1e-9) * step, np.ceil(high / step - 1e-9) * step
     low = low if facts.low is None else max(low, facts.low)
     high = high if facts.high is None else min(high, facts.high)
+    guess = facts.blind_guess(trace.meta.get("candidates"))
+    if guess is not None and high > guess:
+        # Nothing better than a guess: the colours are then those of what would be better.
+        low, high = low if low < guess else guess - 1 if facts.low is None else facts.low, guess
     return (round(float(low), 6), round(float(high), 6))
+
+
+def ends_at_guess(trace: DeviationsLike, metric: str, high: float) -> Guess | None:
+    """Tell whether a colour range that ends here ends at a blind guess, and at which."""
+    facts = trace.facts[metric]
+    guess = facts.blind_guess(trace.meta.get("candidates"))
+    return facts.guess if guess is not None and abs(high - guess) < 1e-5 else None
 
 
 def colour_scale(facts: MetricFacts) -> object:
@@ -66,17 +82,22 @@ def mark_colours(facts: MetricFacts) -> tuple[str, str]:
 
 
 def colour_bar(
-    facts: MetricFacts, low: float, high: float, *, above: bool, below: bool, body: int, room: int
-) -> dict[str, object]:
-    """Describe the colour bar; its ends say where values were clipped."""
+    facts: MetricFacts, low: float, high: float, *, above: bool, below: bool, at_guess: Guess | None, body: int,
+    room: int,
+) -> dict[str, object]:  # fmt: skip
+    """Describe the colour bar; its ends say where values were clipped, and whether that is at a blind guess."""
     span = high - low
     step = formats.nice_step(span, 5)
     ticks = [float(t) for t in np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step]
     text = {round(t, 9): _tick_text(round(t, 9), facts) for t in ticks}
-    for end, sign, clipped in ((low, "≤", below), (high, "≥", above)):
-        if clipped:
-            text = {t: label for t, label in text.items() if abs(t - end) > 0.07 * span}
-            text[round(end, 9)] = f"{sign} {_tick_text(end, facts)}"
+    # What fits beside the bar: three short lines around its upper end.
+    said = "" if at_guess is None else ": " + BLIND[at_guess].replace(" better", "<br>better").replace(
+        " nearer", "<br>nearer").replace(" blind", "<br>blind").replace(" right", "<br>right")  # fmt: skip
+    for end, sign, clipped, words in ((low, "≤ ", below, ""), (high, "≥ ", above, said)):
+        if clipped or words:
+            near = max(0.07, _TICK * (1 + words.count("<br>") / 2) / body) * span
+            text = {t: label for t, label in text.items() if abs(t - end) > near}
+            text[round(end, 9)] = f"{sign if clipped else ''}{_tick_text(end, facts)}{words}"
     return {
         "title": {
             "text": _bar_title(facts, body), "side": "right",
@@ -115,9 +136,8 @@ def add_directions(figure: go.Figure, *, room: int) -> None:
         )
 
 
-def _around_zero(most: float, first: float) -> tuple[float, float]:
-    """Return a symmetric range that holds the changes, and those of space 0 where that costs little."""
-    most = max(most, first) if first <= 1.5 * most else most
+def _around_zero(most: float) -> tuple[float, float]:
+    """Return a symmetric range that holds the changes."""
     if most < 1e-6:
         return (-1.0, 1.0)
     step = formats.nice_step(most, 10)

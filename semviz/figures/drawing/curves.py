@@ -15,8 +15,7 @@ from semviz.figures.drawing.protocols import Floats
 def y_range(curves: Sequence[Floats]) -> tuple[list[float], float | None]:
     """Choose the range of a y axis over spaces.
 
-    Space 0 lives in another frame. Where it alone would flatten the other spaces to less than 40 % of the height, it is
-    left off the axis.
+    Space 0 lives in another frame, so the axis holds spaces 1…L; space 0 is on it only where it lies among them.
 
     Args:
         curves: What is drawn over the spaces, each of shape (L+1,); NaN where there is nothing.
@@ -25,15 +24,14 @@ def y_range(curves: Sequence[Floats]) -> tuple[list[float], float | None]:
         The range, and the value of the first curve at space 0 if that is off the axis, else None.
     """
     stack = np.stack(curves)
-    inner, whole = stack[:, 1:][np.isfinite(stack[:, 1:])], stack[np.isfinite(stack)]
-    chosen, hidden = whole, None
-    if inner.size and np.ptp(whole) > 2.5 * np.ptp(inner) > 0:
-        chosen, hidden = inner, float(curves[0][0])
-    if not chosen.size:
+    inner = stack[:, 1:][np.isfinite(stack[:, 1:])]
+    if not inner.size:
         return [0.0, 1.0], None
-    low, high = float(chosen.min()), float(chosen.max())
+    low, high = float(inner.min()), float(inner.max())
     pad = 0.07 * (high - low) or 0.05 * abs(high) or 0.5
-    return [low - pad, high + pad], hidden
+    first = float(curves[0][0])
+    is_off = np.isfinite(first) and not low - pad <= first <= high + pad
+    return [low - pad, high + pad], first if is_off else None
 
 
 def off_axis(value: float, span: Sequence[float], *, row: str) -> dict[str, object]:
@@ -50,6 +48,8 @@ def off_axis(value: float, span: Sequence[float], *, row: str) -> dict[str, obje
         "xshift": 5,
         "showarrow": False,
         "font": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
+        "bgcolor": style.LIGHT.paper,  # the line to space 0 runs behind it
+        "borderpad": 0,
     }
 
 

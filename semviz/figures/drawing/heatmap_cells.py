@@ -7,14 +7,24 @@ its name). Cells without a value are grey with a cross.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.colours import add_directions, colour_bar, colour_range, colour_scale, mark_colours
+from semviz.figures.drawing.cell_words import add_words, letters_that_fit
+from semviz.figures.drawing.colours import (
+    BLIND,
+    add_directions,
+    colour_bar,
+    colour_range,
+    colour_scale,
+    ends_at_guess,
+    mark_colours,
+)
+from semviz.figures.drawing.heatmap_rows import height, row_labels, thinning_note
 from semviz.figures.drawing.inputs import difference_of
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
@@ -50,12 +60,16 @@ class Cells:
         heads: What the hover says of each column, already escaped.
         lines: What else it says of each cell.
         missing: Why a cell has no value, for the hover.
+        shown: The spaces that get a row, from the bottom up.
+        words: What stands in the cells, [space][column], escaped; None leaves them empty.
     """
 
     values: Floats
     heads: list[str]
     lines: list[Line]
     missing: str
+    shown: tuple[int, ...]
+    words: list[list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,10 +96,12 @@ def draw(
     Returns:
         The figure without title and columns, the height of its plot area, its right margin, what its notes must say.
     """
-    facts = trace.facts[metric]
+    facts, thinned = trace.facts[metric], thinning_note(trace.n_blocks, cells.shown)
     low, high = colour_range(trace, metric)
+    at_guess = ends_at_guess(trace, metric, high)
+    cells = _of_rows(cells, with_spaces=bool(thinned))
     rows, columns = cells.values.shape
-    body = int(min(max(30 * rows, 170), 560)) if place.body is None else place.body
+    body = height(rows) if place.body is None else place.body
     pixel = place.width / columns
     gap = 1.5 if pixel >= 12 and body / rows >= 12 else 0
     is_missing = ~np.isfinite(cells.values)
@@ -100,8 +116,8 @@ def draw(
         x=list(range(columns)),
         y=list(range(rows)),
         customdata=_hover_texts(cells),
-        hovertemplate=f"<b>%{{z:{'+' if facts.is_change else ''}.3f}}</b> {style.literal(facts.unit)} at space %{{y}}"
-        f"<br>{_hover_template(cells)}",
+        hovertemplate=f"<b>%{{z:{'+' if facts.is_change else ''}.3f}}</b> {style.literal(facts.unit)} "
+        f"{_hover_template(cells)}",
         hoverongaps=False,
         zmin=low,
         zmax=high,
@@ -109,9 +125,13 @@ def draw(
         xgap=gap,
         ygap=gap,
         name=facts.key,
-        colorbar=colour_bar(facts, low, high, above=bool(above.any()), below=bool(below.any()), body=body, room=room),
+        colorbar=colour_bar(
+            facts, low, high, above=bool(above.any()), below=bool(below.any()), at_guess=at_guess, body=body, room=room
+        ),
     )
-    notes, marks = [], dict[int, str]()
+    if cells.words is not None:
+        add_words(figure, cells.words, letters_that_fit(pixel, body / rows), facts)
+    notes, marks = [thinned], dict[int, str]()
     if facts.is_change:
         add_directions(figure, room=room)
     if is_missing.any():
@@ -120,17 +140,37 @@ def draw(
     if above.any() or below.any():
         marks = _clipped_rows(above, below, ~is_missing)
         lone = np.array([k not in marks for k in range(rows)])[:, None]
-        _add_clipped_marks(figure, above & lone, below & lone, size=_mark_size(pixel), colours=mark_colours(facts))
+        size = _mark_size(pixel)
+        # In a corner where the middle has a word.
+        corner = (0.0, 0.0) if cells.words is None else (0.5 - 5 / pixel, 0.5 - 5 * rows / body)
+        _add_clipped_marks(
+            figure, above & lone, below & lone, size=min(size, 4) if any(corner) else size, corner=corner,
+            colours=mark_colours(facts),
+        )  # fmt: skip
+        what = f", {BLIND[at_guess]}" if at_guess and above.any() else ""
         notes.append(
-            f"Triangles: beyond the colour range ({formats.number(low)} to {formats.number(high)}, the same in every "
-            "picture of this trace); hover for the value."
+            f"Triangles: beyond the colour range ({formats.number(low)} to {formats.number(high)}{what}; the same in "
+            "every picture of this trace); hover for the value."
         )
-    figure.update_yaxes(title_text=_space_title(body), range=[-0.5, rows - 0.5], **_row_labels(rows, body, marks))
+    figure.update_yaxes(title_text=_space_title(body), range=[-0.5, rows - 0.5], **row_labels(cells.shown, body, marks))
     figure.update_yaxes(showgrid=False, ticks="", showline=False)
     figure.update_xaxes(range=[-0.5, columns - 0.5], showgrid=False, showline=False)
     if boundary is not None:
-        boundary_marks.add_line_across_rows(figure, boundary, rows - 1)
-    return figure, body, room + 66, notes
+        boundary_marks.add_line_across_rows(figure, boundary, trace.n_blocks, shown=cells.shown)
+    return figure, body, room + (96 if at_guess else 66), notes
+
+
+def _of_rows(cells: Cells, *, with_spaces: bool) -> Cells:
+    """Keep what the rows show; with the space of every cell where it is not the number of its row."""
+    lines = [Line(line.name, [[texts[k] for k in cells.shown] for texts in line.texts]) for line in cells.lines]
+    if with_spaces:
+        lines.append(Line("", [[str(k) for k in cells.shown]] * len(cells.heads)))
+    return replace(
+        cells,
+        values=cells.values[list(cells.shown)],
+        lines=lines,
+        words=None if cells.words is None else [cells.words[k] for k in cells.shown],
+    )
 
 
 def _rounded(values: Floats) -> list[list[float | None]]:
@@ -139,17 +179,19 @@ def _rounded(values: Floats) -> list[list[float | None]]:
 
 
 def _hover_texts(cells: Cells) -> list[list[list[str]]]:
-    """Return the texts of every cell, [space][column]."""
+    """Return the texts of every cell, [row][column]."""
     return [
-        [[head, *(line.texts[column][space] for line in cells.lines)] for column, head in enumerate(cells.heads)]
-        for space in range(len(cells.values))
+        [[head, *(line.texts[column][row] for line in cells.lines)] for column, head in enumerate(cells.heads)]
+        for row in range(len(cells.values))
     ]
 
 
 def _hover_template(cells: Cells) -> str:
     """Return the template that `_hover_texts` fills; names and tags are here once, not in every cell."""
-    lines = [f"<br>{line.name}: %{{customdata[{i}]}}" for i, line in enumerate(cells.lines, start=1)]
-    return "%{customdata[0]}" + "".join(lines) + "<extra></extra>"
+    fields = {line.name: f"%{{customdata[{i}]}}" for i, line in enumerate(cells.lines, start=1)}
+    space = fields.pop("", "%{y}")
+    lines = [f"<br>{name}: {field}" for name, field in fields.items()]
+    return f"at space {space}<br>%{{customdata[0]}}{''.join(lines)}<extra></extra>"
 
 
 def token_lines(trace: DeviationsLike, index: Floats, *, escape: bool = True) -> list[Line]:
@@ -221,17 +263,6 @@ def _clipped_rows(above: Floats, below: Floats, has_value: Floats) -> dict[int, 
     }
 
 
-def _row_labels(rows: int, body: int, marks: dict[int, str]) -> dict[str, object]:
-    """Choose the row labels: all of them where they fit, else every second, fifth, …; always the first and the last."""
-    stride = next((s for s in (1, 2, 4, 5, 8, 10, 16, 20) if s * body / rows >= 15), max(rows // 10, 1))
-    last = rows - 1
-    shown = [k for k in range(0, rows, stride) if k == 0 or last - k >= stride or k == last]
-    shown += [last] if last not in shown else []
-    shown = sorted({*shown, *marks} if stride == 1 else shown)
-    text = [f"{marks.get(k, '')} {'input 0' if k == 0 else k}".strip() for k in shown]
-    return {"tickmode": "array", "tickvals": shown, "ticktext": text}
-
-
 def _add_missing(figure: go.Figure, cells: Cells, is_missing: Floats, gap: float, *, size: float) -> None:
     """Draw cells without a value as separate cells, so that they have a hover."""
     rows, columns = cells.values.shape
@@ -244,7 +275,7 @@ def _add_missing(figure: go.Figure, cells: Cells, is_missing: Floats, gap: float
             [c if g else None for c, g in zip(*r, strict=True)]
             for r in zip(_hover_texts(cells), is_missing, strict=True)
         ],
-        hovertemplate=f"no value at space %{{y}}: {style.literal(cells.missing)}<br>{_hover_template(cells)}",
+        hovertemplate=f"no value ({style.literal(cells.missing)}) {_hover_template(cells)}",
         hoverongaps=False,
         colorscale=[[0, grey], [1, grey]],
         showscale=False,
@@ -257,22 +288,28 @@ def _add_missing(figure: go.Figure, cells: Cells, is_missing: Floats, gap: float
 
 
 def _add_clipped_marks(
-    figure: go.Figure, above: Floats, below: Floats, *, size: float, colours: tuple[str, str]
-) -> None:
+    figure: go.Figure, above: Floats, below: Floats, *, size: float, corner: tuple[float, float],
+    colours: tuple[str, str],
+) -> None:  # fmt: skip
     """Mark cells whose colour is only the end of the range."""
-    if above.sum() <= MAX_MARKS:
-        _add_marks(figure, above, symbol="triangle-up", size=size, colour=colours[0], name="above the range")
-    if below.sum() <= MAX_MARKS:
-        _add_marks(figure, below, symbol="triangle-down", size=size, colour=colours[1], name="below the range")
+    for where, symbol, colour, name in (
+        (above, "triangle-up", colours[0], "above the range"),
+        (below, "triangle-down", colours[1], "below the range"),
+    ):
+        if where.sum() <= MAX_MARKS:
+            _add_marks(figure, where, symbol=symbol, size=size, colour=colour, name=name, corner=corner)
 
 
-def _add_marks(figure: go.Figure, where: Floats, *, symbol: str, size: float, colour: str, name: str) -> None:
+def _add_marks(
+    figure: go.Figure, where: Floats, *, symbol: str, size: float, colour: str, name: str,
+    corner: tuple[float, float] = (0.0, 0.0),
+) -> None:  # fmt: skip
     rows, columns = np.nonzero(where)
     if not rows.size:
         return
     figure.add_scatter(
-        x=columns.tolist(),
-        y=rows.tolist(),
+        x=(columns + corner[0]).tolist(),
+        y=(rows + corner[1]).tolist(),
         mode="markers",
         marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1, "color": colour}},
         hoverinfo="skip",

@@ -71,6 +71,13 @@ class TraceLike(DeviationsLike, Protocol):
     def paths(self) -> Floats: ...
 
 
+class LabelledLike(DeviationsLike, Protocol):
+    """A trace of a task with labels, with the probability of each of them at every space."""
+
+    @property
+    def label_probabilities(self) -> Floats | None: ...
+
+
 class DifferenceLike(DeviationsLike, Protocol):
     """The difference of two traces."""
 

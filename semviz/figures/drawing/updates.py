@@ -49,14 +49,14 @@ def moved(figure: Mapping[str, Any], boundary: int) -> Overlay:
         raise SemvizError("This figure has no boundary that could move. Pass one that was drawn with boundary=….")
     if check_boundary(blocks, boundary) is None:
         raise SemvizError(f"boundary=None is not a boundary. Pass an int from 0 (train all) to {blocks} (train none).")
-    boundary = int(boundary)
+    boundary, shown = int(boundary), meta.get(boundary_marks.SPACES)
     changes = {
         f"shapes[{i}].{key}": value
         for i, shape in enumerate(layout.get("shapes", ()))
-        for key, value in boundary_marks.shape_at(shape, boundary).items()
+        for key, value in boundary_marks.shape_at(shape, boundary, shown).items()
     }
     for i, annotation in enumerate(layout.get("annotations", ())):
-        for key, value in boundary_marks.words_at(annotation, boundary, blocks).items():
+        for key, value in boundary_marks.words_at(annotation, boundary, blocks, shown).items():
             changes[f"annotations[{i}].{key}"] = value
     states = next((t for t in traces if t.get("name") == boundary_marks.STATES), None)
     data: list[list[Any]] = []
