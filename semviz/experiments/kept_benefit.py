@@ -1,4 +1,4 @@
-"""Which measured boundaries keep enough of full finetuning's benefit: the one meaning of ε for probes, runs and reports."""
+"""Which measured boundaries keep enough of full finetuning's benefit: one meaning of ε for probes and runs."""
 
 from __future__ import annotations
 

@@ -14,6 +14,11 @@ from collections.abc import Iterator, Mapping
 _SHARE = 0.25
 
 
+def first_boundaries(n_blocks: int) -> tuple[int, int]:
+    """Return what is measured in any case: all blocks, and the last block alone."""
+    return 0, n_blocks - 1
+
+
 def bracket(kept: Mapping[int, bool], n_blocks: int) -> tuple[int, int]:
     """Return between which boundaries the answer lies.
 
@@ -45,7 +50,7 @@ def next_boundary(kept: Mapping[int, bool], n_blocks: int, *, most: int | None =
     if most is not None and len(kept) >= most:
         return None
     if high == n_blocks and low < n_blocks - 1:
-        return n_blocks - 1
+        return first_boundaries(n_blocks)[1]
     # Rounded up: of two middle ones, the one with more frozen blocks trains faster.
     return (low + high + 1) // 2 if high - low > width else None
 

@@ -56,8 +56,8 @@ def _what_is_open(probes: Probes, low: int, high: int) -> str:
     saving = float(probes.cost[low] - probes.cost[high - 1])
     between = f"{low + 1}" if high - low == 2 else f"{low + 1} to {high - 1}"
     return (
-        f"Not measured between them: {between}, which would save at most {formats.percent(saving)} of full finetuning's "
-        "cost more."
+        f"Not measured between them: {between}, which would save at most {formats.percent(saving)} more of full "
+        "finetuning's cost."
     )
 
 

@@ -25,8 +25,8 @@ class Recommendation:
     Attributes:
         evidence: `"profile"` or `"probes"`.
         scope: What to train.
-        benefit: Share of full finetuning's improvement, predicted by a profile or measured by a probe; NaN where there is
-            none.
+        benefit: Share of full finetuning's improvement, predicted by a profile or measured by a probe; NaN where
+            there is none.
         low, high: Its 95 % interval; NaN where no interval is known.
         cost: Cost of training it, as a share of full finetuning's.
         why: The reason for it, in one sentence.

@@ -130,8 +130,8 @@ PEAK = "virtual peak"
 EPSILON = 0.02
 """ε: the share of full finetuning's benefit that any advice may give up for more frozen blocks or fewer parameters.
 
-One number for profiles, probes and finished runs, so that they do not contradict each other. On seven pairs of model and
-task, 0.05 lost nearly twice as much and saved little cost (tests/bench/README.md).
+One number for profiles, probes and finished runs, so that they do not contradict each other. On seven pairs of model
+and task, 0.05 lost nearly twice as much and saved little cost (tests/bench/README.md).
 """
 BENEFIT = "benefit"  # predicted share of full finetuning's improvement
 
