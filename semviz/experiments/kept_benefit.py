@@ -10,6 +10,7 @@ from scipy.optimize import isotonic_regression
 
 Array = NDArray[np.float64]
 
+_MOST_FOR_A_ROW = 2  # times ε: with few validation rows, one of them may be worth half of the benefit
 _ROUNDING = 1e-9  # means of equal scores differ in their last digits
 
 
@@ -28,12 +29,15 @@ def smoothed(benefits: Array, weights: Sequence[float] | None = None) -> Array:
 
 
 def enough(fitted: Array, full: float, *, epsilon: float, one_row: float) -> NDArray[np.bool_]:
-    """Say where no more than ε of full finetuning's benefit is given up, or than one row is worth if that is more.
+    """Say where no more than ε of full finetuning's benefit is given up.
+
+    Nothing is refused for a single validation row, as long as that row is not worth more than twice as much.
 
     Args:
         fitted: Benefits or improvements, shape (…).
         full: That of full finetuning.
         epsilon: ε.
-        one_row: What a single validation row moves them by, 0 for losses: nothing is refused for one row.
+        one_row: What a single validation row moves them by; 0 for losses.
     """
-    return np.asarray(fitted >= full - max(epsilon * full, one_row) - _ROUNDING)
+    given_up = epsilon * full
+    return np.asarray(fitted >= full - max(given_up, min(one_row, _MOST_FOR_A_ROW * given_up)) - _ROUNDING)

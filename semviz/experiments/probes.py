@@ -20,6 +20,7 @@ from semviz.common.scores import score_named
 from semviz.experiments.evidence import Evidence
 from semviz.experiments.kept_benefit import enough, smoothed
 from semviz.experiments.next_boundary import bracket, next_boundary
+from semviz.experiments.probes_sentence import advice
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law, law_interval
 from semviz.gains.recommendation import Recommendation, check_terms, reason
 from semviz.gains.scaling_law import EPSILON, Array
@@ -144,9 +145,24 @@ class Probes:
     @property
     def message(self) -> str:
         """What to do, and how far to trust this."""
-        from semviz.experiments.probes_sentence import advice
-
-        return f"{self.caution} {advice(self)}".lstrip()
+        if not self.helps:
+            advised = (
+                f"Full finetuning did not improve the model on {self.task} beyond noise, so there is no benefit to "
+                "share out: try other learning rates, more epochs or more rows."
+            )
+        else:
+            advised = advice(
+                self.points,
+                scopes=self.scopes,
+                cost=self.cost,
+                epsilon=self.epsilon,
+                bracket=self.bracket,
+                following=self.next_boundary,
+                agreeing=self.agreement_of_resamples,
+                assumes_seeds=self.covers == ASSUMED_SEEDS,
+                law_error=self.law.error,
+            )
+        return f"{self.caution} {advised}".lstrip()
 
     def recommend(self, *, epsilon: float | None = None, weight: float | None = None) -> Recommendation:
         """Recommend one of the measured boundaries to train above.
