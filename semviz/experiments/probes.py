@@ -19,7 +19,7 @@ from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.experiments.evidence import Evidence
 from semviz.experiments.kept_benefit import enough, smoothed
-from semviz.experiments.next_boundary import bracket, next_boundary
+from semviz.experiments.next_boundary import bracket, open_boundary
 from semviz.experiments.probes_sentence import advice
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law, law_interval
 from semviz.gains.recommendation import Recommendation, check_terms, reason
@@ -127,8 +127,8 @@ class Probes:
 
     @property
     def next_boundary(self) -> int | None:
-        """The boundary that is worth measuring next; None where the answer is measured."""
-        return next_boundary(self.kept, self.n_blocks) if self.helps else None
+        """The boundary whose measurement may change the answer; None where it is known to a quarter of the blocks."""
+        return open_boundary(self.kept, self.n_blocks) if self.helps else None
 
     @cached_property
     def agreement_of_resamples(self) -> float:

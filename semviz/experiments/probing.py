@@ -45,17 +45,17 @@ def probe(
 ) -> Probes:
     """Measure the highest boundary that keeps enough of full finetuning's benefit, with as few finetunes as it takes.
 
-    All blocks and the last block come first, then the upper half, then the middle between the highest boundary that
-    keeps enough and the next one that does not, until they are no more than a quarter of the blocks apart: four
-    finetunes at most. The probes are ordinary runs: a sweep with the same store reuses them, and probes that were
-    stopped go on with the same ones.
+    All blocks and the last block come first, then the upper half; if that keeps enough, the middle between it and the
+    last block: two to four finetunes. What may still change the answer is named in the message, and `most=` goes on
+    with it. The probes are ordinary runs: a sweep with the same store reuses them, and probes that were stopped go on
+    with the same ones.
 
     Args:
         model: A loaded model; it is not changed.
         task: Trains on `train`; benefits are measured on `validation`, so test rows decide nothing.
         boundaries: Exactly these suffixes, 0 among them, instead of those that the measured ones lead to.
-        most: The most finetunes, 2 or more, instead of the usual three or four; more than these narrow the answer down,
-            at best to one block.
+        most: The most finetunes, 2 or more, instead of the usual two to four. They also look below the half, between the
+            highest boundary that keeps enough and the next one that does not, until no block lies between these.
         epsilon: ε, the share of full finetuning's benefit that may be given up for more frozen blocks.
         lr: A rate for all, or `"auto"`: one for each.
         epochs: Passes over the training rows; fewer are faster, and say less about longer training.
@@ -120,7 +120,7 @@ def probe_recipe(
     epsilon, _ = check_terms(epsilon, None)
     if boundaries is None:
         most = None if most is None else checks.whole_number("most", most, minimum=2)
-        ks: tuple[int, ...] = first_boundaries(n_blocks)
+        ks = first_boundaries(n_blocks)
     else:
         if most is not None:
             raise SemvizError("boundaries= already says what to train; leave out most=, or pass most= alone.")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from semviz.experiments.next_boundary import bracket, most_trainings, next_boundary, paths
+from semviz.experiments.next_boundary import bracket, most_trainings, next_boundary, open_boundary, paths
 
 DEPTHS = (2, 3, 4, 5, 8, 13, 30, 80)
 
@@ -23,14 +23,20 @@ def followed(keeps, n_blocks, **options):
 
 
 @pytest.mark.parametrize("n_blocks", DEPTHS)
-def test_a_knee_anywhere_is_found_to_a_quarter_of_the_blocks(n_blocks):
+def test_a_knee_is_found_to_a_quarter_of_the_blocks_or_lies_below_the_half(n_blocks):
     for knee in range(n_blocks):  # the highest boundary that keeps enough
         kept = followed([k <= knee for k in range(n_blocks)], n_blocks)
         low, high = bracket(kept, n_blocks)
         assert low <= knee < high
-        assert high - low <= max(1, math.ceil(n_blocks / 4))
         assert len(kept) <= 4
         assert kept[low]
+        quarter = math.ceil(n_blocks / 4)
+        following = open_boundary(kept, n_blocks)
+        if knee >= n_blocks // 2:
+            assert high - low <= quarter
+        # Below the half it ends with the answer open, and says where to go on.
+        assert (following is None) == (high - low <= quarter)
+        assert following is None or low < following < high <= n_blocks // 2
 
 
 @pytest.mark.parametrize("n_blocks", DEPTHS)
@@ -74,8 +80,9 @@ def test_curves_that_go_up_and_down_end_beside_a_boundary_that_keeps_too_little(
         ({0: True}, 8, 7),
         ({0: True, 7: False}, 8, 4),
         ({0: True, 7: False, 4: True}, 8, 6),
-        ({0: True, 7: False, 4: False}, 8, 2),
-        ({0: True, 7: False, 4: False, 2: True}, 8, None),
+        ({0: True, 7: False, 4: False}, 8, None),
+        ({0: True, 2: False, 1: True}, 3, None),
+        ({0: True, 2: False}, 3, 1),
         ({0: True, 15: True, 29: False}, 30, 22),
         # Runs that were made for another reason.
         ({0: True, 1: True, 2: False}, 8, None),
@@ -85,6 +92,22 @@ def test_curves_that_go_up_and_down_end_beside_a_boundary_that_keeps_too_little(
 )
 def test_by_hand(kept, n_blocks, following):
     assert next_boundary(kept, n_blocks) == following
+
+
+@pytest.mark.parametrize(
+    ("kept", "following"),
+    [
+        ({0: True, 7: False, 4: False}, 2),
+        ({0: True, 7: False, 4: False, 2: True}, None),
+        ({0: True, 7: False, 4: False, 2: False}, None),
+        ({0: True, 4: True}, 7),
+        ({0: True, 5: False}, 3),
+    ],
+)
+def test_what_is_open_by_hand(kept, following):
+    assert open_boundary(kept, 8) == following
+    within_one = open_boundary(kept, 8, within=1)
+    assert within_one == (following or {True: 3, False: 1}[kept[2]])
 
 
 @pytest.mark.parametrize("n_blocks", DEPTHS)
