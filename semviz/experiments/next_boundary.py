@@ -56,7 +56,7 @@ def next_boundary(kept: Mapping[int, bool], n_blocks: int, *, most: int | None =
     """Return the boundary that `probe` measures next, or None where it ends.
 
     By itself it goes on above the half only. Below it, a probe costs nearly as much as full finetuning and saves less
-    than half of it: over nine pairs of model and task, such probes cost a quarter more time and found boundaries that
+    than half of it: over nine pairs of model and task, such probes cost a third more time and found boundaries that
     are hardly cheaper (tests/bench/README.md).
 
     Args:

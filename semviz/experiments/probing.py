@@ -54,8 +54,8 @@ def probe(
         model: A loaded model; it is not changed.
         task: Trains on `train`; benefits are measured on `validation`, so test rows decide nothing.
         boundaries: Exactly these suffixes, 0 among them, instead of those that the measured ones lead to.
-        most: The most finetunes, 2 or more, instead of the usual two to four. They also look below the half, between the
-            highest boundary that keeps enough and the next one that does not, until no block lies between these.
+        most: The most finetunes, 2 or more, instead of the usual two to four. They also look below the half, between
+            the highest boundary that keeps enough and the next one that does not, until no block lies between these.
         epsilon: ε, the share of full finetuning's benefit that may be given up for more frozen blocks.
         lr: A rate for all, or `"auto"`: one for each.
         epochs: Passes over the training rows; fewer are faster, and say less about longer training.

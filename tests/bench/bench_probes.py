@@ -5,8 +5,8 @@
 
 *Simulate*: the curves are those of tests/bench/README.md (test scores over three seeds) and SmolLM2's, one seed. They
 are taken for the truth; validation rows are drawn from them, as hard for every boundary (correlation 0.6), with a point
-of seed noise; losses get the scatter that the curve has about a straight line. *Replay*: nothing is drawn; the probes are
-runs in a store that were made with its first seed, and what is lost is that of test rows over all seeds.
+of seed noise; losses get the scatter that the curve has about a straight line. *Replay*: nothing is drawn; the probes
+are runs in a store that were made with its first seed, and what is lost is that of test rows over all seeds.
 
 Time is the cost table's times the number of learning rates tried (simulate: the same number everywhere), as a share of
 a sweep over eight boundaries, or all of them where there are fewer.
