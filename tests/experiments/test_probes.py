@@ -790,12 +790,11 @@ def test_boundaries_that_are_named_are_all_that_is_trained(tiny, mood, monkeypat
     assert probes.next_boundary == 1
 
 
-@pytest.mark.parametrize("finished", [1, 2, 3])
+@pytest.mark.parametrize("finished", [1, 2])
 def test_probes_that_were_stopped_go_on_to_the_same_answer(tiny, mood, tmp_path, trained, finished):
     whole = sv.probe(tiny, mood, store=tmp_path / "whole", **QUICK)
     order = list(trained)
-    if len(order) <= finished:
-        pytest.skip(f"this model was probed {len(order)} times")
+    assert len(order) > finished
     trained.clear()
     control = sv.Control(lambda _progress: control.cancel() if len(trained) > finished else None)
     with pytest.raises(Cancelled):
@@ -819,7 +818,7 @@ def test_the_bar_says_how_many_there_are_at_most(tiny, mood, monkeypatch):
     monkeypatch.setattr("semviz.experiments.sweep.progress_bar", listed)
     sv.probe(tiny, mood, **QUICK)
     sv.probe(tiny, mood, boundaries=(0, 1), **QUICK)
-    assert bars == [(4, "tiny mood, at most 4"), (2, "Sweep over tiny mood")]
+    assert bars == [(3, "tiny mood, at most 3"), (2, "Sweep over tiny mood")]
 
 
 def test_probes_with_rates_of_their_own_leave_nothing_to_a_later_sweep(tiny, mood, tmp_path, monkeypatch):
