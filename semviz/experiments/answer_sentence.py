@@ -10,6 +10,8 @@ import numpy as np
 from semviz.common import formats
 from semviz.common.intervals import ONE_SEED
 from semviz.experiments.evidence import Evidence
+from semviz.experiments.kept_benefit import enough, smoothed
+from semviz.gains.scaling_law import EPSILON
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from semviz.common.scores import Score
 
 _UNSCORED = "no run has a score on validation rows"
-_CLOSE = 0.05  # share of full finetuning's benefit that may be given up for fewer parameters
 
 
 def answer(
@@ -40,9 +41,9 @@ def answer(
         evidence: What the runs rest on; where that is little, the answer begins with it.
 
     Returns:
-        A few sentences. The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation
-        rows, or, where full finetuning does not help there, the best one; the scores are those of test rows, with their
-        95 % intervals.
+        A few sentences. The scope named is the smallest that keeps 1 − ε of full finetuning's benefit on validation
+        rows, as probes judge it, or, where full finetuning does not help there, the best one; the scores are those of
+        test rows, with their 95 % intervals.
     """
     trained = table[np.isfinite(table["validation"])]
     sentences = [evidence.caution]
@@ -57,7 +58,7 @@ def answer(
                 score=score,
                 zero_shot=zero_shot,
                 zero_shot_validation=zero_shot_validation,
-                searched=evidence.searched,
+                evidence=evidence,
             )
         )
         sentences.append(_failures(table))
@@ -65,7 +66,7 @@ def answer(
 
 
 def _choice(
-    table: pd.DataFrame, *, task: str, score: Score, zero_shot: float, zero_shot_validation: float, searched: bool
+    table: pd.DataFrame, *, task: str, score: Score, zero_shot: float, zero_shot_validation: float, evidence: Evidence
 ) -> str:
     """Choose a scope among those that trained."""
     improvement = score.sign * (table["validation"] - zero_shot_validation)
@@ -74,7 +75,9 @@ def _choice(
     full_improvement = improvement[full.name]
     if not full_improvement > 0:
         return _choice_without_full(table, improvement, full, task=task, score=score, zero_shot=zero_shot)
-    close = table[improvement >= (1 - _CLOSE) * full_improvement]
+    one_row = 1 / evidence.validation_rows if score.is_share and evidence.validation_rows else 0.0
+    curve = _falling(table, improvement)
+    close = table[enough(curve.to_numpy(), float(curve[full.name]), epsilon=EPSILON, one_row=one_row)]
     best = close.sort_values("trainable", kind="stable").iloc[0]
     reached = _reached(best, score)
     advice, count = f"On {task}, train {best['scope']}", formats.si(best["trainable"])
@@ -84,12 +87,23 @@ def _choice(
             return f"{advice} ({count} parameters), beside which nothing was measured: it reaches {reached}.{before}"
         return (
             f"{advice} ({count} parameters): no smaller scope that was tried keeps "
-            f"{formats.percent(1 - _CLOSE)} of its benefit; it reaches {reached}.{before}"
+            f"{formats.percent(1 - EPSILON)} of its benefit; it reaches {reached}.{before}"
         )
+    speed = _speed(best, full, searched=evidence.searched)
     return (
         f"{advice}: {count} parameters ({formats.percent(best['share'])} of the model) reach {reached} "
-        f"against {_reached(full, score)} with {_scope_name(full)}{_speed(best, full, searched=searched)}.{before}"
+        f"against {_reached(full, score)} with {_scope_name(full)}{speed}.{before}"
     )
+
+
+def _falling(table: pd.DataFrame, improvement: pd.Series) -> pd.Series:
+    """Smooth the improvements of suffixes as probes do, so that runs and probes give the same advice."""
+    curve = improvement.astype(float)
+    suffixes = table[table["suffix"] & (table["method"] == "full")].sort_values("boundary").index
+    if len(suffixes):
+        seeds = (table["runs"] - table["diverged"])[suffixes].tolist()
+        curve[suffixes] = smoothed(improvement[suffixes].to_numpy(dtype=float), seeds)
+    return curve
 
 
 def _choice_without_full(

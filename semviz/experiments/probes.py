@@ -1,4 +1,4 @@
-"""`Probes`: a few measured suffixes, the suffix law fitted to them, and the benefit it predicts for every boundary."""
+"""`Probes`: a few measured suffixes, the one of them to train, and the benefit that a law predicts for the others."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from semviz.common.intervals import ASSUMED_SEEDS, spreads
 from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.experiments.evidence import Evidence
+from semviz.experiments.kept_benefit import enough, smoothed
+from semviz.experiments.next_boundary import bracket, open_boundary
+from semviz.experiments.probes_sentence import advice
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law, law_interval
-from semviz.gains.recommendation import Recommendation, check_terms, choose_boundary, reason
+from semviz.gains.recommendation import Recommendation, check_terms, reason
 from semviz.gains.scaling_law import EPSILON, Array
 from semviz.scopes.cost_units import relative_costs
 from semviz.scopes.scope import Scope
@@ -30,16 +33,16 @@ if TYPE_CHECKING:
     from semviz.experiments.measured_runs import MeasuredRuns
     from semviz.finetuning.run import Run
 
-_POOR_FIT = 0.05  # share of full finetuning's benefit
 _USUAL_NOISE = 0.05  # of seeds, in standard deviations of one seed's rows: 2 points of accuracy at 80 %
 _SURELY_HELPS = 0.975  # share of resamples in which full finetuning improves the model, so that its interval excludes 0
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """A few measured suffixes, and what the suffix law predicts from them.
+    """A few measured suffixes, which of them to train, and what the suffix law predicts between them.
 
-    Benefits are shares of full finetuning's improvement on validation rows.
+    Benefits are shares of full finetuning's improvement on validation rows. What is recommended was measured; the law
+    draws the curve.
 
     Attributes:
         runs: The probes.
@@ -47,12 +50,16 @@ class Probes:
         benefit: Predicted benefit at k = 0…L, shape (L+1,).
         low, high: 95 % interval, shape (L+1,). It holds the law's interval and, since the truth need not follow the
             law, all that lies between the probes on either side.
-        points: The measured probes: boundary, benefit, low, high (95 % bootstrap interval over validation rows, and
-            over seeds: as they vary where a scope was trained with several, else by a twentieth of the standard
-            deviation of the rows' scores, which is a guess: 2 points of accuracy at 80 %).
+        points: The measured probes, ascending: boundary, seeds, benefit, low, high (95 % bootstrap interval over
+            validation rows, and over seeds: as they vary where a scope was trained with several, else by a twentieth of
+            the standard deviation of the rows' scores, which is a guess: 2 points of accuracy at 80 %), smoothed (the
+            nearest falling curve, as a share of its start; it decides what keeps enough).
         scopes: The scope above every boundary 0…L−1.
         drawn: Benefit that the law predicts in each resample, shape (B, L+1).
+        redrawn: Measured benefit of the probes in each resample, shape (B, number of probes).
+        one_row: What a single validation row moves a benefit by; 0 for losses.
         covers: What the intervals are over: `"rows, and seeds as usual"` if nothing is known of other seeds.
+        epsilon: ε, the share of full finetuning's benefit that may be given up for more frozen blocks.
     """
 
     runs: MeasuredRuns
@@ -63,9 +70,10 @@ class Probes:
     points: pd.DataFrame
     scopes: tuple[Scope, ...] = field(repr=False)
     drawn: Array = field(repr=False)
+    redrawn: Array = field(repr=False)
+    one_row: float
     covers: str = ASSUMED_SEEDS
-
-    epsilon = EPSILON
+    epsilon: float = EPSILON
 
     @property
     def model(self) -> str:
@@ -99,85 +107,104 @@ class Probes:
 
     @cached_property
     def recommendation(self) -> Recommendation:
-        """The recommendation with the default ε."""
+        """The recommendation with the probes' ε."""
         return self.recommend()
 
     @property
     def boundary(self) -> int:
-        """Recommended k with the default ε."""
+        """Recommended k with the probes' ε: a boundary that was measured."""
         return self.recommendation.boundary
 
-    @property
-    def _is_assumed(self) -> bool:
-        """Whether how much seeds vary is a guess."""
-        return self.covers == ASSUMED_SEEDS
+    @cached_property
+    def kept(self) -> dict[int, bool]:
+        """Whether each measured boundary keeps 1 − ε of full finetuning's benefit; empty where there is no benefit."""
+        return self._kept(self.epsilon)
 
     @property
-    def _fit_warning(self) -> str:
-        """A warning if the law does not fit the probes."""
-        if not self.law.error > _POOR_FIT:
-            return ""
-        miss = formats.percent(self.law.error)
-        return f" The law misses the probes by {miss} of the benefit, so measure this boundary before trusting it."
+    def bracket(self) -> tuple[int, int]:
+        """The recommended boundary, and the next measured one above it, which keeps too little; L if there is none."""
+        return bracket(self.kept, self.n_blocks)
 
     @property
-    def _caution(self) -> str:
+    def next_boundary(self) -> int | None:
+        """The boundary whose measurement may change the answer; None where it is known to a quarter of the blocks."""
+        return open_boundary(self.kept, self.n_blocks) if self.helps else None
+
+    @cached_property
+    def agreement_of_resamples(self) -> float:
+        """Share of the resamples of validation rows and seeds that recommend the same boundary."""
+        chosen = [np.flatnonzero(self._enough(row, self.epsilon))[-1] for row in self.redrawn]
+        ks = self.points["boundary"].to_numpy()
+        return float(np.mean(ks[chosen] == self.boundary))
+
+    @property
+    def caution(self) -> str:
         """A sentence where there are too few validation rows or steps; test rows decide nothing here."""
         return replace(Evidence.of(self.runs), test_rows=0).caution
 
     @property
     def message(self) -> str:
         """What to do, and how far to trust this."""
-        return f"{self._caution} {self._advice}".lstrip()
-
-    @property
-    def _advice(self) -> str:
-        """The message but for a caution."""
         if not self.helps:
-            return (
+            advised = (
                 f"Full finetuning did not improve the model on {self.task} beyond noise, so there is no benefit to "
                 "share out: try other learning rates, more epochs or more rows."
             )
-        k = self.boundary
-        share = float(np.mean(self._choices(self.epsilon, None) == k))
-        seeds = "; each probe is one training, and seeds are taken to vary as usual" if self._is_assumed else ""
-        if k == 0:
-            return (
-                f"Train all blocks: with any block frozen, less than {formats.percent(1 - self.epsilon)} of full "
-                f"finetuning's benefit is predicted; {formats.percent(share)} of resamples agree{seeds}."
-                f"{self._fit_warning}"
+        else:
+            advised = advice(
+                self.points,
+                scopes=self.scopes,
+                cost=self.cost,
+                epsilon=self.epsilon,
+                bracket=self.bracket,
+                following=self.next_boundary,
+                agreeing=self.agreement_of_resamples,
+                assumes_seeds=self.covers == ASSUMED_SEEDS,
+                law_error=self.law.error,
             )
-        return (
-            f"Train {self.scopes[k].label}: {self.recommendation.why}. The law predicts "
-            f"{formats.percent(self.benefit[k])} ({formats.percent(self.low[k])} to {formats.percent(self.high[k])}) "
-            f"of full finetuning's benefit; {formats.percent(share)} of resamples choose this boundary{seeds}."
-            f"{self._fit_warning}"
-        )
+        return f"{self.caution} {advised}".lstrip()
 
-    def recommend(self, *, epsilon: float = EPSILON, weight: float | None = None) -> Recommendation:
-        """Recommend a boundary to train above.
+    def recommend(self, *, epsilon: float | None = None, weight: float | None = None) -> Recommendation:
+        """Recommend one of the measured boundaries to train above.
 
         Args:
-            epsilon: ε, the share of full finetuning's benefit that may be given up.
+            epsilon: ε, the share of full finetuning's benefit that may be given up; the probes' own by default, which
+                they were chosen for.
             weight: λ: choose the largest benefit − λ·cost instead.
 
         Raises:
             SemvizError: If ε or λ is out of range.
         """
-        epsilon, weight = check_terms(epsilon, weight)
-        k = int(choose_boundary(self.benefit, self._cost, epsilon=epsilon, weight=weight)) if self.helps else 0
-        why = reason(epsilon, weight) if self.helps else "full finetuning did not improve the model beyond noise"
-        benefit, low, high = (float(curve[k]) for curve in (self.benefit, self.low, self.high))
-        cost = float(self._cost[k])
-        return Recommendation("probes", self.scopes[k], benefit, low, high, cost, why, self._caution)
+        epsilon, weight = check_terms(self.epsilon if epsilon is None else epsilon, weight)
+        if not self.helps:
+            why = "full finetuning did not improve the model beyond noise"
+            return Recommendation("probes", self.scopes[0], np.nan, np.nan, np.nan, 1.0, why, self.caution)
+        if weight is None:
+            k = max(k for k, keeps in self._kept(epsilon).items() if keeps)
+        else:
+            worth = self.points.set_index("boundary")["smoothed"]
+            # Of equals, the one with the most frozen blocks.
+            k = max(worth.index, key=lambda k: (round(worth[k] - weight * self.cost[k], 12), k))
+        row = self.points.set_index("boundary").loc[k]
+        benefit, low, high = (float(row[column]) for column in ("benefit", "low", "high"))
+        why = reason(epsilon, weight, seen="measured")
+        return Recommendation("probes", self.scopes[k], benefit, low, high, float(self.cost[k]), why, self.caution)
+
+    def _kept(self, epsilon: float) -> dict[int, bool]:
+        if not self.helps:
+            return {}
+        keeps = self._enough(self.points["benefit"].to_numpy(), epsilon)
+        return dict(zip(self.points["boundary"].tolist(), keeps.tolist(), strict=True))
+
+    def _enough(self, benefits: Array, epsilon: float) -> NDArray[np.bool_]:
+        curve = smoothed(benefits, self.points["seeds"].tolist())
+        return enough(curve, float(curve[0]), epsilon=epsilon, one_row=self.one_row)
 
     @cached_property
-    def _cost(self) -> Array:
+    def cost(self) -> Array:
+        """Cost of training above each boundary 0…L−1 as a share of full finetuning's, by parameter counts."""
         everywhere = score_named(self.runs.score).of_every_token
         return relative_costs(self.scopes, epochs=self.runs.runs[0].epochs, everywhere=everywhere)
-
-    def _choices(self, epsilon: float, weight: float | None) -> NDArray[np.int64]:
-        return choose_boundary(self.drawn, self._cost, epsilon=epsilon, weight=weight)
 
     def frame(self) -> pd.DataFrame:
         """One row per boundary 0…L: predicted benefit with interval, measured benefit at the probes, cost."""
@@ -190,7 +217,7 @@ class Probes:
         table = pd.DataFrame(predicted)
         measured = self.points.set_index("boundary")["benefit"]
         table["measured"] = table["boundary"].map(measured)
-        return table.assign(cost=np.append(self._cost, 0.0))
+        return table.assign(cost=np.append(self.cost, 0.0))
 
     def figure(self, runs: MeasuredRuns | None = None) -> Figure:
         """Draw the predicted benefit over the boundary, with the probes, and with measured runs if there are any.
@@ -204,7 +231,7 @@ class Probes:
 
     def __repr__(self) -> str:
         """One line: task, probes, recommended boundary."""
-        probed = ", ".join(f"k={run.scope.boundary}" for run in self.runs)
+        probed = ", ".join(f"k={k}" for k in self.points["boundary"])
         return (
             f"Probes({self.model} on {self.task}: {probed}; boundary {self.boundary} of {self.n_blocks}, "
             f"{formats.seconds(self.seconds)})"
@@ -214,11 +241,6 @@ class Probes:
         from semviz.common.html_repr import line_and_table
 
         return line_and_table(self.message, self.frame().round(3))
-
-
-def probe_boundaries(n_blocks: int) -> tuple[int, ...]:
-    """Where to probe: all blocks, the upper half, the last block."""
-    return tuple(sorted({0, n_blocks // 2, n_blocks - 1}))
 
 
 def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...]:
@@ -236,12 +258,15 @@ def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...
     )
 
 
-def fit_probes(runs: MeasuredRuns, *, lenders: MeasuredRuns | None = None, seed: int = 0) -> Probes:
+def fit_probes(
+    runs: MeasuredRuns, *, lenders: MeasuredRuns | None = None, epsilon: float = EPSILON, seed: int = 0
+) -> Probes:
     """Fit the suffix law to measured suffixes of one task.
 
     Args:
         runs: Runs of at least two suffixes, one of them of all blocks; validation rows are used.
         lenders: Runs on the same task with several seeds, which say how much seeds vary.
+        epsilon: ε of the recommendation.
         seed: Seed of the bootstrap.
 
     Raises:
@@ -279,21 +304,27 @@ def fit_probes(runs: MeasuredRuns, *, lenders: MeasuredRuns | None = None, seed:
         groups, fixed=untrained, lenders=lent, usual=_USUAL_NOISE, are_shares=score.is_share, seed=seed
     )
     covers = spreads([*groups, *lent], usual=_USUAL_NOISE)[0].covers
-    benefits = _shares(score.sign * (resampled_means[:, 1:] - resampled_means[:, :1]))
+    improvements = score.sign * (resampled_means[:, 1:] - resampled_means[:, :1])
+    benefits = _shares(improvements)
     n = len(suffixes)
     defined = np.asarray(np.isfinite(benefits).all(axis=1))
-    points = {"boundary": ks, "benefit": np.full(len(ks), np.nan)}
+    seeds = [len(group) for group in groups]
+    points = pd.DataFrame({"boundary": ks, "seeds": seeds, "benefit": np.nan, "low": np.nan, "high": np.nan})
+    points["smoothed"] = np.nan
     # A share of an improvement that may be none could be any number.
     if not defined[0] or defined[1:].mean() < _SURELY_HELPS:
         nothing = np.full(n + 1, np.nan)
-        table = pd.DataFrame({**points, "low": np.nan, "high": np.nan})
-        law = SuffixLaw(np.nan, np.nan, np.nan)
-        return Probes(runs, law, nothing, nothing, nothing, table, suffixes, np.empty((0, n + 1)), covers)
+        no_law = SuffixLaw(np.nan, np.nan, np.nan)
+        no_draws = np.empty((0, n + 1)), np.empty((0, len(ks)))
+        return Probes(runs, no_law, nothing, nothing, nothing, points, suffixes, *no_draws, np.nan, covers, epsilon)
     law, curves = fit_suffix_law(n - np.asarray(ks, dtype=float), benefits[defined], n)
     below, above = interval(benefits[1:])
     low, high = law_interval(ks, (below, above), interval(curves[1:]))
-    table = pd.DataFrame({**points, "benefit": benefits[0], "low": below, "high": above})
-    return Probes(runs, law, curves[0], low, high, table, suffixes, curves[1:], covers)
+    curve = smoothed(benefits[0], seeds)
+    points = points.assign(benefit=benefits[0], low=below, high=above, smoothed=curve / curve[0])
+    one_row = 1 / (len(untrained) * float(improvements[0, 0])) if score.is_share else 0.0
+    redrawn = benefits[defined][1:]
+    return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:], redrawn, one_row, covers, epsilon)
 
 
 def _validation_scores(runs: list[Run]) -> Array:

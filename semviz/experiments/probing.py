@@ -1,4 +1,4 @@
-"""`probe()`: a few short finetunes → the suffix law → a predicted benefit for every boundary."""
+"""`probe()`: a few short finetunes, each chosen by those before it, until the boundary to train above is measured."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.experiments.probes import Probes, check_boundaries, fit_probes, probe_boundaries
+from semviz.experiments.next_boundary import first_boundaries, most_trainings, next_boundary
+from semviz.experiments.probes import Probes, check_boundaries, fit_probes
 from semviz.experiments.sweep import sweep_scopes
 from semviz.finetuning.recipe import Recipe
+from semviz.gains.recommendation import check_terms
+from semviz.gains.scaling_law import EPSILON
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
 from semviz.scopes.scope import Scope
@@ -17,6 +21,7 @@ from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
+    from semviz.experiments.runs import Runs
     from semviz.gains.gain import Gain
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
@@ -27,6 +32,8 @@ def probe(
     task: Task,
     *,
     boundaries: Iterable[int] | None = None,
+    most: int | None = None,
+    epsilon: float = EPSILON,
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
@@ -36,14 +43,20 @@ def probe(
     progress: bool = True,
     **options: Any,
 ) -> Probes:
-    """Finetune the last block, the upper half and all blocks from cached states, and predict every other boundary.
+    """Measure the highest boundary that keeps enough of full finetuning's benefit, with as few finetunes as it takes.
 
-    The probes are ordinary runs: a sweep with the same store reuses them.
+    All blocks and the last block come first, then the upper half; if that keeps enough, the middle between it and the
+    last block: two to four finetunes. What may still change the answer is named in the message, and `most=` goes on
+    with it. The probes are ordinary runs: a sweep with the same store reuses them, and probes that were stopped go on
+    with the same ones.
 
     Args:
         model: A loaded model; it is not changed.
         task: Trains on `train`; benefits are measured on `validation`, so test rows decide nothing.
-        boundaries: Which suffixes to train, 0 among them; 0, L/2 and L−1 by default.
+        boundaries: Exactly these suffixes, 0 among them, instead of those that the measured ones lead to.
+        most: The most finetunes, 2 or more, instead of the usual two to four. They also look below the half, between
+            the highest boundary that keeps enough and the next one that does not, until no block lies between these.
+        epsilon: ε, the share of full finetuning's benefit that may be given up for more frozen blocks.
         lr: A rate for all, or `"auto"`: one for each.
         epochs: Passes over the training rows; fewer are faster, and say less about longer training.
         batch_size: Rows per step.
@@ -55,7 +68,8 @@ def probe(
 
     Raises:
         Cancelled: If asked to stop.
-        SemvizError: If there are fewer than two boundaries or 0 is not among them, or as in `sweep`.
+        SemvizError: If there are fewer than two boundaries or 0 is not among them, boundaries are given together with
+            `most`, or as in `sweep`.
     """
     for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
         if name in options:
@@ -70,7 +84,16 @@ def probe(
         arguments={} if arguments is None else arguments,
     )
     return probe_recipe(
-        model, task, recipe, boundaries=boundaries, store=store, control=control, progress=progress, **options
+        model,
+        task,
+        recipe,
+        boundaries=boundaries,
+        most=most,
+        epsilon=epsilon,
+        store=store,
+        control=control,
+        progress=progress,
+        **options,
     )
 
 
@@ -81,6 +104,8 @@ def probe_recipe(
     recipe: Recipe,
     *,
     boundaries: Iterable[int] | None = None,
+    most: int | None = None,
+    epsilon: float = EPSILON,
     keep_weights: bool = False,
     gain: Gain | None = None,
     store: str | Path | None = None,
@@ -92,11 +117,24 @@ def probe_recipe(
     if check_model(model).n_blocks < 2:
         raise SemvizError("The model has one block, so there is no boundary to choose; pass a deeper model.")
     n_blocks = model.n_blocks
-    ks = probe_boundaries(n_blocks) if boundaries is None else check_boundaries(boundaries, n_blocks)
+    epsilon, _ = check_terms(epsilon, None)
+    if boundaries is None:
+        most = None if most is None else checks.whole_number("most", most, minimum=2)
+        ks = first_boundaries(n_blocks)
+    else:
+        if most is not None:
+            raise SemvizError("boundaries= already says what to train; leave out most=, or pass most= alone.")
+        ks = check_boundaries(boundaries, n_blocks)
     if 0 not in ks or len(ks) < 2:
         raise SemvizError(
             f"boundaries={ks}; pass 0 (full finetuning, which benefits are relative to) and at least one more."
         )
+
+    def following(runs: Runs) -> Scope | None:
+        probes = fit_probes(runs, epsilon=epsilon)
+        k = next_boundary(probes.kept, n_blocks, most=most) if probes.helps else None
+        return None if k is None else Scope.above(model, k)
+
     runs = sweep_scopes(
         model,
         task,
@@ -107,5 +145,7 @@ def probe_recipe(
         store=store,
         control=control,
         progress=progress,
+        then=following if boundaries is None else None,
+        most=most_trainings(n_blocks, most=most),
     )
-    return fit_probes(runs)
+    return fit_probes(runs, epsilon=epsilon)

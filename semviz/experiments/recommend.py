@@ -26,16 +26,17 @@ def recommend(
     progress: bool = True,
     **options: Any,
 ) -> Recommendation:
-    """Say which blocks to train, from a trace alone or from three measured probes.
+    """Say which blocks to train, from a trace alone or from measured probes.
 
-    The profile explains, the probes decide: a trace costs one forward pass and can mislead; probes are short finetunes.
+    The profile explains, the probes decide: a trace costs one forward pass and can mislead; probes are short finetunes,
+    and the boundary that they recommend is one of them.
 
     Args:
         model: A loaded model.
         task: A task.
         evidence: `"probes"` (`semviz.probe`) or `"profile"` (`semviz.trace` and its gain; SALF-style, our reading).
         epsilon: ε, the share of full finetuning's benefit that may be given up for a larger frozen prefix.
-        weight: λ: choose the largest benefit − λ·cost instead.
+        weight: λ: choose the largest benefit − λ·cost instead, of the boundaries that ε led to where they are measured.
         epochs: Passes over the training rows, for the probes and for the cost.
         store: Folder of finished runs, for the probes.
         progress: Show progress bars.
@@ -53,5 +54,5 @@ def recommend(
         return gain.recommend(epsilon=epsilon, weight=weight, epochs=epochs)
     from semviz.experiments.probing import probe
 
-    probes = probe(model, task, epochs=epochs, store=store, progress=progress, **options)
-    return probes.recommend(epsilon=epsilon, weight=weight)
+    probes = probe(model, task, epsilon=epsilon, epochs=epochs, store=store, progress=progress, **options)
+    return probes.recommend(weight=weight)

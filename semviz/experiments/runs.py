@@ -17,6 +17,7 @@ from semviz.common.scores import score_named
 from semviz.experiments.comparable_runs import check_comparable, frame_of
 from semviz.experiments.scope_names import ScopeName
 from semviz.finetuning.run import Run
+from semviz.gains.scaling_law import EPSILON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -183,24 +184,32 @@ class Runs:
                 boundaries[name] = int(k)  # type: ignore[arg-type]
         return regrets(self, boundaries)
 
-    def probes(self, boundaries: Iterable[int] | None = None) -> Probes:
-        """Fit the suffix law to suffixes that were run: what `semviz.probe` would say, without another run.
+    def probes(self, boundaries: Iterable[int] | None = None, *, epsilon: float = EPSILON) -> Probes:
+        """Read suffixes that were run as probes: which of them to train, what may lie between, what to measure next.
 
         Args:
-            boundaries: Which of them to use as probes; 0, L/2 and L−1 by default.
+            boundaries: Which of them to use, with all their seeds; every one that did not diverge by default.
+            epsilon: ε, the share of full finetuning's benefit that may be given up for more frozen blocks.
 
         Raises:
-            SemvizError: If one of them was not run.
+            SemvizError: If one of them was not run, or fewer than two can be used, one of them full finetuning.
         """
-        from semviz.experiments.probes import check_boundaries, fit_probes, probe_boundaries
+        from semviz.experiments.probes import check_boundaries, fit_probes
+        from semviz.gains.recommendation import check_terms
 
-        blocks = self.runs[0].scope.n_blocks
-        probed = set(probe_boundaries(blocks) if boundaries is None else check_boundaries(boundaries, blocks))
-        runs_at = {r.scope.boundary: r for r in reversed(self.runs) if r.scope.is_suffix and r.method == "full"}
-        missing = sorted(probed - set(runs_at))
-        if missing:
-            raise SemvizError(f"Boundaries {missing} were not run; pass boundaries= of these: {sorted(runs_at)}.")
-        return fit_probes(replace(self, runs=tuple(runs_at[k] for k in sorted(probed))), lenders=self)
+        epsilon, _ = check_terms(epsilon, None)
+        suffixes = [run for run in self.runs if run.scope.is_suffix and run.method == "full"]
+        trained = [run for run in suffixes if not run.diverged]
+        if boundaries is not None:
+            probed = set(check_boundaries(boundaries, self.runs[0].scope.n_blocks))
+            missing, measured = probed - {run.scope.boundary for run in suffixes}, {r.scope.boundary for r in trained}
+            if missing:
+                has = sorted({run.scope.boundary for run in suffixes})
+                raise SemvizError(f"Boundaries {sorted(missing)} were not run; pass boundaries= of these: {has}.")
+            if probed - measured:
+                raise SemvizError(f"The runs at boundaries {sorted(probed - measured)} diverged; pass a smaller lr.")
+            trained = [run for run in trained if run.scope.boundary in probed]
+        return fit_probes(replace(self, runs=tuple(trained or suffixes)), lenders=self, epsilon=epsilon)
 
     def agreement(self, gain: Gain | None = None, probes: Probes | None = None) -> Agreement:
         """Compare predicted and measured benefit at every suffix that was run, with Spearman's rank correlation.
@@ -232,9 +241,9 @@ class Runs:
     def answer(self) -> str:
         """Say which blocks to train, in a few sentences, with their cost and score against full finetuning.
 
-        The scope named is the smallest that keeps 95 % of full finetuning's benefit on validation rows, or, where full
-        finetuning does not help there, the best one; the scores are those of test rows, which decided nothing. Too few
-        rows or steps are said first, runs that diverged last.
+        The scope named is the smallest that keeps 98 % (1 − ε) of full finetuning's benefit on validation rows, or,
+        where full finetuning does not help there, the best one; the scores are those of test rows, which decided
+        nothing. Too few rows or steps are said first, runs that diverged last.
         """
         from semviz.experiments.answer_sentence import answer
         from semviz.experiments.evidence import Evidence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,47 +121,71 @@ def sweep_scopes(
     store: str | Path | None = None,
     control: Control | None = None,
     progress: bool = True,
+    then: Callable[[Runs], Scope | None] | None = None,
+    most: int | None = None,
 ) -> Runs:
-    """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default."""
+    """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default.
+
+    `then` is asked for one more scope after those listed, and after each that it named, until it returns None. It is
+    given all runs so far and has to decide by them alone, so that a stopped sweep goes on as it would have. `most` is
+    how many runs that makes at most, for the progress bar.
+    """
     check_control(control)
     seeds = seeds or (recipe.seed,)
     recipes = [replace(recipe, method=method, seed=seeds[0]) for method in methods or (recipe.method,)]
-    for scope in scopes:
-        scope.modules(model)
     model_hash = model.hash  # once: it reads all weights
     if gain is not None:
         _check_gain(gain, model, task, model_hash)
     run_store = Store(store) if store is not None else None
-    for scope in scopes:
+
+    def check(scope: Scope) -> None:
+        scope.modules(model)
         for first in recipes:
             # What is finished need not be able to train here, such as on an offloaded model.
             if run_store is None or not run_store.has(run_key(model, task, scope, first, model_hash=model_hash)):
                 check_trainable(model, scope, first)
+
+    for scope in scopes:
+        check(scope)
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
     encoded_task.announce(scope.boundary for scope in scopes)
     runs: list[Run] = []
+
+    def train(scope: Scope, recipe: Recipe, bar: Any) -> None:
+        for seed in seeds:
+            recipe = replace(recipe, seed=seed)
+            run = _find_in_store(run_store, run_key(model, task, scope, recipe, model_hash=model_hash))
+            if run is not None:
+                run = run.named(model, task)
+            else:
+                run = train_scope(
+                    encoded_task, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
+                )
+                if run_store and distributed.join()[0] == 0:
+                    run = run_store.add(run)
+            runs.append(run)
+            recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
+            bar.update()
+
     # Boundary by boundary, so that each frozen block runs once.
     plan = [(s, r) for s in sorted(scopes, key=lambda s: (s.boundary, s.blocks)) for r in recipes]
-    with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
+    total, label = len(plan) * len(seeds), f"Sweep over {task.name}"
+    if then is not None and most is not None:
+        total, label = most, f"{task.name}, at most {most}"
+    with progress_bar(total, label, unit="runs", show=progress) as bar:
         for scope, recipe in plan:
-            for seed in seeds:
-                recipe = replace(recipe, seed=seed)
-                run = _find_in_store(run_store, run_key(model, task, scope, recipe, model_hash=model_hash))
-                if run is not None:
-                    run = run.named(model, task)
-                else:
-                    run = train_scope(
-                        encoded_task, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
-                    )
-                    if run_store and distributed.join()[0] == 0:
-                        run = run_store.add(run)
-                runs.append(run)
-                recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
-                bar.update()
-    untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
-    before = score_named(task.score).of(untrained)
-    return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
+            train(scope, recipe, bar)
+        untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
+        before, untrained_rows = score_named(task.score).of(untrained), tuple(held_out.rows.tolist())
+        while True:
+            found = Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=untrained_rows)
+            following = then(found) if then is not None else None
+            if following is None:
+                return found
+            check(following)
+            for recipe in recipes:
+                train(following, recipe, bar)
 
 
 def _check_gain(gain: Gain, model: LanguageModel, task: Task, model_hash: str) -> None:

@@ -1,10 +1,10 @@
-"""`Recommendation`: a boundary chosen by predicted benefit and cost, and the reason for it."""
+"""`Recommendation`: a boundary chosen by benefit and cost, and the reason for it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,8 @@ class Recommendation:
     Attributes:
         evidence: `"profile"` or `"probes"`.
         scope: What to train.
-        benefit: Predicted share of full finetuning's improvement; NaN where the evidence predicts none.
+        benefit: Share of full finetuning's improvement, predicted by a profile or measured by a probe; NaN where
+            there is none.
         low, high: Its 95 % interval; NaN where no interval is known.
         cost: Cost of training it, as a share of full finetuning's.
         why: The reason for it, in one sentence.
@@ -100,8 +101,8 @@ def check_terms(epsilon: float, weight: float | None) -> tuple[float, float | No
     return epsilon, checks.number("weight", weight, worth, fits=lambda x: 0 <= x < math.inf)
 
 
-def reason(epsilon: float, weight: float | None) -> str:
+def reason(epsilon: float, weight: float | None, *, seen: Literal["predicted", "measured"] = "predicted") -> str:
     """How a boundary was chosen, in words."""
     if weight is None:
-        return f"most frozen blocks that are predicted to keep {formats.percent(1 - epsilon)} of the benefit"
-    return f"largest predicted benefit − {weight:g} × cost"
+        return f"most frozen blocks that are {seen} to keep {formats.percent(1 - epsilon)} of the benefit"
+    return f"largest {seen} benefit − {weight:g} × cost"

@@ -127,9 +127,12 @@ SCALES: dict[str, Callable[[Array, float], Array]] = {
     "surplus": depth_surplus,
 }
 PEAK = "virtual peak"
-# ε: share of the benefit that may be given up for more frozen blocks. On seven pairs of model and task, 0.05 lost
-# nearly twice as much and saved little cost (tests/bench/README.md).
 EPSILON = 0.02
+"""ε: the share of full finetuning's benefit that any advice may give up for more frozen blocks or fewer parameters.
+
+One number for profiles, probes and finished runs, so that they do not contradict each other. On seven pairs of model
+and task, 0.05 lost nearly twice as much and saved little cost (tests/bench/README.md).
+"""
 BENEFIT = "benefit"  # predicted share of full finetuning's improvement
 
 

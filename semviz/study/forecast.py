@@ -76,8 +76,8 @@ class Forecast:
     def _benefit(self) -> ForecastLine:
         name = "Predicted benefit"
         if not math.isfinite(self.benefit):
-            return ForecastLine(name, "unknown", "press Probe: three short runs measure it")
-        source = "from three probes" if self.evidence == "probes" else "from the profile alone: a guess"
+            return ForecastLine(name, "unknown", "press Probe: a few short runs measure it")
+        source = "from the probes" if self.evidence == "probes" else "from the profile alone: a guess"
         span = f", 95 %: {formats.percent(self.low)} to {formats.percent(self.high)}" if math.isfinite(self.low) else ""
         return ForecastLine(name, f"{formats.percent(self.benefit)} of full", source + span)
 

@@ -30,7 +30,8 @@ class History:
         runs: All of them, oldest first.
         comparable: Those that can be shown in one chart; see the function `comparable`.
         together: The comparable runs with the scores of the untrained model; None if there are no runs.
-        probes: What these runs predict for every boundary; None until all three probes have been run.
+        probes: What the suffixes among these runs say of every boundary, and which to train; None until full finetuning
+            and one other have been run.
         problems: Why some files in the store cannot be read.
     """
 
@@ -68,7 +69,7 @@ class History:
         opening, untrained = self._opening, tuple(self._opening.validation.rows.tolist())
         # Without the gain: a point labelled "profile" would look as if its measured score were the reason.
         self.together = Runs(tuple(self.comparable), zero_shot=opening.untrained, untrained_rows=untrained)
-        with suppress(SemvizError):  # not all three have been run
+        with suppress(SemvizError):  # full finetuning, or any other suffix, was not run
             self.probes = self.together.probes()
 
     def find(self, key: str) -> Run:

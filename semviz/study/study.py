@@ -171,7 +171,7 @@ class Study(ViewState):
         return self._start(f"Finetuning {scope.label}", work, self.history.add, "runs")
 
     def probe(self) -> Job[Probes]:
-        """Run the three probes in the background, with the steps, rate, batch size and seed of the settings.
+        """Run the probes in the background, two to four, with the steps, rate, batch size and seed of the settings.
 
         Raises:
             SemvizError: If a job is running.
@@ -193,7 +193,7 @@ class Study(ViewState):
         def add_runs(probes: Probes) -> None:
             self.history.add(*probes.runs)
 
-        return self._start("Probing three boundaries", work, add_runs, "runs")
+        return self._start("Probing", work, add_runs, "runs")
 
     def choose(self, task: Task | str) -> Job[OpenedTask]:
         """Open another task in the background.

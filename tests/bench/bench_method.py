@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 import workloads
+from bench_probes import followed
 from pairs import PAIRS, load
 
 import semviz as sv
@@ -80,19 +81,19 @@ def overall(studies: list[Study]) -> list[str]:
 
 
 class Study:
-    """One pair: its runs, its profile, its probes (three of the runs, first seed)."""
+    """One pair: its runs, its profile, its probes (those of the runs that they lead to, first seed)."""
 
     def __init__(self, name: str, model: sv.LanguageModel, task: sv.Task, runs: sv.Runs) -> None:
         self.name, self.runs = f"{name} ({model.name.removesuffix('-llama')})", runs
         self.gain = sv.trace(model, task, metrics=METRICS, progress=False).gain(METRIC)
-        self.probes = runs.probes()
+        self.probes, _ = followed(runs)
         self.is_loss = runs.score == "loss"
         profile = self.gain.recommend()
         boundaries = {
             **self.gain.candidates,
             "profile, ε = 2 %": profile.boundary,
             "probes, ε = 2 %": self.probes.boundary,
-            "probes, ε = 5 %": self.probes.recommend(epsilon=0.05).boundary,
+            "probes, ε = 5 %": followed(runs, epsilon=0.05)[0].boundary,
             "probes, λ = 0.1": self.probes.recommend(weight=0.1).boundary,
         }
         self.choices = regrets(runs, boundaries)

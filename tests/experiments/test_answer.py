@@ -110,7 +110,7 @@ def test_a_share_of_an_improvement_within_noise_is_undefined(zero_shot):
     runs = swept(GOOD, zero_shot=zero_shot)
     assert runs.table()["benefit"].isna().all()
     if zero_shot < 0.9:  # it helped on validation rows, where the made runs have the same scores
-        assert "which blocks 1–4 of 4 cannot be told apart from" in runs.answer()
+        assert "blocks 1–4 of 4 cannot be told apart from" in runs.answer()
 
 
 def test_a_share_of_what_is_no_noise_is_one():
@@ -199,6 +199,38 @@ def test_a_score_that_is_not_finite_is_no_score(bad):
 def test_the_largest_scope_is_called_what_it_is():
     assert "with full finetuning" in swept(GOOD).answer()
     assert "with blocks 2–4 of 4, in" in swept({1: 0.9, 2: 0.9}).answer()
+
+
+# The same share as of probes
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("score", ["accuracy", "loss"])
+def test_runs_and_their_probes_advise_the_same(seed, seeds, score):
+    rng = np.random.default_rng(seed)
+    ks = sorted({0, *rng.integers(1, 8, size=int(rng.integers(1, 6))).tolist()})
+    values = {k: 0.85 + rng.uniform(-0.06, 0.01) * (k > 0) for k in ks}
+    before = np.full(200, 0.3)
+    runs = [
+        made_run(above(k, 8), (rng.random(200) < value).astype(float), seed=s, score=score)
+        for k, value in values.items()
+        for s in range(seeds)
+    ]
+    if score == "loss":
+        before, runs = (
+            np.full(200, 1.5),
+            [made_run(r.scope, np.asarray(r.rows), seed=r.seed, score=score) for r in runs],
+        )
+    found = made_runs(*runs, zero_shot=float(before.mean()), untrained_rows=tuple(before))
+    k = found.probes().boundary
+    assert f"train blocks {k + 1}–8 of 8" in found.answer() or (k == 7 and "train block 8 of 8" in found.answer())
+
+
+def test_a_larger_loss_than_may_be_given_up_is_refused():
+    # Of 0.5 gained, 0.015 is 3 %: once enough for runs, and never for probes.
+    assert "train blocks 1–4 of 4" in swept({0: 0.9, 2: 0.885}).answer()
+    assert "no smaller scope that was tried keeps 98 % of its benefit" in swept({0: 0.9, 2: 0.885}).answer()
 
 
 # Comparisons of one seed

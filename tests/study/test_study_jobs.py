@@ -115,13 +115,13 @@ def test_the_same_finetune_again_is_not_trained_again(study, untrainable):
 
 
 def test_reopening_a_study_shows_its_runs_and_trains_none_of_them_again(study, tiny, mood, untrainable):
-    study.probe().result()
+    probed = len(study.probe().result().runs.runs)
     study.freeze(2)
     study.set(seed=1)
     study.finetune().result()
     again = sv.Study(tiny, mood, store=study.store.folder, progress=False)
     assert [run.key for run in again.history.runs] == [run.key for run in study.history.runs]
-    assert len(again.history.runs) == 4
+    assert len(again.history.runs) == probed + 1
     assert again.history.together.frame().equals(study.history.together.frame())
     assert np.array_equal(again.history.probes.benefit, study.history.probes.benefit, equal_nan=True)
     untrainable()
@@ -130,7 +130,7 @@ def test_reopening_a_study_shows_its_runs_and_trains_none_of_them_again(study, t
     assert again.finetune().result().accuracy == study.history.runs[-1].accuracy
     again.set(seed=0)
     again.probe().result()
-    assert len(again.history.runs) == 4
+    assert len(again.history.runs) == probed + 1
     again.close()
 
 

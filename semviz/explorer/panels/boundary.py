@@ -17,7 +17,7 @@ _PRESETS = {
     "half": ("Half", "Freeze the lower half"),
     "last": ("Last block", "Train the last block only"),
     "profile": ("Profile", "The boundary that the trace suggests"),
-    "probes": ("Probes", "The boundary that three measured runs suggest; press Probe first"),
+    "probes": ("Probes", "The measured boundary that keeps enough with the most frozen blocks; press Probe first"),
 }
 
 

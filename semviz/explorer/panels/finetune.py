@@ -51,7 +51,9 @@ class FinetunePanel:
         )  # fmt: skip
         self.run = widgets.Button(description="Finetune", button_style="primary", layout={"width": "110px"})
         self.probe = widgets.Button(
-            description="Probe", tooltip="Three short runs that predict every boundary", layout={"width": "90px"}
+            description="Probe",
+            tooltip="A few short runs that measure how many blocks can be frozen",
+            layout={"width": "90px"},
         )
         self.cancel = widgets.Button(description="Cancel", disabled=True, layout={"width": "90px"})
         self.bar = widgets.FloatProgress(
@@ -67,8 +69,8 @@ class FinetunePanel:
         )
         self.benefit = Picture(
             label="Predicted benefit of every boundary",
-            placeholder="Press Probe: three short runs (all blocks, the upper half, the last block) predict the "
-            "benefit of every boundary, with an interval.",
+            placeholder="Press Probe: a few short runs, all blocks and the last block first, measure how many "
+            "blocks can be frozen, and predict the other boundaries with an interval.",
         )
         self._drawn_curves: LiveCurves | None = None
         settings = widgets.Box([self.steps, self.lr, self.method, self.batch_size, self.seed])

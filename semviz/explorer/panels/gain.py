@@ -56,7 +56,7 @@ class GainPanel:
                 "memory": formats.size(cost.bytes),
             }  # fmt: skip
             rows.append({"_id": str(k), "_sort": sort_keys, **texts})
-        source = "three probes" if probes is not None else "the profile"
+        source = "the probes" if probes is not None else "the profile"
         self.prices.show(
             [
                 Column("k", "Frozen", numeric=True, help="number of frozen blocks"),
