@@ -239,7 +239,7 @@ def semantic(view: View) -> Tensor:
 
 @metric(
     "lens",
-    title="logit-lens deviation",
+    title="lens deviation",
     unit="nats",
     low=0.0,
     high=None,

@@ -37,7 +37,7 @@ def test_one_line_with_its_band_a_group(trace):
     looks = {(line.line.color, line.marker.symbol) for line in _lines(figure)}
     assert len(looks) == len({colour for colour, _ in looks}) == len({symbol for _, symbol in looks}) == 4
     assert style.LIGHT.boundary not in {colour for colour, _ in looks}, "vermilion is the boundary's"
-    assert figure.layout.yaxis.title.text == "logit-lens deviation (nats)"
+    assert figure.layout.yaxis.title.text == "lens deviation (nats)"
     assert [s.x0 for s in figure.layout.shapes if s.name == "boundary"] == [3]
 
 
