@@ -12,6 +12,7 @@ from semviz.experiments.sweep import sweep_scopes
 from semviz.finetuning.recipe import Recipe
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.scopes.scope import Scope
 from semviz.tasks.task import check_task
 
@@ -74,6 +75,7 @@ def probe(
     )
 
 
+@on_fitting_threads
 @default_surroundings()
 def probe_recipe(
     model: LanguageModel,

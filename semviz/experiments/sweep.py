@@ -20,6 +20,7 @@ from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.run import Run
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import check_task
@@ -107,6 +108,7 @@ def sweep(
     )
 
 
+@on_fitting_threads
 @default_surroundings()
 def sweep_scopes(
     model: LanguageModel,

@@ -19,6 +19,7 @@ from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.tasks.streaming import Batch, OnSpace, StopForward, stream
 from semviz.tasks.tokenizing import Encoded, encode_texts
 from semviz.traces.semantic_bases import RIDGES, SemanticBases, fidelity
@@ -63,6 +64,7 @@ class Calibration:
         )
 
 
+@on_fitting_threads
 @default_surroundings()
 @interrupts_held()
 def calibrate(
