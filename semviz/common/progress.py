@@ -17,18 +17,19 @@ from semviz.common.errors import Cancelled
 
 def progress_bar(total: int, label: str, *, unit: str, show: bool, delay: float = 0) -> Any:
     """Return a progress bar that disappears when it is done, and that shows after `delay` seconds."""
-    return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=_off() or not show, delay=delay)
+    return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=not (show and bars_shown()), delay=delay)
 
 
 def say(message: str, *, show: bool) -> None:
     """Print a line on stderr, above the bars."""
-    if show and not _off():
+    if show and bars_shown():
         tqdm.write(message, file=sys.stderr)
 
 
-def _off() -> bool:
+def bars_shown() -> bool:
+    """Whether bars and lines beside them are wanted: TQDM_DISABLE switches both off."""
     # tqdm's own notebook bar ignores this variable, and bars would end up in the outputs of compared notebooks.
-    return os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    return os.environ.get("TQDM_DISABLE", "0") in ("", "0")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common.errors import SemvizError
+from semviz.experiments.budget import as_seconds
 from semviz.experiments.probes import Probes, check_boundaries, fit_probes, probe_boundaries
 from semviz.experiments.sweep import sweep_scopes
 from semviz.finetuning.recipe import Recipe
@@ -33,6 +34,7 @@ def probe(
     batch_size: int = 32,
     seed: int = 0,
     store: str | Path | None = None,
+    budget: float | str | None = None,
     control: Control | None = None,
     progress: bool = True,
     **options: Any,
@@ -50,6 +52,7 @@ def probe(
         batch_size: Rows per step.
         seed: Seed of the probes.
         store: Folder of finished runs.
+        budget: Seconds, or a text such as `"10 min"`, as in `sweep`.
         control: To watch the probes from another thread, and to cancel them.
         progress: Show progress bars.
         options: Further options of `sweep`.
@@ -71,7 +74,15 @@ def probe(
         arguments={} if arguments is None else arguments,
     )
     return probe_recipe(
-        model, task, recipe, boundaries=boundaries, store=store, control=control, progress=progress, **options
+        model,
+        task,
+        recipe,
+        boundaries=boundaries,
+        store=store,
+        budget=None if budget is None else as_seconds(budget),
+        control=control,
+        progress=progress,
+        **options,
     )
 
 
@@ -86,6 +97,7 @@ def probe_recipe(
     keep_weights: bool = False,
     gain: Gain | None = None,
     store: str | Path | None = None,
+    budget: float | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Probes:
@@ -107,6 +119,7 @@ def probe_recipe(
         keep_weights=keep_weights,
         gain=gain,
         store=store,
+        budget=budget,
         control=control,
         progress=progress,
     )

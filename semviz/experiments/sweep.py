@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from semviz.common import checks, distributed
+from semviz.common import checks, distributed, formats
 from semviz.common.errors import SemvizError
-from semviz.common.progress import Control, check_control, progress_bar
+from semviz.common.progress import Control, bars_shown, check_control, progress_bar, say
 from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
+from semviz.experiments.asked_sweep import AskedSweep, check_sweep
+from semviz.experiments.budget import Deadline, as_seconds
+from semviz.experiments.planning import WORTH_SAYING, make_plan, worth_saying
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.finetune import check_trainable, train_scope, zero_shot
-from semviz.finetuning.recipe import Recipe, run_key
+from semviz.finetuning.recipe import run_key
 from semviz.finetuning.run import Run
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
-from semviz.scopes.methods import METHODS
-from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
+    from semviz.experiments.plan import Plan
+    from semviz.finetuning.recipe import Recipe
     from semviz.gains.gain import Gain
     from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
     from semviz.tasks.task import Task
 
 
@@ -46,6 +51,7 @@ def sweep(
     arguments: Mapping[str, Any] | None = None,
     gain: Gain | None = None,
     store: str | Path | None = None,
+    budget: float | str | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Runs:
@@ -67,6 +73,8 @@ def sweep(
         keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`.
         gain: Its predicted benefit is shown next to the measured one, and its boundary is named `profile`.
         store: Folder in which every finished run is saved at once, so that a stopped sweep can be resumed.
+        budget: Seconds, or a text such as `"10 min"`: what changes the answer least is left out until the rest fits, as
+            `semviz.plan` says, and what does not fit after all is not begun.
         control: To watch the sweep from another thread, and to cancel it within one step.
         progress: Show progress bars.
 
@@ -80,29 +88,28 @@ def sweep(
     # Everything is checked before the first run, so that no later run fails on it.
     check_model(model)
     check_task(task)
-    scopes = Scope.suffixes(model) if scopes is None else checks.as_list("scopes", scopes, "a list of Scopes: [scope]")
-    unique_scopes = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(scopes)))
-    methods = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
-    methods = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(methods)]
-    methods = list(dict.fromkeys(methods))
-    seeds = checks.as_list("seeds", seeds, "a list such as range(3)")
-    seeds = [checks.whole_number(f"seeds[{i}]", seed, maximum=checks.MAX_SEED) for i, seed in enumerate(seeds)]
-    seeds = list(dict.fromkeys(seeds))
-    for name, values in (("scopes", unique_scopes), ("methods", methods), ("seeds", seeds)):
-        if not values:
-            raise SemvizError(f"{name} is empty; pass at least one.")
-    arguments = {} if arguments is None else arguments
-    recipe = Recipe(methods[0], lr, epochs, batch_size, seeds[0], checkpointing, arguments)
+    asked = check_sweep(
+        model,
+        scopes,
+        methods=methods,
+        seeds=seeds,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        checkpointing=checkpointing,
+        arguments=arguments,
+    )
     return sweep_scopes(
         model,
         task,
-        unique_scopes,
-        recipe,
-        methods=methods,
-        seeds=seeds,
+        asked.scopes,
+        asked.recipe,
+        methods=asked.methods,
+        seeds=asked.seeds,
         keep_weights=keep_weights,
         gain=gain,
         store=store,
+        budget=None if budget is None else as_seconds(budget),
         control=control,
         progress=progress,
     )
@@ -121,49 +128,120 @@ def sweep_scopes(
     keep_weights: bool = False,
     gain: Gain | None = None,
     store: str | Path | None = None,
+    budget: float | None = None,
+    plan: Plan | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Runs:
-    """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default."""
+    """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default.
+
+    A `plan` that was made and said before is followed; otherwise one is made where there is a budget in seconds, or
+    where the sweep takes more than a minute.
+    """
     check_control(control)
-    seeds = seeds or (recipe.seed,)
-    recipes = [replace(recipe, method=method, seed=seeds[0]) for method in methods or (recipe.method,)]
+    seeds = tuple(seeds) or (recipe.seed,)
+    asked = AskedSweep(tuple(scopes), replace(recipe, seed=seeds[0]), tuple(methods) or (recipe.method,), seeds)
+    clock = None if plan is not None or budget is None else Deadline.start(budget)
     for scope in scopes:
         scope.modules(model)
     model_hash = model.hash  # once: it reads all weights
     if gain is not None:
         _check_gain(gain, model, task, model_hash)
     run_store = Store(store) if store is not None else None
-    for scope in scopes:
-        for first in recipes:
-            # What is finished need not be able to train here, such as on an offloaded model.
-            if run_store is None or not run_store.has(run_key(model, task, scope, first, model_hash=model_hash)):
-                check_trainable(model, scope, first)
+    for scope, first in asked.trained:
+        # What is finished need not be able to train here, such as on an offloaded model.
+        if run_store is None or not run_store.has(run_key(model, task, scope, first, model_hash=model_hash)):
+            check_trainable(model, scope, first)
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
-    encoded_task.announce(scope.boundary for scope in scopes)
-    runs: list[Run] = []
+    if plan is None:
+        plan = _plan_if_long(encoded_task, asked, budget=budget, store=run_store, control=control, progress=progress)
+    elif plan.budget is not None:
+        clock = Deadline.start(plan.budget)
+    if plan is not None:
+        asked = plan.asked
+        if plan.task is not task:
+            encoded_task = EncodedTask(model, plan.task, control=control, progress=progress)
+    started = time.perf_counter()
+    runs, skipped = _train(encoded_task, asked, keep_weights, run_store, model_hash, clock, plan, control, progress)
+    untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
+    before = score_named(task.score).of(untrained)
+    note = ""
+    if plan is not None:
+        took = time.perf_counter() - started
+        say(f"Planned {formats.seconds(plan.seconds)}, took {formats.seconds(took)}.", show=progress)
+        note = plan.note(took, skipped=skipped)
+    return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()), budget=note)
+
+
+def _plan_if_long(
+    encoded_task: EncodedTask,
+    asked: AskedSweep,
+    *,
+    budget: float | None,
+    store: Store | None,
+    control: Control,
+    progress: bool,
+) -> Plan | None:
+    """Plan a sweep that has a budget, or that takes more than a minute; say the plan of one that takes as long."""
+    if budget is None and not (progress and bars_shown() and worth_saying(encoded_task, asked)):
+        return None
+    plan = make_plan(encoded_task, asked, budget=budget, store=store, control=control)
+    if plan.seconds < WORTH_SAYING:
+        return None if budget is None else plan
+    say(plan.message, show=progress)
+    return plan
+
+
+def _train(
+    encoded_task: EncodedTask,
+    asked: AskedSweep,
+    keep_weights: bool,
+    store: Store | None,
+    model_hash: str,
+    clock: Deadline | None,
+    plan: Plan | None,
+    control: Control,
+    progress: bool,
+) -> tuple[list[Run], list[str]]:
+    """Train what is asked; with a deadline, what would not be done in time is left out, and named."""
+    model, task = encoded_task.model, encoded_task.task
+    encoded_task.announce(scope.boundary for scope in asked.scopes)
     # Boundary by boundary, so that each frozen block runs once.
-    plan = [(s, r) for s in sorted(scopes, key=lambda s: (s.boundary, s.blocks)) for r in recipes]
-    with progress_bar(len(plan) * len(seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
-        for scope, recipe in plan:
-            for seed in seeds:
+    jobs = sorted(asked.trained, key=lambda job: (job[0].boundary, job[0].blocks))
+    if clock is not None:  # the largest and the smallest first: time may run out for those between
+        jobs = [*jobs[:1], *jobs[-1:], *jobs[1:-1]] if len(jobs) > 2 else jobs
+    planned = {} if plan is None else {(s.scope, s.method, s.seed): s.seconds for s in plan.steps}
+    runs: list[Run] = []
+    skipped: list[str] = []
+    spent = foreseen = 0.0
+    afterwards = 0.0 if plan is None else plan.steps[-1].seconds  # the scores before finetuning
+    with progress_bar(len(jobs) * len(asked.seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
+        for scope, recipe in jobs:
+            for seed in asked.seeds:
                 recipe = replace(recipe, seed=seed)
-                run = _find_in_store(run_store, run_key(model, task, scope, recipe, model_hash=model_hash))
+                run = _find_in_store(store, run_key(model, task, scope, recipe, model_hash=model_hash))
+                seconds = planned.get((scope, recipe.method, seed), 0.0)
+                # The first is what all others are compared with, and the second what is compared.
+                slower = max(1.0, spent / foreseen) if foreseen else 1.0
+                late = clock is not None and (seconds + afterwards) * slower > clock.left
                 if run is not None:
                     run = run.named(model, task)
+                elif late and len(runs) > 1:
+                    skipped.append(scope.label)
+                    continue
                 else:
+                    began = time.perf_counter()
                     run = train_scope(
                         encoded_task, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
                     )
-                    if run_store and distributed.join()[0] == 0:
-                        run = run_store.add(run)
+                    spent, foreseen = spent + time.perf_counter() - began, foreseen + seconds
+                    if store and distributed.join()[0] == 0:
+                        run = store.add(run)
                 runs.append(run)
                 recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
                 bar.update()
-    untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
-    before = score_named(task.score).of(untrained)
-    return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()))
+    return runs, skipped
 
 
 def _check_gain(gain: Gain, model: LanguageModel, task: Task, model_hash: str) -> None:

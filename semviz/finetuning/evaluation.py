@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _BAR_DELAY = 1.0  # seconds
 
+
 @dataclass(frozen=True)
 class SplitScores:
     """Scores of one split.

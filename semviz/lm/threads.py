@@ -1,4 +1,4 @@
-"""How many processor threads semviz computes on: few for small models, no more than are free, the user's own choice first.
+"""How many threads semviz computes on: one for small models, no more than cores are free, the user's choice first.
 
 The threads of one operation wait for each other. Where a model is small there is little work between two such meetings,
 so a second thread gains next to nothing; where another program needs the core, it costs many times what it gains.
