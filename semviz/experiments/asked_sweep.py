@@ -38,6 +38,10 @@ class AskedSweep:
         recipes = [replace(self.recipe, method=method, seed=self.seeds[0]) for method in self.methods]
         return [(scope, recipe) for scope in self.scopes for recipe in recipes]
 
+    def with_scopes(self, scopes: Iterable[Scope]) -> AskedSweep:
+        """The same with other scopes, each once."""
+        return replace(self, scopes=tuple(dict.fromkeys(scopes)))
+
 
 def check_sweep(
     model: LanguageModel,

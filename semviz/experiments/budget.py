@@ -135,24 +135,25 @@ def largest_that_fits(
     raise SemvizError(
         f"Nothing useful fits into {formats.seconds(budget)}: {size.scopes} scopes at one learning rate, "
         f"{size.steps(batch_size)} steps each and {size.test} test rows would take about "
-        f"{formats.seconds(seconds_of(size))}; pass budget={math.ceil(least)} or more, shorter texts or a smaller model."
+        f"{formats.seconds(seconds_of(size))}; pass a budget of at least {math.ceil(least)} seconds, shorter texts or "
+        "a smaller model."
     )
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a budget is spent.
+    """When something began, and when its budget is spent.
 
     Attributes:
-        budget: Seconds in all.
+        budget: Seconds in all; None where there is no limit.
         started: When it began, by `time.perf_counter`.
     """
 
-    budget: float
+    budget: float | None
     started: float
 
     @classmethod
-    def start(cls, budget: float) -> Deadline:
+    def start(cls, budget: float | None) -> Deadline:
         """Begin now."""
         return cls(budget, time.perf_counter())
 
@@ -163,5 +164,5 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, at least 0."""
-        return max(0.0, self.budget - self.spent)
+        """Seconds that are left, at least 0; infinite without a limit."""
+        return math.inf if self.budget is None else max(0.0, self.budget - self.spent)

@@ -50,6 +50,8 @@ class Plan:
         asked: What will train, and how.
         budget: Seconds that may be spent; None without a budget.
         cuts: What is left out to fit the budget, in words: `200 of 600 training rows`.
+        spent: Seconds that had passed since the beginning when the plan was made.
+        said: Seconds in all that were said before, where a plan was made anew meanwhile.
     """
 
     model: str
@@ -58,11 +60,18 @@ class Plan:
     asked: AskedSweep = field(repr=False)
     budget: float | None = None
     cuts: tuple[str, ...] = ()
+    spent: float = 0.0
+    said: float | None = None
 
     @property
     def seconds(self) -> float:
         """How long all steps are expected to take that are not done."""
         return float(sum(step.seconds for step in self.steps))
+
+    @property
+    def promised(self) -> float:
+        """Seconds from the beginning to the end, as they were said first."""
+        return self.spent + self.seconds if self.said is None else self.said
 
     @property
     def bytes(self) -> int:
@@ -97,7 +106,7 @@ class Plan:
         """Say under which budget an answer was found, planned beside measured; empty without a budget.
 
         Args:
-            took: Seconds that it took.
+            took: Seconds that it took since the budget began.
             skipped: Scopes that were not begun, since time ran out.
         """
         if self.budget is None:
@@ -105,7 +114,7 @@ class Plan:
         left_out = f"; not begun, for lack of time: {', '.join(skipped)}" if skipped else ""
         return (
             f"Found under a budget of {formats.seconds(self.budget)} ({', '.join(self.cuts) or 'nothing was left out'}"
-            f"{left_out}); planned {formats.seconds(self.seconds)}, took {formats.seconds(took)}."
+            f"{left_out}); planned {formats.seconds(self.promised)}, took {formats.seconds(took)}."
         )
 
     def beginning(self, *steps: PlanStep) -> Plan:

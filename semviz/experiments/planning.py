@@ -14,7 +14,7 @@ from semviz.common import distributed, formats
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control
 from semviz.experiments.asked_sweep import AskedSweep, check_sweep
-from semviz.experiments.budget import Size, as_seconds, largest_that_fits
+from semviz.experiments.budget import Deadline, Size, as_seconds, largest_that_fits
 from semviz.experiments.plan import Plan, PlanStep
 from semviz.experiments.probes import probe_boundaries
 from semviz.experiments.run_store import Store
@@ -28,6 +28,7 @@ from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
 from semviz.scopes.costs import Costs, price_scopes
 from semviz.scopes.scope import Scope
+from semviz.tasks.splits import SPLITS
 from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
@@ -94,66 +95,23 @@ def plan(
         checkpointing=checkpointing,
         arguments=arguments,
     )
-    seconds = None if budget is None else as_seconds(budget)
-    encoded_task = EncodedTask(model, task, progress=False)
-    return make_plan(encoded_task, asked, budget=seconds, store=None if store is None else Store(store))
+    clock = None if budget is None else Deadline.start(as_seconds(budget))
+    estimate = measure(EncodedTask(model, task, progress=False), asked)
+    return estimate.fit(asked, clock=clock, store=None if store is None else Store(store))
 
 
 @on_fitting_threads
 @default_surroundings()
-def make_plan(
-    encoded_task: EncodedTask,
-    asked: AskedSweep,
-    *,
-    budget: float | None = None,
-    store: Store | None = None,
-    control: Control | None = None,
-) -> Plan:
-    """Do what `plan` does, with a tokenized task and checked arguments.
-
-    Args:
-        encoded_task: The task.
-        asked: What the sweep is asked to do.
-        budget: Seconds that are left when the plan begins.
-        store: Finished runs.
-        control: To stop the measurement.
+def measure(encoded_task: EncodedTask, asked: AskedSweep, *, control: Control | None = None) -> Estimate:
+    """Time a few steps of two or three of the scopes: the largest, the smallest, and one between them if that is quick.
 
     Raises:
         Cancelled: If asked to stop.
-        SemvizError: If nothing useful fits into the budget.
+        SemvizError: If there are several processes, or the largest scope would not fit into the session's memory.
     """
-    times, prices = _measure(encoded_task, asked, control or Control())
-    estimate = Estimate(encoded_task, asked, times, prices)
-    if budget is None:
-        return estimate.plan(asked, encoded_task.task, store)
-    task = encoded_task.task
-    rows = {name: len(task.splits[name]) for name in ("train", "validation", "test")}
-    recipe = asked.recipe
-    whole = Size(len(asked.scopes), len(asked.seeds), recipe.epochs, **rows, searched=recipe.lr == "auto")
-
-    def planned(size: Size) -> Plan:
-        return estimate.plan(_of_size(asked, size, encoded_task), _rows_of_size(task, size), store)
-
-    # What the measurement took is spent already.
-    size = largest_that_fits(
-        whole, recipe.batch_size, lambda size: planned(size).seconds, budget=budget, spent=times.seconds
-    )
-    return replace(planned(size), budget=budget, cuts=_cuts(whole, size))
-
-
-def worth_saying(encoded_task: EncodedTask, asked: AskedSweep) -> bool:
-    """Whether finetunes could take more than a minute, so that measuring a step is worth its seconds."""
-    model, encoded = encoded_task.model, encoded_task.part("train", 0).encoded
-    trainings = len(asked.trained) * (len(asked.seeds) - 1 + expected_trainings(asked.recipe.lr))
-    flops = 6 * encoded.tokens * model.parts.total * asked.recipe.epochs
-    steps = math.ceil(len(encoded) / asked.recipe.batch_size) * asked.recipe.epochs
-    return trainings * (flops / _ROUGH_FLOPS + steps * _ROUGH_STEP) > WORTH_SAYING and not distributed.is_distributed()
-
-
-def _measure(encoded_task: EncodedTask, asked: AskedSweep, control: Control) -> tuple[StepTimes, Costs]:
-    """Time the largest and the smallest scope, and one between them if that is quick."""
     if distributed.is_distributed():
         raise SemvizError("A plan measures steps in one process; leave budget= out under accelerate launch.")
+    control = control or Control()
     encoded = encoded_task.part("train", 0).encoded
     prices = price_scopes(encoded_task.model, encoded, batch_size=asked.recipe.batch_size)
     trained = sorted(asked.trained, key=lambda pair: _units(prices, *pair), reverse=True)
@@ -164,10 +122,19 @@ def _measure(encoded_task: EncodedTask, asked: AskedSweep, control: Control) -> 
     if len(trained) > 2 and first.scopes[0].step < _SLOW_STEP:
         others.append(trained[len(trained) // 2])
     if not others:
-        return first, prices
+        return Estimate(encoded_task, asked, first, prices)
     more = time_steps(encoded_task, others, control=control)
-    timed = (*first.scopes, *more.scopes)
-    return StepTimes(timed, more.prefix_token or first.prefix_token, first.seconds + more.seconds), prices
+    times = StepTimes((*first.scopes, *more.scopes), more.prefix_token or first.prefix_token)
+    return Estimate(encoded_task, asked, times, prices)
+
+
+def worth_saying(encoded_task: EncodedTask, asked: AskedSweep) -> bool:
+    """Whether finetunes could take more than a minute, so that measuring a step is worth its seconds."""
+    model, encoded = encoded_task.model, encoded_task.part("train", 0).encoded
+    trainings = len(asked.trained) * (len(asked.seeds) - 1 + expected_trainings(asked.recipe.lr))
+    flops = 6 * encoded.tokens * model.parts.total * asked.recipe.epochs
+    steps = math.ceil(len(encoded) / asked.recipe.batch_size) * asked.recipe.epochs
+    return trainings * (flops / _ROUGH_FLOPS + steps * _ROUGH_STEP) > WORTH_SAYING and not distributed.is_distributed()
 
 
 def _units(prices: Costs, scope: Scope, recipe: Recipe) -> float:
@@ -191,6 +158,33 @@ class Estimate:
     asked: AskedSweep
     times: StepTimes
     prices: Costs
+
+    def fit(self, asked: AskedSweep, *, clock: Deadline | None = None, store: Store | None = None) -> Plan:
+        """Plan a sweep; with a deadline, as much of it as is planned to be done in time.
+
+        Args:
+            asked: The sweep: scopes that were timed, or others of this task.
+            clock: When the budget is spent.
+            store: Finished runs.
+
+        Raises:
+            SemvizError: If nothing useful fits into what is left.
+        """
+        task = self.encoded_task.task
+        spent = 0.0 if clock is None else clock.spent
+        if clock is None or clock.budget is None:
+            return replace(self.plan(asked, task, store), spent=spent)
+        rows = {name: len(task.splits[name]) for name in SPLITS}
+        recipe = asked.recipe
+        whole = Size(len(asked.scopes), len(asked.seeds), recipe.epochs, **rows, searched=recipe.lr == "auto")
+
+        def planned(size: Size) -> Plan:
+            return self.plan(_of_size(asked, size, self.encoded_task), _rows_of_size(task, size), store)
+
+        size = largest_that_fits(
+            whole, recipe.batch_size, lambda size: planned(size).seconds, budget=clock.budget, spent=spent
+        )
+        return replace(planned(size), budget=clock.budget, spent=spent, cuts=_cuts(whole, size))
 
     def plan(self, sweep: AskedSweep, task: Task, store: Store | None) -> Plan:
         """Plan a sweep over this task or a subset of it."""

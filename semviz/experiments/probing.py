@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common.errors import SemvizError
-from semviz.experiments.budget import as_seconds
+from semviz.experiments.budget import Deadline, as_seconds
 from semviz.experiments.probes import Probes, check_boundaries, fit_probes, probe_boundaries
 from semviz.experiments.sweep import sweep_scopes
 from semviz.finetuning.recipe import Recipe
@@ -79,7 +79,7 @@ def probe(
         recipe,
         boundaries=boundaries,
         store=store,
-        budget=None if budget is None else as_seconds(budget),
+        clock=None if budget is None else Deadline.start(as_seconds(budget)),
         control=control,
         progress=progress,
         **options,
@@ -97,7 +97,7 @@ def probe_recipe(
     keep_weights: bool = False,
     gain: Gain | None = None,
     store: str | Path | None = None,
-    budget: float | None = None,
+    clock: Deadline | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Probes:
@@ -119,7 +119,7 @@ def probe_recipe(
         keep_weights=keep_weights,
         gain=gain,
         store=store,
-        budget=budget,
+        clock=clock,
         control=control,
         progress=progress,
     )

@@ -15,7 +15,7 @@ from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
 from semviz.experiments.asked_sweep import AskedSweep, check_sweep
 from semviz.experiments.budget import Deadline, as_seconds
-from semviz.experiments.planning import WORTH_SAYING, make_plan, worth_saying
+from semviz.experiments.planning import WORTH_SAYING, measure, worth_saying
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
 from semviz.finetuning.encoded_task import EncodedTask
@@ -109,7 +109,7 @@ def sweep(
         keep_weights=keep_weights,
         gain=gain,
         store=store,
-        budget=None if budget is None else as_seconds(budget),
+        clock=None if budget is None else Deadline.start(as_seconds(budget)),
         control=control,
         progress=progress,
     )
@@ -128,20 +128,19 @@ def sweep_scopes(
     keep_weights: bool = False,
     gain: Gain | None = None,
     store: str | Path | None = None,
-    budget: float | None = None,
+    clock: Deadline | None = None,
     plan: Plan | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Runs:
     """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default.
 
-    A `plan` that was made and said before is followed; otherwise one is made where there is a budget in seconds, or
-    where the sweep takes more than a minute.
+    A `plan` that was made and said before is followed; otherwise one is made where there is a deadline, or where the
+    sweep takes more than a minute.
     """
     check_control(control)
     seeds = tuple(seeds) or (recipe.seed,)
     asked = AskedSweep(tuple(scopes), replace(recipe, seed=seeds[0]), tuple(methods) or (recipe.method,), seeds)
-    clock = None if plan is not None or budget is None else Deadline.start(budget)
     for scope in scopes:
         scope.modules(model)
     model_hash = model.hash  # once: it reads all weights
@@ -155,9 +154,7 @@ def sweep_scopes(
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
     if plan is None:
-        plan = _plan_if_long(encoded_task, asked, budget=budget, store=run_store, control=control, progress=progress)
-    elif plan.budget is not None:
-        clock = Deadline.start(plan.budget)
+        plan = _plan_if_long(encoded_task, asked, clock=clock, store=run_store, control=control, progress=progress)
     if plan is not None:
         asked = plan.asked
         if plan.task is not task:
@@ -170,7 +167,7 @@ def sweep_scopes(
     if plan is not None:
         took = time.perf_counter() - started
         say(f"Planned {formats.seconds(plan.seconds)}, took {formats.seconds(took)}.", show=progress)
-        note = plan.note(took, skipped=skipped)
+        note = plan.note(took if clock is None else clock.spent, skipped=skipped)
     return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()), budget=note)
 
 
@@ -178,17 +175,17 @@ def _plan_if_long(
     encoded_task: EncodedTask,
     asked: AskedSweep,
     *,
-    budget: float | None,
+    clock: Deadline | None,
     store: Store | None,
     control: Control,
     progress: bool,
 ) -> Plan | None:
-    """Plan a sweep that has a budget, or that takes more than a minute; say the plan of one that takes as long."""
-    if budget is None and not (progress and bars_shown() and worth_saying(encoded_task, asked)):
+    """Plan a sweep that has a deadline, or that takes more than a minute; say the plan of one that takes as long."""
+    if clock is None and not (progress and bars_shown() and worth_saying(encoded_task, asked)):
         return None
-    plan = make_plan(encoded_task, asked, budget=budget, store=store, control=control)
+    plan = measure(encoded_task, asked, control=control).fit(asked, clock=clock, store=store)
     if plan.seconds < WORTH_SAYING:
-        return None if budget is None else plan
+        return None if clock is None else plan
     say(plan.message, show=progress)
     return plan
 

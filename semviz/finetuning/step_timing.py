@@ -55,12 +55,10 @@ class StepTimes:
     Attributes:
         scopes: The scopes that were timed.
         prefix_token: Seconds of one frozen block, for one token; 0 where none was frozen.
-        seconds: How long the measurement took.
     """
 
     scopes: tuple[StepTime, ...]
     prefix_token: float
-    seconds: float
 
 
 @interrupts_held()
@@ -77,7 +75,6 @@ def time_steps(encoded_task: EncodedTask, asked: Sequence[tuple[Scope, Recipe]],
     Raises:
         Cancelled: If asked to stop.
     """
-    started = time.perf_counter()
     model, whole = encoded_task.model, encoded_task.part("train", 0).encoded
     encoded = whole.take(_spread(whole.ids.lengths, asked[0][1].batch_size))
     boundaries = sorted({scope.boundary for scope, _ in asked} - {0})
@@ -89,7 +86,7 @@ def time_steps(encoded_task: EncodedTask, asked: Sequence[tuple[Scope, Recipe]],
         part = SplitWithStates(encoded, caches.get(scope.boundary))
         timed.append(_time_scope(encoded_task, part, scope, recipe, control))
     prefix = sum(cache.seconds for cache in caches.values()) / (encoded.tokens * max(boundaries, default=1))
-    return StepTimes(tuple(timed), prefix, time.perf_counter() - started)
+    return StepTimes(tuple(timed), prefix)
 
 
 def _time_scope(

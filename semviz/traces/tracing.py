@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from semviz.common.progress import Control
     from semviz.lm.model import LanguageModel
 
+DETAILED = 16  # samples that keep every position
 _ANNOUNCED_BYTES = 2**28  # size of a trace above which it is announced before the trace starts
 
 
@@ -54,7 +55,7 @@ def trace(
     vocab: Literal["full", "labels"] = "full",
     path: PathKind = "slerp",
     centre: bool = False,
-    detail: int = 16,
+    detail: int = DETAILED,
     calibration: Calibration | None = None,
     distributed: bool = False,
     control: Control | None = None,
