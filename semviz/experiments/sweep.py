@@ -153,6 +153,7 @@ def sweep_scopes(
             check_trainable(model, scope, first)
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
+    is_own = plan is None
     if plan is None:
         plan = _plan_if_long(encoded_task, asked, clock=clock, store=run_store, control=control, progress=progress)
     if plan is not None:
@@ -166,7 +167,8 @@ def sweep_scopes(
     note = ""
     if plan is not None:
         took = time.perf_counter() - started
-        say(f"Planned {formats.seconds(plan.seconds)}, took {formats.seconds(took)}.", show=progress)
+        if is_own and plan.seconds >= WORTH_SAYING:
+            say(f"Planned {formats.seconds(plan.seconds)}, took {formats.seconds(took)}.", show=progress)
         note = plan.note(took if clock is None else clock.spent, skipped=skipped)
     return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()), budget=note)
 
