@@ -1,7 +1,7 @@
 """A budget of time: how it is written, and what is left out so that finetunes fit into it.
 
-What is left out first is what changes the answer least; `tests/bench/README.md` has the measurement. Each step is taken
-only as far as needed:
+What is left out first is what should change the answer least. The order is a judgement, which
+`tests/bench/bench_plan.py order` puts to the test. Each step is taken only as far as needed:
 
 1. Seeds after the first.
 2. Scopes, down to four that are spread evenly: a law through a few measured ones predicts those between.
@@ -132,11 +132,12 @@ def largest_that_fits(
         if seconds_of(size) <= SHARE * (budget - spent):
             return size
     least = spent + seconds_of(size) / SHARE
+    taken, before = formats.seconds(seconds_of(size)), formats.seconds(spent)
     raise SemvizError(
         f"Nothing useful fits into {formats.seconds(budget)}: {size.scopes} scopes at one learning rate, "
-        f"{size.steps(batch_size)} steps each and {size.test} test rows would take about "
-        f"{formats.seconds(seconds_of(size))}; pass a budget of at least {math.ceil(least)} seconds, shorter texts or "
-        "a smaller model."
+        f"{size.steps(batch_size)} steps each and {size.test} test rows would take about {taken}, "
+        f"after {before} for what comes before them; pass a budget of at least {math.ceil(least)} seconds, shorter "
+        "texts or a smaller model."
     )
 
 

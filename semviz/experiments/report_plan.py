@@ -114,7 +114,7 @@ def plan_report(
     samples = times.samples(clock)
     before = times.seconds(samples)
     upper = Scope.above(model, 3 * model.n_blocks // 4)
-    later = clock if clock.budget is None else replace(clock, budget=clock.budget - before)
+    later = replace(clock, started=clock.started - before)  # as if the trace were done
     sweep = estimate.fit(asked.with_scopes([*asked.scopes, upper]), clock=later, store=_open(store))
     size = model.parts.total * model.model.dtype.itemsize
     plan = replace(
@@ -123,7 +123,7 @@ def plan_report(
             PlanStep("calibrate it on general text, and time a few steps", 0, 0.0, size, done=True),
             times.step(samples, size),
         ),
-        budget=clock.budget,
+        spent=sweep.spent - before,
     )
     return ReportPlan(plan, samples, estimate) if clock.budget or plan.promised >= WORTH_SAYING else None
 
