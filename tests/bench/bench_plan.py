@@ -2,10 +2,10 @@
 
     python tests/bench/bench_plan.py plans      # planned and measured seconds of several scopes, on three models
     python tests/bench/bench_plan.py threads    # a training step on one and two threads
-    python tests/bench/bench_plan.py order      # what fewer epochs, fewer rows and no search for rates change; resumable
+    python tests/bench/bench_plan.py order      # what fewer epochs, fewer rows or one rate change; resumable
 
-Seconds are the processor's, on one thread, so that other programs on the machine do not count; those of `threads` are of
-the clock, taken in turns.
+Seconds are the processor's, on one thread, so that other programs on the machine do not count; those of `threads` are
+of the clock, taken in turns.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if "threads" not in PARTS:
     os.environ["OMP_NUM_THREADS"] = "1"
     time.perf_counter = time.process_time  # what semviz measures with
 
-import torch
+import torch  # noqa: E402
 
-import semviz as sv
+import semviz as sv  # noqa: E402
 
 REAL = Path(__file__).parents[2].parent / "shared" / "real"
 SMOL = Path.home() / ".cache" / "semviz-real"
@@ -102,7 +102,7 @@ def _steps(network: torch.nn.Module, vocabulary: int, rounds: int = 7) -> tuple[
 
 
 def order() -> None:
-    """Compare what a third of the epochs, a third of the rows, and one rate choose with what the whole sweep chooses."""
+    """Compare what a third of the epochs, a third of the rows, or one rate chooses with what the whole sweep does."""
     model = sv.load_model()
     scopes = [sv.Scope.above(model, k) for k in (0, 3, 5, 7)]
     for name in ("mood", "question", "where"):
