@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from semviz.common import checks, formats
-from semviz.common.errors import SemvizError
+from semviz.common.errors import Cancelled, SemvizError
+from semviz.common.progress import Control
 
 _UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 _PART = re.compile(r"(\d+(?:[.,]\d+)?)\s*([a-z]+)\s*")
@@ -167,3 +168,27 @@ class Deadline:
     def left(self) -> float:
         """Seconds that are left, at least 0; infinite without a limit."""
         return math.inf if self.budget is None else max(0.0, self.budget - self.spent)
+
+
+class TimedControl(Control):
+    """A control that also ends a job when a budget is spent, within one step."""
+
+    def __init__(self, control: Control, clock: Deadline) -> None:
+        super().__init__(control.tell)
+        self._control, self._clock = control, clock
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was asked to stop, or its time is up."""
+        return self._control.cancelled or self.is_late
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the budget is spent."""
+        return self._clock.left <= 0
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the job was asked to stop, or its time is up."""
+        self._control.check()
+        if self.is_late:
+            raise Cancelled(f"The budget of {formats.seconds(self._clock.budget)} is spent.")

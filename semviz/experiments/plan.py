@@ -107,11 +107,11 @@ class Plan:
 
         Args:
             took: Seconds that it took since the budget began.
-            skipped: Scopes that were not begun, since time ran out.
+            skipped: Scopes that were not trained to the end, since time ran out.
         """
         if self.budget is None:
             return ""
-        left_out = f"; not begun, for lack of time: {', '.join(skipped)}" if skipped else ""
+        left_out = f"; not done, for lack of time: {', '.join(skipped)}" if skipped else ""
         return (
             f"Found under a budget of {formats.seconds(self.budget)} ({', '.join(self.cuts) or 'nothing was left out'}"
             f"{left_out}); planned {formats.seconds(self.promised)}, took {formats.seconds(took)}."

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks, distributed, formats
-from semviz.common.errors import SemvizError
+from semviz.common.errors import Cancelled, SemvizError
 from semviz.common.progress import Control, bars_shown, check_control, progress_bar, say
 from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
 from semviz.experiments.asked_sweep import AskedSweep, check_sweep
-from semviz.experiments.budget import Deadline, as_seconds
+from semviz.experiments.budget import Deadline, TimedControl, as_seconds
 from semviz.experiments.planning import WORTH_SAYING, measure, worth_saying
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
@@ -231,9 +231,16 @@ def _train(
                     continue
                 else:
                     began = time.perf_counter()
-                    run = train_scope(
-                        encoded_task, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
-                    )
+                    stop = TimedControl(control, clock) if clock is not None and len(runs) > 1 else control
+                    try:
+                        run = train_scope(
+                            encoded_task, scope, recipe, keep_weights=keep_weights, control=stop, progress=progress
+                        )
+                    except Cancelled:
+                        if control.cancelled:
+                            raise
+                        skipped.append(scope.label)
+                        continue
                     spent, foreseen = spent + time.perf_counter() - began, foreseen + seconds
                     if store and distributed.join()[0] == 0:
                         run = store.add(run)

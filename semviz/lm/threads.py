@@ -23,8 +23,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 NARROW = 256
-"""Width of a model below which one thread is enough: above the demo LM's (128), and below that of the smallest pretrained
-LMs in use (576). `tests/bench/bench_plan.py threads` measures both."""
+"""Width of a model below which one thread is enough: above the demo LM's (128), and below that of the smallest
+pretrained LMs in use (576). `tests/bench/bench_plan.py threads` measures both."""
 _LOOK_SECONDS = 0.1
 _CHOICES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # torch reads them when it is loaded
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")

@@ -178,7 +178,37 @@ def test_what_is_slower_than_planned_begins_fewer_runs(tiny, mood, asked, monkey
     )
     # The largest and the smallest are always trained, and the time for a third is not left.
     assert [run.scope.boundary for run in runs] == [0, 3]
-    assert "not begun, for lack of time: blocks 2–4 of 4, blocks 3–4 of 4" in runs.answer()
+    assert "not done, for lack of time: blocks 2–4 of 4, blocks 3–4 of 4" in runs.answer()
+
+
+def test_a_run_that_is_still_training_when_time_is_up_is_ended(tiny, mood, asked, monkeypatch):
+    """Each run is planned for 1 s of 60; the third would take for ever."""
+    estimate = made(tiny, mood, asked, step=(0.0, 0.0))
+    plan = estimate.fit(asked, clock=Deadline.start(60))
+    offset, begun = 0.0, []
+    train, real = sweeping.train_scope, Deadline.spent.fget
+
+    def slow(encoded_task, scope, *args, control, **options):
+        nonlocal offset
+        begun.append(scope.boundary)
+        offset += 100 if len(begun) == 3 else 1
+        return train(encoded_task, scope, *args, control=control, **options)
+
+    monkeypatch.setattr(sweeping, "train_scope", slow)
+    monkeypatch.setattr(Deadline, "spent", property(lambda self: real(self) + offset))
+    runs = sweeping.sweep_scopes(
+        tiny, mood, asked.scopes, asked.recipe, seeds=asked.seeds, clock=Deadline.start(60), plan=plan, progress=False
+    )
+    assert begun == [0, 3, 2]
+    assert [run.scope.boundary for run in runs] == [0, 3]
+    assert "not done, for lack of time: blocks 3–4 of 4" in runs.answer()
+
+
+def test_a_cancel_is_no_lack_of_time(tiny, mood, asked):
+    control = sv.Control()
+    control.cancel()
+    with pytest.raises(sv.Cancelled, match="finished runs are in the store"):
+        sv.sweep(tiny, mood, asked.scopes, lr=1e-3, epochs=1, budget=600, control=control, progress=False)
 
 
 def test_only_what_takes_over_a_minute_is_said(tiny, mood, asked, monkeypatch):
