@@ -102,6 +102,15 @@ class Plan:
             f"{formats.seconds(self.seconds)} and {formats.size(self.bytes)} of memory.{cuts}"
         )
 
+    def seconds_of(self, scope: Scope, method: str = "full", seed: int = 0) -> float:
+        """Seconds of one run; where it is not in the plan, those of the smallest planned run that trains as much."""
+        runs = [step for step in self.steps if step.scope is not None]
+        for step in runs:
+            if (step.scope, step.method, step.seed) == (scope, method, seed):
+                return step.seconds
+        larger = [(step.scope.trainable, step.seconds) for step in runs if step.scope is not None]
+        return min((pair for pair in larger if pair[0] >= scope.trainable), default=max(larger))[1]
+
     def note(self, took: float, *, skipped: Sequence[str] = ()) -> str:
         """Say under which budget an answer was found, planned beside measured; empty without a budget.
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks, distributed, formats
-from semviz.common.errors import Cancelled, SemvizError
+from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, bars_shown, check_control, progress_bar, say
 from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
 from semviz.experiments.asked_sweep import AskedSweep, check_sweep
-from semviz.experiments.budget import Deadline, TimedControl, as_seconds
+from semviz.experiments.budget import Deadline, as_seconds
+from semviz.experiments.pace import Pace
 from semviz.experiments.planning import WORTH_SAYING, measure, worth_saying
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
@@ -160,17 +161,40 @@ def sweep_scopes(
         asked = plan.asked
         if plan.task is not task:
             encoded_task = EncodedTask(model, plan.task, control=control, progress=progress)
-    started = time.perf_counter()
-    runs, skipped = _train(encoded_task, asked, keep_weights, run_store, model_hash, clock, plan, control, progress)
+    pace = Pace(plan, clock, control)
+    encoded_task.announce(scope.boundary for scope in asked.scopes)
+    runs: list[Run] = []
+    # Boundary by boundary, so that each frozen block runs once.
+    jobs = sorted(asked.trained, key=lambda job: (job[0].boundary, job[0].blocks))
+    if clock is not None and len(jobs) > 2:  # the largest and the smallest first: time may run out for those between
+        jobs = [jobs[0], jobs[-1], *jobs[1:-1]]
+    with progress_bar(len(jobs) * len(asked.seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
+        for scope, recipe in jobs:
+            for seed in asked.seeds:
+                recipe = replace(recipe, seed=seed)
+                key = run_key(model, encoded_task.task, scope, recipe, model_hash=model_hash)
+                run = _find_in_store(run_store, key)
+                if run is not None:
+                    run = run.named(model, encoded_task.task)
+                else:
+                    train = partial(
+                        train_scope, encoded_task, scope, recipe, keep_weights=keep_weights, progress=progress
+                    )
+                    run = pace.train(scope, recipe, train)
+                    if run is None:
+                        continue
+                    if run_store and distributed.join()[0] == 0:
+                        run = run_store.add(run)
+                runs.append(run)
+                recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
+                bar.update()
     untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
     before = score_named(task.score).of(untrained)
-    note = ""
-    if plan is not None:
-        took = time.perf_counter() - started
-        if is_own and plan.seconds >= WORTH_SAYING:
-            say(f"Planned {formats.seconds(plan.seconds)}, took {formats.seconds(took)}.", show=progress)
-        note = plan.note(took if clock is None else clock.spent, skipped=skipped)
-    return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()), budget=note)
+    if plan is not None and is_own and plan.seconds >= WORTH_SAYING:
+        say(f"Planned {formats.seconds(plan.promised)}, took {formats.seconds(pace.took)}.", show=progress)
+    return Runs(
+        tuple(runs), zero_shot=before, gain=gain, untrained_rows=tuple(held_out.rows.tolist()), budget=pace.note
+    )
 
 
 def _plan_if_long(
@@ -190,64 +214,6 @@ def _plan_if_long(
         return None if clock is None else plan
     say(plan.message, show=progress)
     return plan
-
-
-def _train(
-    encoded_task: EncodedTask,
-    asked: AskedSweep,
-    keep_weights: bool,
-    store: Store | None,
-    model_hash: str,
-    clock: Deadline | None,
-    plan: Plan | None,
-    control: Control,
-    progress: bool,
-) -> tuple[list[Run], list[str]]:
-    """Train what is asked; with a deadline, what would not be done in time is left out, and named."""
-    model, task = encoded_task.model, encoded_task.task
-    encoded_task.announce(scope.boundary for scope in asked.scopes)
-    # Boundary by boundary, so that each frozen block runs once.
-    jobs = sorted(asked.trained, key=lambda job: (job[0].boundary, job[0].blocks))
-    if clock is not None:  # the largest and the smallest first: time may run out for those between
-        jobs = [*jobs[:1], *jobs[-1:], *jobs[1:-1]] if len(jobs) > 2 else jobs
-    planned = {} if plan is None else {(s.scope, s.method, s.seed): s.seconds for s in plan.steps}
-    runs: list[Run] = []
-    skipped: list[str] = []
-    spent = foreseen = 0.0
-    afterwards = 0.0 if plan is None else plan.steps[-1].seconds  # the scores before finetuning
-    with progress_bar(len(jobs) * len(asked.seeds), f"Sweep over {task.name}", unit="runs", show=progress) as bar:
-        for scope, recipe in jobs:
-            for seed in asked.seeds:
-                recipe = replace(recipe, seed=seed)
-                run = _find_in_store(store, run_key(model, task, scope, recipe, model_hash=model_hash))
-                seconds = planned.get((scope, recipe.method, seed), 0.0)
-                # The first is what all others are compared with, and the second what is compared.
-                slower = max(1.0, spent / foreseen) if foreseen else 1.0
-                late = clock is not None and (seconds + afterwards) * slower > clock.left
-                if run is not None:
-                    run = run.named(model, task)
-                elif late and len(runs) > 1:
-                    skipped.append(scope.label)
-                    continue
-                else:
-                    began = time.perf_counter()
-                    stop = TimedControl(control, clock) if clock is not None and len(runs) > 1 else control
-                    try:
-                        run = train_scope(
-                            encoded_task, scope, recipe, keep_weights=keep_weights, control=stop, progress=progress
-                        )
-                    except Cancelled:
-                        if control.cancelled:
-                            raise
-                        skipped.append(scope.label)
-                        continue
-                    spent, foreseen = spent + time.perf_counter() - began, foreseen + seconds
-                    if store and distributed.join()[0] == 0:
-                        run = store.add(run)
-                runs.append(run)
-                recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
-                bar.update()
-    return runs, skipped
 
 
 def _check_gain(gain: Gain, model: LanguageModel, task: Task, model_hash: str) -> None:

@@ -112,6 +112,13 @@ def test_rows_steps_and_memory(tiny, mood, asked):
     assert "<table" in plan._repr_html_()
 
 
+def test_seconds_of_a_run_that_is_not_in_the_plan(tiny, mood, asked):
+    plan = made(tiny, mood, asked).fit(asked)
+    at = of_scopes(plan)
+    for k, planned in ((0, 0), (1, 0), (2, 2), (3, 3)):
+        assert plan.seconds_of(sv.Scope.above(tiny, k)) == pytest.approx(at[planned])
+
+
 def test_finished_runs_take_no_time(tiny, mood, tmp_path):
     scopes = [sv.Scope.full(tiny), sv.Scope.last(tiny)]
     options = {"lr": 1e-3, "epochs": 1, "batch_size": 16, "store": tmp_path}
