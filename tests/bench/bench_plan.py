@@ -60,7 +60,7 @@ def plans() -> None:
             planned = {step.scope: step.seconds for step in plan.steps if step.scope is not None}
             for run in runs:
                 measured = run.seconds - run.prefix_seconds + run.search_seconds
-                _row(name, f"{run.scope.label}, lr {lr}, without scoring", planned[run.scope], measured)
+                _row(name, f"{run.scope.label}, lr {lr}, measured without scoring", planned[run.scope], measured)
             _row(name, f"**all of it**, lr {lr}", plan.seconds, whole)
 
 
