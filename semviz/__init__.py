@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from semviz.common.errors import SemvizError as SemvizError
     from semviz.common.progress import Control as Control
     from semviz.common.progress import Progress as Progress
+    from semviz.experiments.plan import Plan as Plan
+    from semviz.experiments.planning import plan as plan
     from semviz.experiments.probes import Probes as Probes
     from semviz.experiments.probing import probe as probe
     from semviz.experiments.recommend import recommend as recommend
@@ -50,6 +52,7 @@ _HOMES = {
     "Gain": "gains.gain",
     "LanguageModel": "lm.model",
     "METRICS": "traces.metrics",
+    "Plan": "experiments.plan",
     "Probes": "experiments.probes",
     "Progress": "common.progress",
     "Recommendation": "gains.recommendation",
@@ -69,6 +72,7 @@ _HOMES = {
     "load_run": "finetuning.run",
     "load_task": "tasks.task",
     "metric": "traces.metrics",
+    "plan": "experiments.planning",
     "probe": "experiments.probing",
     "recommend": "experiments.recommend",
     "sweep": "experiments.sweep",

@@ -19,6 +19,7 @@ from semviz.version import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
+    from semviz.experiments.plan import Plan
     from semviz.experiments.probes import Probes
     from semviz.experiments.runs import Runs
     from semviz.tasks.task import Task
@@ -63,6 +64,11 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="semviz-report.html", help="where the page goes (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each scope (default: %(default)s)")
     parser.add_argument("--epochs", type=float, default=3, help="passes over the training rows (default: %(default)s)")
+    parser.add_argument(
+        "--budget",
+        default=None,
+        help="time for all of it, such as 10m, 90s or 1h; less is read and trained to fit it",
+    )
     parser.add_argument("--store", default=None, help="folder of finished runs, so that a stopped sweep goes on")
     parser.add_argument("--device", default="auto", help='"auto", "cpu", "cuda" or "mps"')
 
@@ -80,26 +86,53 @@ def _report(options: argparse.Namespace) -> int:
     checks.positive("--epochs", options.epochs)
     if options.store is not None and checks.as_path("--store", options.store).is_file():
         raise SemvizError(f"--store={options.store} is a file; pass a folder.")
+    from semviz.experiments.budget import Deadline, as_seconds
+
+    clock = Deadline.start(None if options.budget is None else as_seconds(options.budget))
     task = _task(options)
     from semviz.common import distributed
 
     # Before the model is loaded: each process gets a device of its own.
     rank, processes = distributed.join()
+    if processes > 1 and options.budget is not None:
+        raise SemvizError("--budget is for one process; leave it out under accelerate launch.")
     if rank == 0:
         print("Loading …", flush=True)
-    from semviz import Scope, load_model, sweep, trace, write_report
+    from semviz import Scope, load_model, trace, write_report
+    from semviz.experiments.asked_sweep import check_sweep
+    from semviz.experiments.report_plan import plan_report
+    from semviz.experiments.sweep import sweep_scopes
 
     model = load_model(options.model, device=options.device)
     if rank == 0:
         print(f"{model}\n{task}", flush=True)
-    traced = trace(model, task, distributed=processes > 1, progress=rank == 0)
+    scopes = [Scope.full(model), Scope.half(model), Scope.last(model)]
+    asked = check_sweep(
+        model, scopes, methods=["full"], seeds=range(options.seeds), epochs=options.epochs, arguments=None
+    )
+    planned = plan_report(model, task, asked, clock=clock, store=options.store)
+    if planned is not None:
+        print(planned.plan.message, flush=True)
+        print(f"{_steps_of(planned.plan).to_string(index=False)}\n", flush=True)
+    samples = planned.samples if planned is not None else None
+    traced = trace(model, task, samples=samples, distributed=processes > 1, progress=rank == 0)
     # The finetunes that follow are short, and run one after the other in the first process.
     if not distributed.leave():
         return 0
     gain = traced.gain()
     print(f"{traced}\nThe profile says: {gain.message}", flush=True)
-    scopes = [Scope.full(model), Scope.half(model), Scope.last(model), gain.scope()]
-    runs = sweep(model, task, scopes, seeds=range(options.seeds), epochs=options.epochs, gain=gain, store=options.store)
+    asked = asked.with_scopes([*scopes, gain.scope()])
+    runs = sweep_scopes(
+        model,
+        task,
+        asked.scopes,
+        asked.recipe,
+        seeds=asked.seeds,
+        gain=gain,
+        store=options.store,
+        clock=clock,
+        plan=None if planned is None else planned.of_sweep(asked, clock=clock, store=options.store),
+    )
     probes = _probes(runs)
     path = write_report(options.out, trace=traced, gain=gain, runs=runs, probes=probes)
     print(f"\n{_table_of(runs).to_string(index=False)}\n")
@@ -107,7 +140,25 @@ def _report(options: argparse.Namespace) -> int:
     if probes is not None:
         print(f"The probes among them say: {probes.message}")
     print(f"The pictures are in {path}; it opens without a network.")
+    if planned is not None:
+        took = formats.seconds(clock.spent)
+        print(f"Planned {formats.seconds(planned.plan.promised)} for all of it; it took {took}.")
     return 0
+
+
+def _steps_of(plan: Plan) -> pd.DataFrame:
+    """Return one row per step of a plan, all text."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "step": step.what,
+            "rows": f"{step.rows:,}",
+            "time": "done" if step.done else formats.seconds(step.seconds),
+            "memory": formats.size(step.bytes),
+        }
+        for step in plan.steps
+    )
 
 
 def _table_of(runs: Runs) -> pd.DataFrame:

@@ -419,6 +419,11 @@ RUNS = [
     case("probes at a number", lambda h: sv.probe(h.model, h.task, boundaries=3, **QUICK), "boundaries=3", "0"),
     case("probes at texts", lambda h: sv.probe(h.model, h.task, boundaries=[0, "2"], **QUICK), "boundaries[1]='2'"),
     case("probes at lists", lambda h: sv.probe(h.model, h.task, boundaries=[[0], 2], **QUICK), "boundaries[0]=[0]"),
+    case("a budget of probes", lambda h: sv.probe(h.model, h.task, budget="soon", **QUICK), "budget='soon'", "10 min"),
+    case("a budget of a sweep", lambda h: sv.sweep(h.model, h.task, budget=-1, **QUICK), "budget=-1", "10 min"),
+    case("a budget of an answer", lambda h: sv.recommend(h.model, h.task, budget=[], **QUICK), "budget=[]", "10 min"),
+    case("a plan's budget", lambda h: sv.plan(h.model, h.task, budget="5 km"), "'km'", "10 min"),
+    case("a plan's scopes", lambda h: sv.plan(h.model, h.task, [3]), "scopes[0]=3", "Scope"),
     case("the seed of probes", lambda h: sv.probe(h.model, h.task, seed="x", **QUICK), "seed", "'x'", "whole"),
     case(
         "rows a step of a price",
@@ -624,8 +629,8 @@ STRANGERS = [
 @pytest.mark.parametrize("one", STRANGERS)
 def test_a_tokenizer_that_knows_more_than_the_model(one, here):
     model = taught("zebra", "quagga")
-    for use in (sv.trace, sv.finetune, sv.sweep, sv.estimate_costs, sv.Study):
-        quiet = {} if use is sv.estimate_costs else QUIET
+    for use in (sv.trace, sv.finetune, sv.sweep, sv.plan, sv.estimate_costs, sv.Study):
+        quiet = {} if use in (sv.plan, sv.estimate_costs) else QUIET
         refused(replace(one, call=lambda _, use=use, quiet=quiet: use(model, one.call(_), **quiet)), model, here)
 
 

@@ -25,12 +25,51 @@ def test_the_line_from_a_folder_and_a_csv_file(model_folder, tmp_path, capsys, m
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
+def cats(folder, rows=240):
+    lines = ["text,label"]
+    lines += [f"the cat {i % 7} was {'good' if i % 2 else 'bad'},{'yes' if i % 2 else 'no'}" for i in range(rows)]
+    (folder / "cats.csv").write_text("\n".join(lines))
+    return ["--task", str(folder / "cats.csv"), "--label", "label", "--out", str(folder / "report.html")]
+
+
+def test_a_report_with_a_budget_says_its_plan_first_and_what_it_took(model_folder, tmp_path, capsys):
+    assert main(["report", "--model", str(model_folder), *cats(tmp_path), "--budget", "10m", "--epochs", "2"]) == 0
+    said = capsys.readouterr().out
+    plan, trace, answer, took = (
+        said.index(words)
+        for words in ("Plan for cats", "Trace(", "Recommended by these runs", "for all of it; it took")
+    )
+    assert plan < trace < answer < took
+    assert "All of it fits 10 min 0 s." in said
+    assert "Found under a budget of 10 min 0 s (nothing was left out)" in said
+    steps = said[plan:trace]
+    for words in ("load the model", "calibrate", "trace 168 training rows", "once and keep", "finetune", "score the"):
+        assert words in steps
+    assert "Found under a budget" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_short_report_says_no_plan(model_folder, tmp_path, capsys):
+    assert main(["report", "--model", str(model_folder), *cats(tmp_path, 60), "--epochs", "1"]) == 0
+    said = capsys.readouterr().out.lower()
+    assert "plan for" not in said
+    assert "budget" not in said
+
+
+def test_a_budget_in_which_nothing_fits_is_refused_before_anything_is_trained(model_folder, tmp_path, capsys):
+    assert main(["report", "--model", str(model_folder), *cats(tmp_path), "--budget", "0.01s"]) == 2
+    said = capsys.readouterr().err
+    assert "Nothing useful fits into 0.01 s" in said
+    assert "at least" in said
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--task", "moods"], "mood"),
         (["--out", "nowhere/report.html"], "no folder"),
         (["--seeds", "0"], "at least 1"),
+        (["--budget", "soon"], "10 min"),
         (["--model", "./nothing"], "no model folder"),
         (["--task", "missing.csv"], "cannot be read as CSV"),
     ],

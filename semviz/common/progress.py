@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,21 @@ from semviz.common import checks
 from semviz.common.errors import Cancelled
 
 
-def progress_bar(total: int, label: str, *, unit: str, show: bool) -> Any:
-    """Return a progress bar that disappears when it is done."""
+def progress_bar(total: int, label: str, *, unit: str, show: bool, delay: float = 0) -> Any:
+    """Return a progress bar that disappears when it is done, and that shows after `delay` seconds."""
+    return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=not (show and bars_shown()), delay=delay)
+
+
+def say(message: str, *, show: bool) -> None:
+    """Print a line on stderr, above the bars."""
+    if show and bars_shown():
+        tqdm.write(message, file=sys.stderr)
+
+
+def bars_shown() -> bool:
+    """Whether bars and lines beside them are wanted: TQDM_DISABLE switches both off."""
     # tqdm's own notebook bar ignores this variable, and bars would end up in the outputs of compared notebooks.
-    off = os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
-    return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=off or not show)
+    return os.environ.get("TQDM_DISABLE", "0") in ("", "0")
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,6 @@ def _paths(kept: dict[int, bool], n_blocks: int, most: int | None) -> Iterator[t
         yield from _paths({**kept, k: keeps}, n_blocks, most)
 
 
-def most_trainings(n_blocks: int, *, most: int | None = None) -> int:
-    """Return how many boundaries are measured at most."""
-    return max(len(path) for path in paths(n_blocks, most=most))
+def costliest_path(n_blocks: int, *, most: int | None = None) -> tuple[int, ...]:
+    """Return the sequence that trains the most blocks, of those with the most boundaries."""
+    return max(paths(n_blocks, most=most), key=lambda path: (len(path), -sum(path)))

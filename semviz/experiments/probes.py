@@ -139,8 +139,8 @@ class Probes:
 
     @property
     def caution(self) -> str:
-        """A sentence where there are too few validation rows or steps; test rows decide nothing here."""
-        return replace(Evidence.of(self.runs), test_rows=0).caution
+        """What to know first: few validation rows or steps (test rows decide nothing here), or a budget of time."""
+        return f"{replace(Evidence.of(self.runs), test_rows=0).caution} {self.runs.budget}".strip()
 
     @property
     def message(self) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.experiments.next_boundary import first_boundaries, most_trainings, next_boundary
+from semviz.experiments.budget import Deadline, as_seconds
+from semviz.experiments.next_boundary import costliest_path, first_boundaries, next_boundary
 from semviz.experiments.probes import Probes, check_boundaries, fit_probes
 from semviz.experiments.sweep import sweep_scopes
 from semviz.finetuning.recipe import Recipe
@@ -16,6 +17,7 @@ from semviz.gains.recommendation import check_terms
 from semviz.gains.scaling_law import EPSILON
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.scopes.scope import Scope
 from semviz.tasks.task import check_task
 
@@ -39,6 +41,7 @@ def probe(
     batch_size: int = 32,
     seed: int = 0,
     store: str | Path | None = None,
+    budget: float | str | None = None,
     control: Control | None = None,
     progress: bool = True,
     **options: Any,
@@ -62,6 +65,7 @@ def probe(
         batch_size: Rows per step.
         seed: Seed of the probes.
         store: Folder of finished runs.
+        budget: Seconds, or a text such as `"10 min"`, as in `sweep`.
         control: To watch the probes from another thread, and to cancel them.
         progress: Show progress bars.
         options: Further options of `sweep`.
@@ -91,12 +95,14 @@ def probe(
         most=most,
         epsilon=epsilon,
         store=store,
+        clock=None if budget is None else Deadline.start(as_seconds(budget)),
         control=control,
         progress=progress,
         **options,
     )
 
 
+@on_fitting_threads
 @default_surroundings()
 def probe_recipe(
     model: LanguageModel,
@@ -109,6 +115,7 @@ def probe_recipe(
     keep_weights: bool = False,
     gain: Gain | None = None,
     store: str | Path | None = None,
+    clock: Deadline | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Probes:
@@ -143,9 +150,10 @@ def probe_recipe(
         keep_weights=keep_weights,
         gain=gain,
         store=store,
+        clock=clock,
         control=control,
         progress=progress,
         then=following if boundaries is None else None,
-        most=most_trainings(n_blocks, most=most),
+        foreseen=[Scope.above(model, k) for k in costliest_path(n_blocks, most=most)] if boundaries is None else (),
     )
     return fit_probes(runs, epsilon=epsilon)

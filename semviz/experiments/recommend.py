@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks
+from semviz.common.errors import SemvizError
 from semviz.gains.recommendation import Recommendation, check_terms
 from semviz.gains.scaling_law import EPSILON
 
@@ -23,6 +24,7 @@ def recommend(
     weight: float | None = None,
     epochs: float = 3,
     store: str | Path | None = None,
+    budget: float | str | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Recommendation:
@@ -39,20 +41,25 @@ def recommend(
         weight: λ: choose the largest benefit − λ·cost instead, of the boundaries that ε led to where they are measured.
         epochs: Passes over the training rows, for the probes and for the cost.
         store: Folder of finished runs, for the probes.
+        budget: Seconds, or a text such as `"10 min"`, for the probes, as in `probe`.
         progress: Show progress bars.
         options: Further options of `probe` or `trace`.
 
     Raises:
-        SemvizError: If the evidence is unknown, or ε or λ is out of range.
+        SemvizError: If the evidence is unknown, ε or λ is out of range, or as in `probe`.
     """
     epsilon, weight = check_terms(epsilon, weight)
     epochs = checks.positive("epochs", epochs)
     if checks.one_of("evidence", evidence, ("profile", "probes")) == "profile":
         from semviz.traces.tracing import trace
 
+        if budget is not None:
+            raise SemvizError('budget= is for evidence="probes"; pass samples= to trace fewer rows in less time.')
         gain = trace(model, task, progress=progress, **options).gain()
         return gain.recommend(epsilon=epsilon, weight=weight, epochs=epochs)
     from semviz.experiments.probing import probe
 
-    probes = probe(model, task, epsilon=epsilon, epochs=epochs, store=store, progress=progress, **options)
+    probes = probe(
+        model, task, epsilon=epsilon, epochs=epochs, store=store, budget=budget, progress=progress, **options
+    )
     return probes.recommend(weight=weight)

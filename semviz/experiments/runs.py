@@ -41,12 +41,14 @@ class Runs:
         zero_shot: Score of the model before finetuning.
         gain: The gain that predicted them, if any.
         untrained_rows: Score of each validation row before finetuning.
+        budget: Under which budget of time they were made and what it left out, in a sentence; empty without one.
     """
 
     runs: tuple[Run, ...]
     zero_shot: float
     gain: Gain | None = None
     untrained_rows: tuple[float, ...] = field(repr=False, default=())
+    budget: str = field(repr=False, default="")
 
     def __post_init__(self) -> None:
         """Refuse an empty collection.
@@ -243,13 +245,13 @@ class Runs:
 
         The scope named is the smallest that keeps 98 % (1 − ε) of full finetuning's benefit on validation rows, or,
         where full finetuning does not help there, the best one; the scores are those of test rows, which decided
-        nothing. Too few rows or steps are said first, runs that diverged last.
+        nothing. Too few rows or steps are said first, runs that diverged and a budget last.
         """
         from semviz.experiments.answer_sentence import answer
         from semviz.experiments.evidence import Evidence
 
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
-        return answer(
+        said = answer(
             self._table,
             task=self.task,
             score=score_named(self.score),
@@ -257,6 +259,7 @@ class Runs:
             zero_shot_validation=start,
             evidence=Evidence.of(self.runs),
         )
+        return f"{said} {self.budget}".rstrip()
 
     def __repr__(self) -> str:
         """One line: model, task, how many runs, the answer."""

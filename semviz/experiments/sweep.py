@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from semviz.common import checks, distributed
+from semviz.common import checks, distributed, formats
 from semviz.common.errors import SemvizError
-from semviz.common.progress import Control, check_control, progress_bar
+from semviz.common.progress import Control, bars_shown, check_control, progress_bar, say
 from semviz.common.provenance import Source, source_of
 from semviz.common.scores import score_named
+from semviz.experiments.asked_sweep import AskedSweep, check_sweep
+from semviz.experiments.budget import Deadline, as_seconds
+from semviz.experiments.pace import Pace
+from semviz.experiments.planning import WORTH_SAYING, measure, worth_saying
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.finetune import check_trainable, train_scope, zero_shot
-from semviz.finetuning.recipe import Recipe, run_key
+from semviz.finetuning.recipe import run_key
 from semviz.finetuning.run import Run
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
-from semviz.scopes.methods import METHODS
-from semviz.scopes.scope import Scope, check_scope
+from semviz.lm.threads import on_fitting_threads
 from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
+    from semviz.experiments.plan import Plan
+    from semviz.finetuning.recipe import Recipe
     from semviz.gains.gain import Gain
     from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
     from semviz.tasks.task import Task
 
 
@@ -45,6 +52,7 @@ def sweep(
     arguments: Mapping[str, Any] | None = None,
     gain: Gain | None = None,
     store: str | Path | None = None,
+    budget: float | str | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Runs:
@@ -66,6 +74,8 @@ def sweep(
         keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`.
         gain: Its predicted benefit is shown next to the measured one, and its boundary is named `profile`.
         store: Folder in which every finished run is saved at once, so that a stopped sweep can be resumed.
+        budget: Seconds, or a text such as `"10 min"`: what changes the answer least is left out until the rest fits, as
+            `semviz.plan` says, and what does not fit after all is not begun.
         control: To watch the sweep from another thread, and to cancel it within one step.
         progress: Show progress bars.
 
@@ -79,34 +89,34 @@ def sweep(
     # Everything is checked before the first run, so that no later run fails on it.
     check_model(model)
     check_task(task)
-    scopes = Scope.suffixes(model) if scopes is None else checks.as_list("scopes", scopes, "a list of Scopes: [scope]")
-    unique_scopes = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(scopes)))
-    methods = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
-    methods = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(methods)]
-    methods = list(dict.fromkeys(methods))
-    seeds = checks.as_list("seeds", seeds, "a list such as range(3)")
-    seeds = [checks.whole_number(f"seeds[{i}]", seed, maximum=checks.MAX_SEED) for i, seed in enumerate(seeds)]
-    seeds = list(dict.fromkeys(seeds))
-    for name, values in (("scopes", unique_scopes), ("methods", methods), ("seeds", seeds)):
-        if not values:
-            raise SemvizError(f"{name} is empty; pass at least one.")
-    arguments = {} if arguments is None else arguments
-    recipe = Recipe(methods[0], lr, epochs, batch_size, seeds[0], checkpointing, arguments)
+    asked = check_sweep(
+        model,
+        scopes,
+        methods=methods,
+        seeds=seeds,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        checkpointing=checkpointing,
+        arguments=arguments,
+    )
     return sweep_scopes(
         model,
         task,
-        unique_scopes,
-        recipe,
-        methods=methods,
-        seeds=seeds,
+        asked.scopes,
+        asked.recipe,
+        methods=asked.methods,
+        seeds=asked.seeds,
         keep_weights=keep_weights,
         gain=gain,
         store=store,
+        clock=None if budget is None else Deadline.start(as_seconds(budget)),
         control=control,
         progress=progress,
     )
 
 
+@on_fitting_threads
 @default_surroundings()
 def sweep_scopes(
     model: LanguageModel,
@@ -119,73 +129,117 @@ def sweep_scopes(
     keep_weights: bool = False,
     gain: Gain | None = None,
     store: str | Path | None = None,
+    clock: Deadline | None = None,
+    plan: Plan | None = None,
     control: Control | None = None,
     progress: bool = True,
     then: Callable[[Runs], Scope | None] | None = None,
-    most: int | None = None,
+    foreseen: Sequence[Scope] = (),
 ) -> Runs:
     """Do what `sweep` does, with a checked recipe; methods and seeds are the recipe's own by default.
 
-    `then` is asked for one more scope after those listed, and after each that it named, until it returns None. It is
-    given all runs so far and has to decide by them alone, so that a stopped sweep goes on as it would have. `most` is
-    how many runs that makes at most, for the progress bar.
+    A `plan` that was made and said before is followed; otherwise one is made where there is a deadline, or where the
+    sweep takes more than a minute.
+
+    `then` is asked for one more scope after those listed, and after each that it named, until it returns None or time
+    is out. It is given all runs so far and has to decide by them alone, so that a stopped sweep goes on as it would
+    have. `foreseen` are the scopes that this makes at most, for plan and progress bar.
     """
     check_control(control)
-    seeds = seeds or (recipe.seed,)
-    recipes = [replace(recipe, method=method, seed=seeds[0]) for method in methods or (recipe.method,)]
+    seeds = tuple(seeds) or (recipe.seed,)
+    asked = AskedSweep(tuple(scopes), replace(recipe, seed=seeds[0]), tuple(methods) or (recipe.method,), seeds)
     model_hash = model.hash  # once: it reads all weights
     if gain is not None:
         _check_gain(gain, model, task, model_hash)
     run_store = Store(store) if store is not None else None
-
-    def check(scope: Scope) -> None:
-        scope.modules(model)
-        for first in recipes:
-            # What is finished need not be able to train here, such as on an offloaded model.
-            if run_store is None or not run_store.has(run_key(model, task, scope, first, model_hash=model_hash)):
-                check_trainable(model, scope, first)
-
     for scope in scopes:
-        check(scope)
+        _check_trainable(model, task, asked.with_scopes([scope]), run_store, model_hash)
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
-    encoded_task.announce(scope.boundary for scope in scopes)
+    is_own = plan is None
+    if plan is None:
+        whole = asked.with_scopes([*scopes, *foreseen])
+        plan = _plan_if_long(encoded_task, whole, clock=clock, store=run_store, control=control, progress=progress)
+    if plan is not None:
+        asked = plan.asked if then is None else plan.asked.with_scopes(s for s in plan.asked.scopes if s in scopes)
+        if plan.task is not task:
+            encoded_task = EncodedTask(model, plan.task, control=control, progress=progress)
+    pace = Pace(plan, clock, control)
+    encoded_task.announce(scope.boundary for scope in asked.scopes)
     runs: list[Run] = []
 
-    def train(scope: Scope, recipe: Recipe, bar: Any) -> None:
-        for seed in seeds:
+    def train(scope: Scope, recipe: Recipe, bar: Any) -> bool:
+        """Train a scope with each seed, as far as there is time; whether there was for any."""
+        before = len(runs)
+        for seed in asked.seeds:
             recipe = replace(recipe, seed=seed)
-            run = _find_in_store(run_store, run_key(model, task, scope, recipe, model_hash=model_hash))
+            run = _find_in_store(run_store, run_key(model, encoded_task.task, scope, recipe, model_hash=model_hash))
             if run is not None:
-                run = run.named(model, task)
+                run = run.named(model, encoded_task.task)
             else:
-                run = train_scope(
-                    encoded_task, scope, recipe, keep_weights=keep_weights, control=control, progress=progress
-                )
+                job = partial(train_scope, encoded_task, scope, recipe, keep_weights=keep_weights, progress=progress)
+                run = pace.train(scope, recipe, job)
+                if run is None:
+                    continue
                 if run_store and distributed.join()[0] == 0:
                     run = run_store.add(run)
             runs.append(run)
             recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
             bar.update()
+        return len(runs) > before
 
     # Boundary by boundary, so that each frozen block runs once.
-    plan = [(s, r) for s in sorted(scopes, key=lambda s: (s.boundary, s.blocks)) for r in recipes]
-    total, label = len(plan) * len(seeds), f"Sweep over {task.name}"
-    if then is not None and most is not None:
-        total, label = most, f"{task.name}, at most {most}"
+    jobs = sorted(asked.trained, key=lambda job: (job[0].boundary, job[0].blocks))
+    if clock is not None and len(jobs) > 2:  # the largest and the smallest first: time may run out for those between
+        jobs = [jobs[0], jobs[-1], *jobs[1:-1]]
+    total, label = len(jobs) * len(asked.seeds), f"Sweep over {task.name}"
+    if then is not None:
+        total, label = len(foreseen), f"{task.name}, at most {len(foreseen)}"
     with progress_bar(total, label, unit="runs", show=progress) as bar:
-        for scope, recipe in plan:
+        for scope, recipe in jobs:
             train(scope, recipe, bar)
         untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
         before, untrained_rows = score_named(task.score).of(untrained), tuple(held_out.rows.tolist())
-        while True:
-            found = Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=untrained_rows)
-            following = then(found) if then is not None else None
-            if following is None:
-                return found
-            check(following)
-            for recipe in recipes:
-                train(following, recipe, bar)
+
+        def gathered() -> Runs:
+            return Runs(tuple(runs), zero_shot=before, gain=gain, untrained_rows=untrained_rows, budget=pace.note)
+
+        following = then(gathered()) if then is not None else None
+        while following is not None:
+            _check_trainable(model, encoded_task.task, asked.with_scopes([following]), run_store, model_hash)
+            if not train(following, asked.recipe, bar):
+                break
+            following = then(gathered()) if then is not None else None
+    if plan is not None and is_own and plan.seconds >= WORTH_SAYING:
+        say(f"Planned {formats.seconds(plan.promised)}, took {formats.seconds(pace.took)}.", show=progress)
+    return gathered()
+
+
+def _check_trainable(model: LanguageModel, task: Task, asked: AskedSweep, store: Store | None, model_hash: str) -> None:
+    """Refuse scopes that cannot train; what is finished need not be able to, such as on an offloaded model."""
+    for scope, recipe in asked.trained:
+        scope.modules(model)
+        if store is None or not store.has(run_key(model, task, scope, recipe, model_hash=model_hash)):
+            check_trainable(model, scope, recipe)
+
+
+def _plan_if_long(
+    encoded_task: EncodedTask,
+    asked: AskedSweep,
+    *,
+    clock: Deadline | None,
+    store: Store | None,
+    control: Control,
+    progress: bool,
+) -> Plan | None:
+    """Plan a sweep that has a deadline, or that takes more than a minute; say the plan of one that takes as long."""
+    if clock is None and not (progress and bars_shown() and worth_saying(encoded_task, asked)):
+        return None
+    plan = measure(encoded_task, asked, control=control).fit(asked, clock=clock, store=store)
+    if plan.seconds < WORTH_SAYING:
+        return None if clock is None else plan
+    say(plan.message, show=progress)
+    return plan
 
 
 def _check_gain(gain: Gain, model: LanguageModel, task: Task, model_hash: str) -> None:

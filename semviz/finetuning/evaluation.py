@@ -13,7 +13,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, roc_auc_score
 
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
-from semviz.common.progress import Progress
+from semviz.common.progress import Progress, progress_bar
 from semviz.tasks.streaming import batch_rows
 from semviz.tasks.tokenizing import NO_TARGET
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from semviz.finetuning.prefix_cache import SplitWithStates
     from semviz.finetuning.suffix_model import Suffix
     from semviz.tasks.tokenizing import Encoded
+
+_BAR_DELAY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def evaluate(
     losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
     first_tokens = torch.as_tensor(encoded.first_tokens, device=device)
     probabilities = np.zeros((len(encoded), len(encoded.label_ids)))
-    for rows in _batches(encoded, device, control):
+    for rows in _batches(encoded, encoded_task, control):
         batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
         logits = suffix(**batch)["logits"]
         has_target = batch["labels"] != NO_TARGET
@@ -90,7 +92,7 @@ def _evaluate_words(
     assert words is not None
     suffix.eval()
     scores = np.zeros(words.lengths.shape)
-    for rows in _batches(words.encoded, device, control):
+    for rows in _batches(words.encoded, encoded_task, control):
         batch = {key: value.to(device) for key, value in collate(rows.tolist()).items()}
         words.add_scores(scores, rows, suffix(**batch)["logits"])
     if encoded_task.task.scoring == "mean":
@@ -99,16 +101,18 @@ def _evaluate_words(
     return _scores_of_labels(words.labels, softmax(scores, axis=1), loss)
 
 
-def _batches(encoded: Encoded, device: torch.device, control: Control | None) -> Iterator[NDArray[np.int64]]:
-    """Rows of each batch, while nobody stops it."""
-    n_scored = 0
-    for rows in batch_rows(encoded, device=device):
-        raise_waiting_interrupt()
-        if control is not None:
-            control.check()
-            control.tell(Progress("Scoring rows", n_scored, len(encoded)))
-        n_scored += len(rows)
-        yield rows
+def _batches(encoded: Encoded, encoded_task: EncodedTask, control: Control | None) -> Iterator[NDArray[np.int64]]:
+    """Rows of each batch, while nobody stops it; a bar counts them if this takes more than a second."""
+    n_scored, label = 0, "Scoring rows"
+    with progress_bar(len(encoded), label, unit="rows", show=encoded_task.progress, delay=_BAR_DELAY) as bar:
+        for rows in batch_rows(encoded, device=encoded_task.model.device):
+            raise_waiting_interrupt()
+            if control is not None:
+                control.check()
+                control.tell(Progress(label, n_scored, len(encoded)))
+            n_scored += len(rows)
+            yield rows
+            bar.update(len(rows))
 
 
 def _scores_of_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float64], loss: float) -> SplitScores:

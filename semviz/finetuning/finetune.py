@@ -26,12 +26,14 @@ from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import TrainingOutcome, fit
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.lm.trainable import check_floats
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import Task, check_task
 
 
+@on_fitting_threads
 @default_surroundings()
 def finetune(
     model: LanguageModel,
@@ -100,6 +102,7 @@ def finetune(
     )
 
 
+@on_fitting_threads
 @default_surroundings()
 def train_scope(
     encoded_task: EncodedTask,
@@ -208,6 +211,7 @@ def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
         check_floats(modules)
 
 
+@on_fitting_threads
 @default_surroundings()
 def zero_shot(encoded_task: EncodedTask, split: str) -> SplitScores:
     """Score the model as it is."""

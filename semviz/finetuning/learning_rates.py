@@ -9,11 +9,17 @@ from semviz.scopes.methods import find_method
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
 FEWEST, _MOST = 3, 5
+_USUAL = 3.5  # trainings of a search: the mean of thirty on the demo tasks, trec and sst2
 
 
 def first_guess(width: int, method: str) -> float:
     """A rate in the middle of the grid, from the model's width and the method's own factor."""
     return _RATE * _WIDTH / width * find_method(method).rate_factor
+
+
+def expected_trainings(lr: object) -> float:
+    """How many trainings a scope is expected to take: one at a given rate, more where the rate is searched."""
+    return _USUAL if lr == "auto" else 1.0
 
 
 def next_rate(guess: float, scores: dict[float, float]) -> float | None:

@@ -24,7 +24,7 @@ def default_surroundings() -> Iterator[None]:
 
     Autocast is off, gradients can be computed, tensors are float32 on the CPU unless the code says otherwise, matrix
     products have full precision, and NumPy warns. All of it is restored at the end. Settings that only choose between
-    equal results, such as the number of threads or deterministic algorithms, stay the user's.
+    equal results, such as deterministic algorithms, stay the user's; threads are chosen in `semviz.lm.threads`.
 
     Some switches belong to the thread, others to the process; those of the process are restored when the last thread
     leaves.

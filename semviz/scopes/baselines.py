@@ -21,6 +21,7 @@ from semviz.lm.eval_mode import evaluating
 from semviz.lm.model import check_model
 from semviz.lm.position_state import fresh_positions
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.lm.truncation import with_network
 from semviz.scopes.scope import Scope
 from semviz.tasks.neighbours import Reading, groups, how_to_read
@@ -98,6 +99,7 @@ def gradient_blocks(
     return _highest_scoring(model, gradient_scores(model, task, rows=rows, seed=seed, progress=progress), size)
 
 
+@on_fitting_threads
 @default_surroundings()
 def spectrum_scores(model: LanguageModel, *, progress: bool = True) -> NDArray[np.float64]:
     """Rank blocks by the signal-to-noise ratio of their weight matrices: Spectrum-like, from the weights alone.
@@ -145,6 +147,7 @@ def spectrum_scores(model: LanguageModel, *, progress: bool = True) -> NDArray[n
     return np.asarray([np.mean(ranks) if ranks else 0.0 for ranks in block_ranks])
 
 
+@on_fitting_threads
 @default_surroundings()
 def gradient_scores(
     model: LanguageModel, task: Task, *, rows: int = 64, seed: int = 0, progress: bool = True

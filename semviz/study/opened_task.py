@@ -18,6 +18,7 @@ from semviz.common.scores import score_named
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.suffix_model import Suffix
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.scopes.costs import Costs, price_scopes
 from semviz.scopes.scope import Scope
 from semviz.traces.tracing import trace as trace_task
@@ -84,6 +85,7 @@ class OpenedTask:
         return score_named(self.task.score).of(self.test)
 
 
+@on_fitting_threads
 @default_surroundings()
 def open_task(
     model: LanguageModel,

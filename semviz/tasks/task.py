@@ -93,14 +93,16 @@ class Task:
         """
         return self.splits[checks.one_of("split", name, sorted(self.splits), error=TaskError)]
 
-    def subset(self, *, train: int | None = None, test: int | None = None, seed: int = 0) -> Task:
-        """The same task with at most `train` training rows and `test` test rows, drawn at random with `seed`.
+    def subset(
+        self, *, train: int | None = None, validation: int | None = None, test: int | None = None, seed: int = 0
+    ) -> Task:
+        """The same task with at most `train`, `validation` and `test` rows, drawn at random with `seed`.
 
         Raises:
             TaskError: If a number of rows or the seed is not a whole number, or no row would remain.
         """
         splits, seed = dict(self.splits), checks.whole_number("seed", seed, error=TaskError)
-        for name, size in (("train", train), ("test", test)):
+        for name, size in (("train", train), ("validation", validation), ("test", test)):
             if size is not None and checks.whole_number(name, size, minimum=1, error=TaskError) < len(splits[name]):
                 rows = sorted(random.Random(seed).sample(range(len(splits[name])), size))
                 splits[name] = splits[name].take(rows)

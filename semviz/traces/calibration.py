@@ -20,6 +20,7 @@ from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.traces.calibration_files import find_on_disk, keep_on_disk, key_of
 from semviz.traces.general_reading import GeneralStates, read_general_text, why_no_translators
 from semviz.traces.readout_scoring import score_readout
@@ -113,6 +114,7 @@ class Calibration:
         return line_and_table(repr(self), pd.DataFrame() if self.translators is None else self.frame().round(2))
 
 
+@on_fitting_threads
 @default_surroundings()
 @interrupts_held()
 def calibrate(

@@ -24,6 +24,7 @@ from semviz.common.token_text import decode
 from semviz.common.virtual_arc import PathKind
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
+from semviz.lm.threads import on_fitting_threads
 from semviz.tasks.streaming import longest_first, stream
 from semviz.tasks.task import Task, check_task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
     from semviz.common.progress import Control
     from semviz.lm.model import LanguageModel
 
+DETAILED = 16  # samples that keep every position
 _ANNOUNCED_BYTES = 2**28  # size of a trace above which it is announced before the trace starts
 
 
+@on_fitting_threads
 @default_surroundings()
 def trace(
     model: LanguageModel,
@@ -54,7 +57,7 @@ def trace(
     readout: Readout | None = None,
     path: PathKind = "slerp",
     centre: bool = False,
-    detail: int = 16,
+    detail: int = DETAILED,
     calibration: Calibration | None = None,
     distributed: bool = False,
     control: Control | None = None,

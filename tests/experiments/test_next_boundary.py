@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from semviz.experiments.next_boundary import bracket, most_trainings, next_boundary, open_boundary, paths
+from semviz.experiments.next_boundary import bracket, costliest_path, next_boundary, open_boundary, paths
 
 DEPTHS = (2, 3, 4, 5, 8, 13, 30, 80)
 
@@ -114,7 +114,10 @@ def test_what_is_open_by_hand(kept, following):
 @pytest.mark.parametrize("most", [None, 2, 3, 6])
 def test_a_plan_knows_every_way_that_it_may_go(n_blocks, most):
     known = set(paths(n_blocks, most=most))
-    assert most_trainings(n_blocks, most=most) == max(map(len, known))
+    found = costliest_path(n_blocks, most=most)
+    assert found in known
+    assert len(found) == max(map(len, known))
+    assert sum(found) == min(sum(path) for path in known if len(path) == len(found))
     rng = np.random.default_rng(0)
     gone = {tuple(followed(np.append(True, rng.random(n_blocks) < 0.5), n_blocks, most=most)) for _ in range(300)}
     assert gone <= known
