@@ -1,4 +1,4 @@
-"""The command line: `semviz report` answers where to finetune; `semviz lab` opens the tour."""
+"""The command line: `semviz report` answers where to finetune; `semviz lab` and `semviz cache` are small helpers."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_report(commands.add_parser("report", help="trace, gain and a measured sweep, as a table and an HTML page"))
     lab = commands.add_parser("lab", help="open JupyterLab on a notebook")
     lab.add_argument("notebook", nargs="?", default="notebooks/01_tour.ipynb", help="default: %(default)s")
+    cache = commands.add_parser("cache", help="what is kept on disk to start faster: list it, or clear it")
+    cache.add_argument("action", nargs="?", default="list", choices=("list", "clear"), help="default: %(default)s")
     options = parser.parse_args(arguments)
     # Read when torch is loaded. GNU OpenMP threads that spin for long while they wait become many times slower as soon
     # as another program needs a core, and laptops and course servers are shared.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        return _report(options) if options.command == "report" else _lab(options)
+        return {"report": _report, "lab": _lab, "cache": _cache}[options.command](options)
     except SemvizError as error:
         print(f"semviz: {error}", file=sys.stderr)
         return 2
@@ -259,6 +261,29 @@ def _pairs(words: str | None, labels: set[str]) -> dict[str, str] | None:
             f"{checks.short_repr(sorted(by_name))}; pass one pair for each, separated by commas."
         )
     return {by_name[label]: word for label, word in pairs.items()}
+
+
+def _cache(options: argparse.Namespace) -> int:
+    """List the calibrations that are kept on disk, those used last first, or remove them."""
+    from datetime import datetime
+
+    from semviz.common import cache_folder
+    from semviz.traces.calibration_files import model_of
+
+    folder = cache_folder.cache_folder()
+    if folder is None:
+        print("Nothing is kept on disk, since SEMVIZ_CACHE is empty.")
+        return 0
+    files, limit = cache_folder.entries(), formats.size(cache_folder.limit())
+    if options.action == "clear":
+        print(f"Removed {cache_folder.shrink(0)} of {len(files)} calibrations from {folder}.")
+        return 0
+    sizes = [path.stat().st_size for path in files]
+    print(f"{folder}: {len(files)} calibrations, {formats.size(sum(sizes))} of at most {limit} (SEMVIZ_CACHE_GB).")
+    for path, size in zip(files, sizes, strict=True):
+        used = datetime.fromtimestamp(path.stat().st_mtime)
+        print(f"  {model_of(path) or 'unreadable'}: {formats.size(size)}, last used {used:%Y-%m-%d %H:%M}")
+    return 0
 
 
 def _lab(options: argparse.Namespace) -> int:

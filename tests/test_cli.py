@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import semviz as sv
 from semviz.cli import main
 
 
@@ -106,3 +107,26 @@ def test_every_public_name_exists():
 def test_figures_and_results_do_not_import_torch():
     code = "import sys, semviz.figures, semviz.report.page; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_the_cache_is_listed_and_cleared(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SEMVIZ_CACHE", str(tmp_path / "cache"))
+    assert main(["cache"]) == 0
+    assert "0 calibrations" in capsys.readouterr().out
+    sv.calibrate(tiny, progress=False)
+    (tmp_path / "cache" / "broken.safetensors").write_bytes(b"no tensors")
+    (tmp_path / "cache" / "mine.txt").write_text("keep")
+    assert main(["cache"]) == 0
+    listed = capsys.readouterr().out
+    assert "2 calibrations" in listed
+    assert f"  {tiny.name}: " in listed
+    assert "  unreadable: " in listed
+    assert main(["cache", "clear"]) == 0
+    assert "Removed 2 of 2" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["mine.txt"]
+
+
+def test_a_cache_that_is_off_holds_nothing(monkeypatch, capsys):
+    monkeypatch.setenv("SEMVIZ_CACHE", "")
+    assert main(["cache"]) == 0
+    assert "SEMVIZ_CACHE is empty" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def plan(
     Args:
         model: A loaded model; it is not changed.
         task: Its rows say how many steps there are.
-        scopes: As in `sweep`; 0, L/2 and L−1 frozen blocks by default, as `probe` trains them first.
+        scopes: As in `sweep`; by default those that `probe` trains at most.
         methods: As in `sweep`.
         seeds: As in `sweep`.
         lr: As in `sweep`.
