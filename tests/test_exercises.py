@@ -132,7 +132,7 @@ WRONG = {
         ],
         "task-7b": [
             ("answer_7b = 1", "to the right"),
-            ("answer_7b = 5", "a longer one"),
+            ("answer_7b = 3", "a longer one"),
             ("answer_7b = 9", "a block, 1 to 8"),
         ],
     },
