@@ -138,7 +138,7 @@ def test_files_are_handed_over(app):
     app.probe.click()
     app.job.wait()
     table = pd.read_csv(io.BytesIO(press("Runs as CSV")))
-    assert len(table) == 3
+    assert len(table) == len(app.study.history.runs) >= 2
     assert table["accuracy"].tolist() == [run.accuracy for run in app.study.history.runs]
     page = press("Report as HTML").decode()
     assert page.lstrip().lower().startswith("<!doctype html")
