@@ -1,36 +1,50 @@
-"""Which learning rates to try: the best one rises as fewer blocks train, so each scope searches for its own."""
+"""Which learning rates to try, and for how long: the best one differs between scopes, so each searches for its own."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from semviz.scopes.methods import find_method
 
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
-FEWEST, _MOST = 3, 5
+FEWEST, MOST = 3, 5
+TRIAL = 0.12  # steps of a trial, as a share of those of a whole training: five trials cost 0.6 of one
+_LEAST_STEPS = 8  # a trial of fewer steps says nothing
 
 
 def first_guess(width: int, method: str) -> float:
-    """A rate in the middle of the grid, from the model's width and the method's own factor."""
+    """The rate to begin with, from the model's width and the method's own factor."""
     return _RATE * _WIDTH / width * find_method(method).rate_factor
 
 
-def next_rate(guess: float, scores: dict[float, float]) -> float | None:
+def trial_steps(steps: int) -> int:
+    """Return the optimizer steps of a trial, where a whole training has so many."""
+    return min(steps, max(_LEAST_STEPS, math.floor(TRIAL * steps)))
+
+
+def best_rate(scores: Mapping[float, tuple[float, ...]]) -> float:
+    """The rate of the highest score; between equal ones the one that was tried first."""
+    return max(scores, key=lambda rate: scores[rate])
+
+
+def next_rate(guess: float, scores: Mapping[float, tuple[float, ...]]) -> float | None:
     """The next rate to try, or None when the search is over.
 
-    Three rates around the guess, then further beyond an edge as long as the edge is better than all others.
+    From the guess one step up; on in that direction as long as it gets better, and otherwise down from the guess as long
+    as that gets better.
 
     Args:
-        guess: The middle of the grid.
-        scores: Validation score of each rate so far, higher is better.
+        guess: The rate to begin with.
+        scores: Score of each rate so far, higher is better; tuples, whose later parts decide between equal ones.
     """
-    for rate in (guess, guess * _STEP, guess / _STEP):
-        if rate not in scores:
-            return rate
-    second, best = sorted(scores, key=lambda rate: scores[rate])[-2:]
-    if len(scores) >= _MOST or scores[best] == scores[second]:
+    if not scores:
+        return guess
+    if len(scores) >= MOST:
         return None
-    if best == max(scores):
-        return best * _STEP
-    return best / _STEP if best == min(scores) else None
+    lowest, best, highest = min(scores), best_rate(scores), max(scores)
+    diverged = scores[best][0] == -math.inf
+    if best == highest and not diverged:
+        return highest * _STEP
+    return lowest / _STEP if best == lowest or diverged else None

@@ -65,6 +65,7 @@ def fit(
     part: SplitWithStates,
     recipe: Recipe,
     *,
+    steps: int | None = None,
     label: str,
     control: Control,
     progress: bool,
@@ -73,12 +74,23 @@ def fit(
 
     The same seed gives the same data order whatever the scope, so that scopes differ in nothing else.
 
+    Args:
+        suffix: What trains.
+        encoded_task: The task.
+        part: The split.
+        recipe: How; with a number as its rate.
+        steps: Optimizer steps, over which the rate rises and falls; those of the recipe's epochs by default.
+        label: What is trained, in words.
+        control: To watch, and to stop within one step.
+        progress: Show a progress bar.
+
     Raises:
         Cancelled: If asked to stop; within one step.
         SemvizError: If an argument of Trainer is set elsewhere, or the optimizer would train something else.
     """
     device = encoded_task.model.device
-    steps = max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))  # as Trainer counts
+    all_steps = steps_of(part, recipe)
+    steps = steps or all_steps
     assert recipe.lr != "auto"  # each rate that is tried gets its own recipe
     monitor = TrainingMonitor(suffix, label, recipe.lr, device, control=control, progress=progress)
     schedule = METHODS[recipe.method].schedule
@@ -89,7 +101,7 @@ def fit(
         suffix.to(device)
         trainer = Trainer(
             model=suffix,
-            args=_arguments(recipe, steps, folder, device),
+            args=_arguments(recipe, steps, all_steps, folder, device),
             train_dataset=part,
             data_collator=encoded_task.collator(part),
             callbacks=[monitor, *block_schedules],
@@ -111,7 +123,12 @@ def fit(
     return TrainingOutcome(steps_done, seconds, tokens, monitor.peak_bytes, curve, monitor.stop_reason)
 
 
-def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) -> TrainingArguments:
+def steps_of(part: SplitWithStates, recipe: Recipe) -> int:
+    """Optimizer steps of the recipe's epochs, as Trainer counts them."""
+    return max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))
+
+
+def _arguments(recipe: Recipe, steps: int, all_steps: int, folder: str, device: torch.device) -> TrainingArguments:
     """Build Trainer's arguments from the recipe's settings and what the caller passes in addition."""
     for name in recipe.arguments:
         if name in _SET_ELSEWHERE:
@@ -133,6 +150,9 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
         "logging_steps": max(1, steps // 50),
         "dataloader_pin_memory": device.type == "cuda",
     }
+    warmup = arguments.get("warmup_steps", 0)
+    if warmup >= 1:  # a number of steps of a whole training
+        arguments["warmup_steps"] = math.ceil(warmup * steps / all_steps)
     try:
         training_arguments = TrainingArguments(
             **{**options, **arguments},
@@ -141,6 +161,7 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
             learning_rate=recipe.lr,
             use_cpu=device.type == "cpu",
             seed=recipe.seed,
+            max_steps=steps if steps < all_steps else -1,
         )
     except (TypeError, ValueError) as error:
         why = checks.first_line(error).rstrip(".")
