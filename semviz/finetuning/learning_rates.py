@@ -1,4 +1,8 @@
-"""Which learning rates to try, and for how long: the best one differs between scopes, so each searches for its own."""
+"""Which learning rates to try, and for how long: the best one differs between scopes, so each searches for its own.
+
+A search costs at most `BUDGET` of a training beside the training itself: short trials find two rates, and what is left
+of the budget goes into training at both of them before one is dropped.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from semviz.scopes.methods import find_method
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
 FEWEST, MOST = 3, 5
-TRIAL = 0.12  # steps of a trial, as a share of those of a whole training: five trials cost 0.6 of one
-_LEAST_STEPS = 8  # a trial of fewer steps says nothing
+BUDGET = 0.6
+TRIAL = 0.08  # share of the steps
+_FEWEST_STEPS = 8  # of a trial: fewer say nothing
 
 
 def first_guess(width: int, method: str) -> float:
@@ -20,31 +25,39 @@ def first_guess(width: int, method: str) -> float:
 
 
 def trial_steps(steps: int) -> int:
-    """Return the optimizer steps of a trial, where a whole training has so many."""
-    return min(steps, max(_LEAST_STEPS, math.floor(TRIAL * steps)))
+    """Return the optimizer steps of a trial, where a training has so many: all of them where it has few."""
+    short = max(_FEWEST_STEPS, math.floor(TRIAL * steps))
+    return short if FEWEST * short <= BUDGET * steps else steps
 
 
-def best_rate(scores: Mapping[float, tuple[float, ...]]) -> float:
-    """The rate of the highest score; between equal ones the one that was tried first."""
-    return max(scores, key=lambda rate: scores[rate])
+def duel_steps(steps: int, trials: int) -> int:
+    """Return for how many steps the two best rates are trained side by side; 0 if trials already took as many."""
+    left = math.floor(BUDGET * steps) - trials * trial_steps(steps)
+    return left if left > trial_steps(steps) else 0
 
 
-def next_rate(guess: float, scores: Mapping[float, tuple[float, ...]]) -> float | None:
-    """The next rate to try, or None when the search is over.
+def best_two(losses: Mapping[float, float]) -> tuple[float, float]:
+    """The two rates of least loss, the better first; of equal ones those tried first, of diverged ones the smaller."""
+    first, *others = sorted(losses, key=lambda rate: (losses[rate], 0 if math.isfinite(losses[rate]) else rate))
+    return first, (others or [first])[0]
 
-    From the guess one step up; on in that direction as long as it gets better, and otherwise down from the guess as long
-    as that gets better.
+
+def next_rate(guess: float, losses: Mapping[float, float]) -> float | None:
+    """The next rate to try, or None when the trials are over.
+
+    From the guess one step up, and on in that direction as long as it gets better; otherwise down from the guess as
+    long as that gets better, or as everything diverges.
 
     Args:
         guess: The rate to begin with.
-        scores: Score of each rate so far, higher is better; tuples, whose later parts decide between equal ones.
+        losses: Validation loss of each rate so far; infinite where it diverged.
     """
-    if not scores:
+    if not losses:
         return guess
-    if len(scores) >= MOST:
+    if len(losses) >= MOST:
         return None
-    lowest, best, highest = min(scores), best_rate(scores), max(scores)
-    diverged = scores[best][0] == -math.inf
+    lowest, best, highest = min(losses), best_two(losses)[0], max(losses)
+    diverged = not math.isfinite(losses[best])
     if best == highest and not diverged:
         return highest * _STEP
     return lowest / _STEP if best == lowest or diverged else None

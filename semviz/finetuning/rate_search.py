@@ -1,10 +1,11 @@
-"""The search for a scope's learning rate: short trainings at several rates, then a whole one at the best of them."""
+"""The search for a scope's learning rate: short trials, then the two best rates side by side, the better to the end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semviz.finetuning.learning_rates import best_rate, first_guess, next_rate, trial_steps
+from semviz.finetuning.evaluation import SplitScores
+from semviz.finetuning.learning_rates import best_two, duel_steps, first_guess, next_rate, trial_steps
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.scope_trainer import ScopeTrainer, Training
 
@@ -34,33 +35,51 @@ def given_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
 
 
 def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
-    """Try rates in short trainings, each with a warm-up and a decay of its own, and train at the best one.
+    """Look for a rate that suits the scope, and train at it.
 
-    The whole training begins anew, so that it is the same as one at a given rate. Where a training is so short that
-    trials would be as long, the trials are whole trainings, and the best of them is the result.
+    The result is that of a training at this rate and of nothing else: trials are trainings of their own, and what
+    pauses goes on as if it had not.
     """
-    guess, all_steps = first_guess(trainer.encoded_task.model.anatomy.width, recipe.method), trainer.steps(recipe)
-    steps = trial_steps(all_steps)
-    scores: dict[float, tuple[float, float]] = {}
+    guess, steps = first_guess(trainer.encoded_task.model.anatomy.width, recipe.method), trainer.steps(recipe)
+    short = trial_steps(steps)
+    losses: dict[float, float] = {}
     rates: dict[float, float] = {}
     seconds, best = 0.0, None
     rate: float | None = guess
     while rate is not None:
-        trial = trainer.train(recipe, rate, steps=steps)
+        trial = trainer.train(recipe, rate, steps=short)
         seconds += trial.outcome.seconds
-        scores[rate], rates[rate] = (trial.signed_score, -trial.loss), abs(trial.signed_score)
-        if steps == all_steps and best_rate(scores) == rate:
+        losses[rate], rates[rate] = trial.loss, abs(trial.signed_score)
+        if short == steps and (best is None or trial.rank > best.rank):
             best = trial
-        rate = next_rate(guess, scores)
+        rate = next_rate(guess, losses)
         del trial  # its weights, before the next one has its own
     rates = dict(sorted(rates.items()))
     if best is not None:
         return RateSearch(best, rates, 0, seconds)
-    while True:
-        rate = best_rate(scores)
-        training = trainer.train(recipe, rate)
+    training, duel_seconds = _duel(trainer, recipe, *best_two(losses), steps=duel_steps(steps, len(losses)))
+    seconds += duel_seconds
+    while training.outcome.stop_reason and min(losses) < training.rate:
+        # What a short training bears, a whole one may not.
+        losses = {rate: loss for rate, loss in losses.items() if rate < training.rate}
+        training = trainer.train(recipe, best_two(losses)[0])
         seconds += training.outcome.seconds
-        # What a short training bears, a whole one may not: then the best of the smaller rates.
-        scores = {smaller: score for smaller, score in scores.items() if smaller < rate}
-        if not training.outcome.stop_reason or not scores:
-            return RateSearch(training, rates, steps, seconds)
+    return RateSearch(training, rates, short, seconds)
+
+
+def _duel(trainer: ScopeTrainer, recipe: Recipe, first: float, second: float, *, steps: int) -> tuple[Training, float]:
+    """Train at two rates for some steps, and on at the better one.
+
+    Returns:
+        The training that went on, and the seconds of both.
+    """
+    others: list[Training] = []
+
+    def meets(scores: SplitScores) -> bool:
+        other = trainer.train(recipe, second, pause_at=steps, goes_on=lambda theirs: theirs.loss < scores.loss)
+        others.append(other)
+        return other.dropped or bool(other.outcome.stop_reason)
+
+    training = trainer.train(recipe, first, pause_at=steps, goes_on=meets if steps else None)
+    seconds = sum(t.outcome.seconds for t in (training, *others))
+    return (others[0] if training.dropped else training), seconds

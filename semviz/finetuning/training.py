@@ -19,7 +19,7 @@ from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
-from semviz.finetuning.callbacks import BlockSchedule, TrainingMonitor
+from semviz.finetuning.callbacks import BlockSchedule, Pause, TrainingMonitor
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.trainer_defaults import OWN_DEFAULTS
 from semviz.scopes.methods import METHODS
@@ -66,6 +66,7 @@ def fit(
     recipe: Recipe,
     *,
     steps: int | None = None,
+    pause: Pause | None = None,
     label: str,
     control: Control,
     progress: bool,
@@ -80,6 +81,7 @@ def fit(
         part: The split.
         recipe: How; with a number as its rate.
         steps: Optimizer steps, over which the rate rises and falls; those of the recipe's epochs by default.
+        pause: What is to be done on the way; its time does not count.
         label: What is trained, in words.
         control: To watch, and to stop within one step.
         progress: Show a progress bar.
@@ -104,7 +106,7 @@ def fit(
             args=_arguments(recipe, steps, all_steps, folder, device),
             train_dataset=part,
             data_collator=encoded_task.collator(part),
-            callbacks=[monitor, *block_schedules],
+            callbacks=[monitor, *block_schedules, *([pause] if pause else [])],
         )
         # These print and draw too; the monitor above already does.
         trainer.remove_callback(PrinterCallback)
@@ -114,8 +116,10 @@ def fit(
             trainer.train()
         finally:
             monitor.close()
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started - (pause.seconds if pause else 0.0)
         steps_done = trainer.state.global_step
+    if pause is not None and pause.error is not None:
+        raise pause.error
     control.check()
     raise_waiting_interrupt()
     tokens = round(part.encoded.tokens * steps_done * recipe.batch_size / max(1, len(part)))
