@@ -54,7 +54,8 @@ def finetune(
         method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
             need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps. Others may be
             registered: `semviz.common.training_methods`.
-        lr: Learning rate, or `"auto"`: each scope gets its own, from a small grid, by the validation score.
+        lr: Learning rate, or `"auto"`: each scope gets its own, by the validation loss of short trials. That takes at
+            most 0.6 of a training more, and memory for a second one.
         epochs: Passes over the training rows.
         batch_size: Rows per step, over all devices and accumulated batches. With several processes the last batch of an
             epoch is filled up with other rows.

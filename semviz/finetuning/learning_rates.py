@@ -36,13 +36,24 @@ def duel_steps(steps: int, trials: int) -> int:
     return left if left > trial_steps(steps) else 0
 
 
+def most_extra(steps: int) -> float:
+    """The most that a search may cost beside a training of so many steps, in trainings."""
+    return BUDGET if trial_steps(steps) < steps else MOST - 1
+
+
 def best_two(losses: Mapping[float, float]) -> tuple[float, float]:
     """The two rates of least loss, the better first; of equal ones those tried first, of diverged ones the smaller."""
     first, *others = sorted(losses, key=lambda rate: (losses[rate], 0 if math.isfinite(losses[rate]) else rate))
     return first, (others or [first])[0]
 
 
-def next_rate(guess: float, losses: Mapping[float, float]) -> float | None:
+def most_trials(steps: int) -> int:
+    """Return how many rates may be tried before a training of so many steps."""
+    short = trial_steps(steps)
+    return MOST if short == steps else min(MOST, math.floor(BUDGET * steps / short))
+
+
+def next_rate(guess: float, losses: Mapping[float, float], *, most: int = MOST) -> float | None:
     """The next rate to try, or None when the trials are over.
 
     From the guess one step up, and on in that direction as long as it gets better; otherwise down from the guess as
@@ -51,10 +62,11 @@ def next_rate(guess: float, losses: Mapping[float, float]) -> float | None:
     Args:
         guess: The rate to begin with.
         losses: Validation loss of each rate so far; infinite where it diverged.
+        most: How many rates may be tried.
     """
     if not losses:
         return guess
-    if len(losses) >= MOST:
+    if len(losses) >= most:
         return None
     lowest, best, highest = min(losses), best_two(losses)[0], max(losses)
     diverged = not math.isfinite(losses[best])

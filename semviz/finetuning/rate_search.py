@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semviz.finetuning.evaluation import SplitScores
-from semviz.finetuning.learning_rates import best_two, duel_steps, first_guess, next_rate, trial_steps
+from semviz.finetuning.learning_rates import best_two, duel_steps, first_guess, most_trials, next_rate, trial_steps
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.scope_trainer import ScopeTrainer, Training
 
@@ -52,7 +52,7 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
         losses[rate], rates[rate] = trial.loss, abs(trial.signed_score)
         if short == steps and (best is None or trial.rank > best.rank):
             best = trial
-        rate = next_rate(guess, losses)
+        rate = next_rate(guess, losses, most=most_trials(steps))
         del trial  # its weights, before the next one has its own
     rates = dict(sorted(rates.items()))
     if best is not None:
