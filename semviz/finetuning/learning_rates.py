@@ -14,9 +14,10 @@ from semviz.scopes.methods import find_method
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
 FEWEST, MOST = 3, 5
-BUDGET = 0.6
+BUDGET = 0.5
 TRIAL = 0.08  # share of the steps
 _FEWEST_STEPS = 8  # of a trial: fewer say nothing
+_CLEARLY = 0.05  # share of the way down from the first loss
 
 
 def first_guess(width: int, method: str) -> float:
@@ -41,10 +42,21 @@ def most_extra(steps: int) -> float:
     return BUDGET if trial_steps(steps) < steps else MOST - 1
 
 
-def best_two(losses: Mapping[float, float]) -> tuple[float, float]:
-    """The two rates of least loss, the better first; of equal ones those tried first, of diverged ones the smaller."""
-    first, *others = sorted(losses, key=lambda rate: (losses[rate], 0 if math.isfinite(losses[rate]) else rate))
-    return first, (others or [first])[0]
+def best_two(losses: Mapping[float, float], start: float) -> tuple[float, float]:
+    """The rate that is clearly the best, the first of those that are no worse; and the best of the others.
+
+    Args:
+        losses: Validation loss after the trial at each rate, in the order of the trials; infinite where it diverged.
+        start: Loss before training. A rate is clearly better if its loss has fallen by a twentieth more from there: on
+            the plateau where all answers are given equally often, smaller differences say nothing.
+    """
+    best = next(iter(losses))
+    for rate, loss in losses.items():
+        diverged = math.isinf(loss) and math.isinf(losses[best])
+        if loss < losses[best] - _CLEARLY * max(start - losses[best], 0) or (diverged and rate < best):
+            best = rate
+    others = [rate for rate in losses if rate != best]
+    return best, min(others, key=lambda rate: losses[rate]) if others else best
 
 
 def most_trials(steps: int) -> int:
@@ -53,22 +65,23 @@ def most_trials(steps: int) -> int:
     return MOST if short == steps else min(MOST, math.floor(BUDGET * steps / short))
 
 
-def next_rate(guess: float, losses: Mapping[float, float], *, most: int = MOST) -> float | None:
+def next_rate(guess: float, losses: Mapping[float, float], start: float, *, most: int = MOST) -> float | None:
     """The next rate to try, or None when the trials are over.
 
-    From the guess one step up, and on in that direction as long as it gets better; otherwise down from the guess as
-    long as that gets better, or as everything diverges.
+    From the guess one step up, and on in that direction as long as it gets clearly better; otherwise down from the
+    guess as long as that gets clearly better, or as everything diverges.
 
     Args:
         guess: The rate to begin with.
-        losses: Validation loss of each rate so far; infinite where it diverged.
+        losses: Validation loss of each rate so far, as in `best_two`.
+        start: Loss before training.
         most: How many rates may be tried.
     """
     if not losses:
         return guess
     if len(losses) >= most:
         return None
-    lowest, best, highest = min(losses), best_two(losses)[0], max(losses)
+    lowest, best, highest = min(losses), best_two(losses, start)[0], max(losses)
     diverged = not math.isfinite(losses[best])
     if best == highest and not diverged:
         return highest * _STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from semviz.finetuning.evaluation import SplitScores
@@ -44,25 +45,26 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
     short = trial_steps(steps)
     losses: dict[float, float] = {}
     rates: dict[float, float] = {}
-    seconds, best = 0.0, None
+    seconds, start, best = 0.0, math.inf, None
     rate: float | None = guess
     while rate is not None:
         trial = trainer.train(recipe, rate, steps=short)
         seconds += trial.outcome.seconds
+        start = trial.outcome.first_loss
         losses[rate], rates[rate] = trial.loss, abs(trial.signed_score)
         if short == steps and (best is None or trial.rank > best.rank):
             best = trial
-        rate = next_rate(guess, losses, most=most_trials(steps))
+        rate = next_rate(guess, losses, start, most=most_trials(steps))
         del trial  # its weights, before the next one has its own
     rates = dict(sorted(rates.items()))
     if best is not None:
         return RateSearch(best, rates, 0, seconds)
-    training, duel_seconds = _duel(trainer, recipe, *best_two(losses), steps=duel_steps(steps, len(losses)))
+    training, duel_seconds = _duel(trainer, recipe, *best_two(losses, start), steps=duel_steps(steps, len(losses)))
     seconds += duel_seconds
     while training.outcome.stop_reason and min(losses) < training.rate:
         # What a short training bears, a whole one may not.
         losses = {rate: loss for rate, loss in losses.items() if rate < training.rate}
-        training = trainer.train(recipe, best_two(losses)[0])
+        training = trainer.train(recipe, best_two(losses, start)[0])
         seconds += training.outcome.seconds
     return RateSearch(training, rates, short, seconds)
 

@@ -57,6 +57,11 @@ class TrainingOutcome:
     curve: pd.DataFrame
     stop_reason: str
 
+    @property
+    def first_loss(self) -> float:
+        """The first training loss that was logged, infinite if there is none: that of the same rows at any rate."""
+        return float(self.curve["loss"].iloc[0]) if len(self.curve) else math.inf
+
 
 @interrupts_held()
 def fit(

@@ -12,7 +12,7 @@ import semviz as sv
 from semviz.common.errors import Cancelled
 from semviz.finetuning import scope_trainer
 from semviz.finetuning.encoded_task import EncodedTask
-from semviz.finetuning.learning_rates import BUDGET, duel_steps, trial_steps
+from semviz.finetuning.learning_rates import BUDGET, duel_steps
 from semviz.finetuning.rate_search import _duel
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.scope_trainer import ScopeTrainer
@@ -173,12 +173,3 @@ def test_a_sweep_goes_on_where_it_was_stopped(tiny, mood, tmp_path):
     for one, other in zip(whole, parts, strict=True):
         assert (one.key, one.lr, one.rates, one.rows) == (other.key, other.lr, other.rates, other.rows)
         assert one.trial_steps == other.trial_steps > 0
-
-
-def test_trials_are_a_small_share_of_the_steps():
-    assert [trial_steps(n) for n in (1, 10, 39, 40, 96, 1000)] == [1, 10, 39, 8, 8, 80]
-    for steps in range(1, 2000):
-        short = trial_steps(steps)
-        for trials in (3, 4, 5):
-            duel = duel_steps(steps, trials)
-            assert short == steps or duel == 0 or (short < duel and trials * short + duel <= BUDGET * steps)
