@@ -55,7 +55,7 @@ def finetune(
             need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps. Others may be
             registered: `semviz.common.training_methods`.
         lr: Learning rate, or `"auto"`: each scope gets its own, by the validation loss of short trials. That takes at
-            most 0.6 of a training more, and memory for a second one.
+            most half of a training more, and memory for a second one; below 48 steps, several trainings.
         epochs: Passes over the training rows.
         batch_size: Rows per step, over all devices and accumulated batches. With several processes the last batch of an
             epoch is filled up with other rows.

@@ -69,6 +69,13 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
     return RateSearch(training, rates, short, seconds)
 
 
+def _is_better(one: SplitScores, other: SplitScores) -> bool:
+    """Compare scores in the middle of a training: by AUROC, which offsets between labels do not move; else by loss."""
+    if one.auroc is None or other.auroc is None:
+        return one.loss < other.loss
+    return (one.auroc, -one.loss) > (other.auroc, -other.loss)
+
+
 def _duel(trainer: ScopeTrainer, recipe: Recipe, first: float, second: float, *, steps: int) -> tuple[Training, float]:
     """Train at two rates for some steps, and on at the better one.
 
@@ -78,7 +85,7 @@ def _duel(trainer: ScopeTrainer, recipe: Recipe, first: float, second: float, *,
     others: list[Training] = []
 
     def meets(scores: SplitScores) -> bool:
-        other = trainer.train(recipe, second, pause_at=steps, goes_on=lambda theirs: theirs.loss < scores.loss)
+        other = trainer.train(recipe, second, pause_at=steps, goes_on=lambda theirs: _is_better(theirs, scores))
         others.append(other)
         return other.dropped or bool(other.outcome.stop_reason)
 

@@ -226,7 +226,7 @@ def test_a_prospect_says_what_a_finetune_costs_before_and_after_it_ran(study):
     assert study.prospect().search_seconds == pytest.approx(4 * study.prospect().seconds)  # so few steps: five rates
     study.set(steps=100)
     searching = study.prospect()
-    assert searching.search_seconds == pytest.approx(0.6 * searching.seconds)
+    assert searching.search_seconds == pytest.approx(0.5 * searching.seconds)
     assert "to find its learning rate" in {fact.name: fact for fact in searching.facts()}["Time"].detail
 
 
