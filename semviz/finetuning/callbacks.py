@@ -78,7 +78,9 @@ class TrainingMonitor(TrainerCallback):
         if loss is None:
             return
         self.curve.append((state.global_step, float(loss), self.suffix.take_accuracy()))
-        if not self._stop_requested:
+        # One that was dropped at its pause was done with before the training that took its place began.
+        is_dropped = control.should_training_stop and state.global_step < state.max_steps
+        if not self._stop_requested and not is_dropped:
             self._report_progress(state)
         self._recent.append(float(loss))
         self._bar.set_postfix_str(f"loss {float(loss):.3f}")

@@ -70,10 +70,9 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
 
 
 def _is_better(one: SplitScores, other: SplitScores) -> bool:
-    """Compare scores in the middle of a training: by AUROC, which offsets between labels do not move; else by loss."""
-    if one.auroc is None or other.auroc is None:
-        return one.loss < other.loss
-    return (one.auroc, -one.loss) > (other.auroc, -other.loss)
+    """Compare scores in the middle of a training: by loss, and by AUROC, which offsets between labels do not move."""
+    has_auroc = one.auroc is not None and other.auroc is not None
+    return one.loss < other.loss and (not has_auroc or one.auroc > other.auroc)
 
 
 def _duel(trainer: ScopeTrainer, recipe: Recipe, first: float, second: float, *, steps: int) -> tuple[Training, float]:

@@ -9,6 +9,7 @@ from architectures import gpt2
 from small import word_tokenizer
 
 import semviz as sv
+from semviz.common.live_curves import LiveCurves
 from semviz.common.errors import Cancelled
 from semviz.finetuning import scope_trainer
 from semviz.finetuning.encoded_task import EncodedTask
@@ -162,7 +163,18 @@ def test_an_error_while_another_training_is_paused_ends_both(tiny, mood):
     with pytest.raises(ZeroDivisionError):
         sv.finetune(tiny, mood, sv.Scope.half(tiny), control=sv.Control(on_progress), **LONG)
     assert whole[-1] != whole[0]
-    assert len(whole) == whole.count(whole[0]) + 1
+    assert len(whole) == whole.count(whole[0]) + 1  # the one that waited reports no step afterwards
+
+
+def test_the_curves_that_are_watched_are_those_of_the_trainings(tiny, mood):
+    curves = LiveCurves()
+    run = sv.finetune(tiny, mood, sv.Scope.last(tiny), control=sv.Control(curves.record), **LONG)
+    *trials, dropped, chosen = curves.trials
+    assert [curve.rate for curve in trials]
+    assert {curve.total for curve in trials} == {run.trial_steps}
+    assert (chosen.rate, chosen.total, chosen.losses) == (run.lr, run.steps, run.curve["loss"].tolist())
+    assert dropped.rate != run.lr
+    assert dropped.total == run.steps > dropped.steps[-1] >= duel_steps(run.steps, len(run.rates)) - 1
 
 
 def test_a_sweep_goes_on_where_it_was_stopped(tiny, mood, tmp_path):
