@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from semviz.finetuning.evaluation import SplitScores
@@ -35,6 +38,25 @@ def given_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
     return RateSearch(training, {}, 0, training.outcome.seconds)
 
 
+@contextmanager
+def _what_exists_kept() -> Iterator[None]:
+    """Take what exists out of garbage collection for the time being.
+
+    accelerate collects garbage at the beginning and the end of every training, through all objects of the process: on a
+    small model that takes as long as half a trial.
+    """
+    if gc.get_freeze_count():  # somebody else's
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@_what_exists_kept()
 def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
     """Look for a rate that suits the scope, and train at it.
 

@@ -9,8 +9,8 @@ from architectures import gpt2
 from small import word_tokenizer
 
 import semviz as sv
-from semviz.common.live_curves import LiveCurves
 from semviz.common.errors import Cancelled
+from semviz.common.live_curves import LiveCurves
 from semviz.finetuning import scope_trainer
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.learning_rates import BUDGET, duel_steps
