@@ -93,8 +93,8 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
 
 def _is_better(one: SplitScores, other: SplitScores) -> bool:
     """Compare scores in the middle of a training: by loss, and by AUROC, which offsets between labels do not move."""
-    has_auroc = one.auroc is not None and other.auroc is not None
-    return one.loss < other.loss and (not has_auroc or one.auroc > other.auroc)
+    ranks_better = one.auroc is None or other.auroc is None or one.auroc > other.auroc
+    return ranks_better and one.loss < other.loss
 
 
 def _duel(trainer: ScopeTrainer, recipe: Recipe, first: float, second: float, *, steps: int) -> tuple[Training, float]:
