@@ -85,7 +85,7 @@ def test_where_no_boundary_fits_other_ways_are_named(tiny, mood, limited):
 
 def test_a_search_needs_room_for_the_training_that_waits(tiny, mood, limited):
     full = sv.estimate_costs(tiny, mood, batch_size=32).of(sv.Scope.full(tiny))
-    loaded = tiny.n_parameters * 4
+    loaded = tiny.parts.total * 4
     waiting = full.memory["weights"] - loaded + full.memory["optimizer"]
     limited(full.bytes - loaded + waiting // 2)
     with pytest.raises(sv.SemvizError, match=r"MEM_LIMIT.* Pass a number as lr="):
