@@ -1,7 +1,7 @@
 """Which learning rates to try, and for how long: the best one differs between scopes, so each searches for its own.
 
-A search costs at most `BUDGET` of a training beside the training itself: short trials find two rates, and what is left
-of the budget goes into training at both of them before one is dropped.
+A search costs at most `BUDGET` of a training beside the training itself: short trials find two neighbouring rates, and
+what is left of the budget goes into training at both of them before one is dropped.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from semviz.scopes.methods import find_method
 _WIDTH, _RATE = 128, 1e-3  # a rate that suits a width; the best rate falls about as 1/width
 _STEP = math.sqrt(10)
 FEWEST, MOST = 3, 5
-BUDGET = 0.5
-TRIAL = 0.08  # share of the steps
+BUDGET = 1.0
+TRIALS = 0.5  # share of the steps that all trials may take
+TRIAL = 0.08  # share of the steps of one
 _FEWEST_STEPS = 8  # of a trial: fewer say nothing
 _CLEARLY = 0.05  # share of the way down from the first loss
+_MANY = 0.5  # share of frozen blocks beyond which the best rate is usually two steps above the guess
 
 
 def first_guess(width: int, method: str) -> float:
@@ -28,13 +30,12 @@ def first_guess(width: int, method: str) -> float:
 def trial_steps(steps: int) -> int:
     """Return the optimizer steps of a trial, where a training has so many: all of them where it has few."""
     short = max(_FEWEST_STEPS, math.floor(TRIAL * steps))
-    return short if FEWEST * short <= BUDGET * steps else steps
+    return short if FEWEST * short <= TRIALS * steps else steps
 
 
 def duel_steps(steps: int, trials: int) -> int:
-    """Return for how many steps the two best rates are trained side by side; 0 if trials already took as many."""
-    left = math.floor(BUDGET * steps) - trials * trial_steps(steps)
-    return left if left > trial_steps(steps) else 0
+    """Return for how many steps the two best rates are trained side by side: as many as trials have left."""
+    return math.floor(BUDGET * steps) - trials * trial_steps(steps)
 
 
 def most_extra(steps: int) -> float:
@@ -42,8 +43,8 @@ def most_extra(steps: int) -> float:
     return BUDGET if trial_steps(steps) < steps else MOST - 1
 
 
-def best_two(losses: Mapping[float, float], start: float) -> tuple[float, float]:
-    """The rate that is clearly the best, the first of those that are no worse; and the best of the others.
+def best_rate(losses: Mapping[float, float], start: float) -> float:
+    """The rate that is clearly the best, the first of those that are no worse.
 
     Args:
         losses: Validation loss after the trial at each rate, in the order of the trials; infinite where it diverged.
@@ -55,14 +56,36 @@ def best_two(losses: Mapping[float, float], start: float) -> tuple[float, float]
         diverged = math.isinf(loss) and math.isinf(losses[best])
         if loss < losses[best] - _CLEARLY * max(start - losses[best], 0) or (diverged and rate < best):
             best = rate
-    others = [rate for rate in losses if rate != best]
-    return best, min(others, key=lambda rate: losses[rate]) if others else best
+    return best
+
+
+def best_two(losses: Mapping[float, float], start: float, frozen: float) -> tuple[float, float]:
+    """The best rate of the trials, and its neighbour on the side where the best of whole trainings usually is.
+
+    That is one step above the guess, or two where most blocks are frozen. Trials are too short to tell which of two
+    neighbours is better in the end.
+
+    Args:
+        losses: As in `best_rate`; the guess is the first.
+        start: Loss before training.
+        frozen: Share of the blocks that are frozen.
+
+    Returns:
+        The two rates; the same one twice if no other was borne.
+    """
+    best, guess = best_rate(losses, start), next(iter(losses))
+    usual = guess * (_STEP if frozen <= _MANY else _STEP**2)
+    larger = [rate for rate in sorted(losses) if rate > best and math.isfinite(losses[rate])]
+    smaller = [rate for rate in sorted(losses, reverse=True) if rate < best]
+    is_below = best < usual and not math.isclose(best, usual)
+    nearest = [*larger[:1], *smaller[:1]] if is_below else [*smaller[:1], *larger[:1]]
+    return best, (nearest or [best])[0]
 
 
 def most_trials(steps: int) -> int:
     """Return how many rates may be tried before a training of so many steps."""
     short = trial_steps(steps)
-    return MOST if short == steps else min(MOST, math.floor(BUDGET * steps / short))
+    return MOST if short == steps else min(MOST, math.floor(TRIALS * steps / short))
 
 
 def next_rate(guess: float, losses: Mapping[float, float], start: float, *, most: int = MOST) -> float | None:
@@ -73,7 +96,7 @@ def next_rate(guess: float, losses: Mapping[float, float], start: float, *, most
 
     Args:
         guess: The rate to begin with.
-        losses: Validation loss of each rate so far, as in `best_two`.
+        losses: Validation loss of each rate so far, as in `best_rate`.
         start: Loss before training.
         most: How many rates may be tried.
     """
@@ -81,7 +104,7 @@ def next_rate(guess: float, losses: Mapping[float, float], start: float, *, most
         return guess
     if len(losses) >= most:
         return None
-    lowest, best, highest = min(losses), best_two(losses, start)[0], max(losses)
+    lowest, best, highest = min(losses), best_rate(losses, start), max(losses)
     diverged = not math.isfinite(losses[best])
     if best == highest and not diverged:
         return highest * _STEP

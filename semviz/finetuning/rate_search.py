@@ -8,8 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from semviz.common.scores import score_named
 from semviz.finetuning.evaluation import SplitScores
-from semviz.finetuning.learning_rates import best_two, duel_steps, first_guess, most_trials, next_rate, trial_steps
+from semviz.finetuning.learning_rates import (
+    best_rate,
+    best_two,
+    duel_steps,
+    first_guess,
+    most_trials,
+    next_rate,
+    trial_steps,
+)
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.scope_trainer import ScopeTrainer, Training
 
@@ -81,32 +90,33 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
     rates = dict(sorted(rates.items()))
     if best is not None:
         return RateSearch(best, rates, 0, seconds)
-    training, duel_seconds = _duel(trainer, recipe, *best_two(losses, start), steps=duel_steps(steps, len(losses)))
+    frozen = 1 - len(trainer.scope.blocks) / trainer.scope.n_blocks
+    first, second = best_two(losses, start, frozen)
+    side_by_side = duel_steps(steps, len(losses)) if first != second else 0
+    training, duel_seconds = _duel(trainer, recipe, first, second, steps=side_by_side)
     seconds += duel_seconds
     while training.outcome.stop_reason and min(losses) < training.rate:
         # What a short training bears, a whole one may not.
         losses = {rate: loss for rate, loss in losses.items() if rate < training.rate}
-        training = trainer.train(recipe, best_two(losses, start)[0])
+        training = trainer.train(recipe, best_rate(losses, start))
         seconds += training.outcome.seconds
     return RateSearch(training, rates, short, seconds)
 
 
-def _is_better(one: SplitScores, other: SplitScores) -> bool:
-    """Compare scores in the middle of a training: by loss, and by AUROC, which offsets between labels do not move."""
-    ranks_better = one.auroc is None or other.auroc is None or one.auroc > other.auroc
-    return ranks_better and one.loss < other.loss
-
-
 def _duel(trainer: ScopeTrainer, recipe: Recipe, first: float, second: float, *, steps: int) -> tuple[Training, float]:
-    """Train at two rates for some steps, and on at the better one.
+    """Train at two rates for some steps, and on at the one with the better validation score (or loss, if equal).
 
     Returns:
         The training that went on, and the seconds of both.
     """
     others: list[Training] = []
+    score = score_named(trainer.encoded_task.task.score)
+
+    def rank(scores: SplitScores) -> tuple[float, float]:
+        return score.sign * score.of(scores), -scores.loss
 
     def meets(scores: SplitScores) -> bool:
-        other = trainer.train(recipe, second, pause_at=steps, goes_on=lambda theirs: _is_better(theirs, scores))
+        other = trainer.train(recipe, second, pause_at=steps, goes_on=lambda theirs: rank(theirs) > rank(scores))
         others.append(other)
         return other.dropped or bool(other.outcome.stop_reason)
 

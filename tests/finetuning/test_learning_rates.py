@@ -8,6 +8,8 @@ from semviz.finetuning.learning_rates import (
     BUDGET,
     FEWEST,
     MOST,
+    TRIALS,
+    best_rate,
     best_two,
     duel_steps,
     first_guess,
@@ -42,7 +44,7 @@ def search(loss, guess=1e-3, **options):
 def test_it_climbs_to_the_optimum(optimum, exponents):
     tried = search(lambda x: 6 * abs(x - optimum) - 10)
     assert list(tried) == pytest.approx([10**x for x in exponents])
-    assert best_two(tried, START)[0] == pytest.approx(10**optimum)
+    assert best_rate(tried, START) == pytest.approx(10**optimum)
 
 
 @pytest.mark.parametrize("most", [3, 4, 5])
@@ -53,21 +55,45 @@ def test_no_more_than_are_allowed(most):
 def test_equal_losses_end_the_trials_at_the_guess():
     tried = search(lambda _x: 1.0)
     assert len(tried) == FEWEST
-    assert best_two(tried, START) == (1e-3, pytest.approx(10**-2.5))
+    assert best_rate(tried, START) == 1e-3
 
 
 def test_what_diverges_is_left_downwards():
     assert list(search(lambda _x: math.inf)) == pytest.approx([10**-x for x in (3, 3.5, 4, 4.5, 5)])
     tried = search(lambda x: math.inf if x > -4.2 else 1 + abs(x + 4.5))
-    assert best_two(tried, START) == pytest.approx((10**-4.5, 10**-5))
-    assert best_two({1.0: math.inf, 0.1: math.inf}, START) == (0.1, 1.0)
+    assert best_rate(tried, START) == pytest.approx(10**-4.5)
+    assert best_rate({1.0: math.inf, 0.1: math.inf}, START) == 0.1
     tried = search(lambda x: math.inf if x > -2.7 else 1.0)
-    assert best_two(tried, START)[0] == 1e-3
+    assert best_rate(tried, START) == 1e-3
 
 
-def test_the_two_that_meet_are_the_best_in_order():
-    assert best_two({1.0: 0.3, 0.1: 0.1, 0.01: 0.2}, 0.4) == (0.1, 0.01)
-    assert best_two({1.0: 0.3, 0.1: math.inf}, START) == (1.0, 0.1)
+@pytest.mark.parametrize(
+    ("optimum", "frozen", "other"),
+    [
+        (0, 0.0, 1),
+        (0, 0.9, 1),
+        (1, 0.0, 0),
+        (1, 0.5, 0),
+        (1, 0.6, 2),
+        (2, 0.0, 1),
+        (2, 0.6, 1),
+        (3, 0.9, 2),
+        (-1, 0.0, 0),
+        (-2, 0.9, -1),
+    ],
+)
+@pytest.mark.parametrize("guess", [1e-3, 2e-3, 2.22e-4, 3e-3])
+def test_the_two_that_meet_are_neighbours(optimum, frozen, other, guess):
+    tried = search(lambda x: 6 * abs(x - math.log10(guess) - optimum / 2) - 10, guess=guess)
+    assert best_two(tried, START, frozen) == pytest.approx((guess * 10 ** (optimum / 2), guess * 10 ** (other / 2)))
+
+
+@pytest.mark.parametrize("frozen", [0.0, 0.9])
+def test_what_diverged_in_a_trial_is_no_neighbour_if_there_is_another(frozen):
+    assert best_two({1.0: 0.3, 3.0: math.inf, 0.3: 0.5}, START, frozen) == (1.0, 0.3)
+    assert best_two({1.0: math.inf, 0.3: 0.5, 0.1: 0.6}, START, frozen) == (0.3, 0.1)
+    assert best_two({1.0: math.inf, 0.3: math.inf}, START, frozen) == (0.3, 0.3)
+    assert best_two({1.0: 0.3}, START, frozen) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("steps", [*range(1, 200), 1000, 12_345])
@@ -80,8 +106,9 @@ def test_a_search_costs_no_more_than_its_budget(steps):
         assert 8 <= short < steps
         for trials in range(FEWEST, most + 1):
             duel = duel_steps(steps, trials)
-            assert trials * short + duel <= BUDGET * steps
-            assert duel == 0 or duel > short
+            assert trials * short <= TRIALS * steps
+            assert trials * short + duel == BUDGET * steps
+            assert short < steps / 2 <= duel < steps
 
 
 def test_wider_models_start_lower_and_adapters_higher():
