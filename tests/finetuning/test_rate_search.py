@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +14,11 @@ from small import word_tokenizer
 import semviz as sv
 from semviz.common.errors import Cancelled
 from semviz.common.live_curves import LiveCurves
-from semviz.finetuning import scope_trainer
+from semviz.finetuning import rate_search, scope_trainer
 from semviz.finetuning.encoded_task import EncodedTask
+from semviz.finetuning.evaluation import SplitScores
 from semviz.finetuning.learning_rates import BUDGET, duel_steps
-from semviz.finetuning.rate_search import _duel
+from semviz.finetuning.rate_search import _duel, given_rate
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.training import fit
@@ -71,6 +75,7 @@ def test_the_search_stays_within_its_budget(tiny, mood, fits):
     assert sorted(row["lr"] for row in trials) == sorted(run.rates)
     (first, second) = [row for row in fits if row["steps"] is None]
     assert {first["made"], second["made"]} == {run.steps, duel_steps(run.steps, len(run.rates))}
+    assert max(first["lr"], second["lr"]) == pytest.approx(min(first["lr"], second["lr"]) * 10**0.5)
     assert run.lr == next(row["lr"] for row in (first, second) if row["made"] == run.steps)
 
 
@@ -92,6 +97,59 @@ def test_what_pauses_goes_on_as_if_it_had_not(with_dropout, mood, rates):
     assert seconds > training.outcome.seconds
     assert np.random.get_state()[1].tolist() == before[0]
     assert torch.equal(torch.random.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize(
+    ("score", "first", "second", "goes_on"),
+    [
+        ("accuracy", {"accuracy": 0.7, "loss": 0.5}, {"accuracy": 0.6, "loss": 0.4}, "first"),
+        ("accuracy", {"accuracy": 0.6, "loss": 0.4}, {"accuracy": 0.7, "loss": 0.5}, "second"),
+        ("accuracy", {"accuracy": 0.7, "loss": 0.5}, {"accuracy": 0.7, "loss": 0.4}, "second"),
+        ("accuracy", {"accuracy": 0.7, "loss": 0.4}, {"accuracy": 0.7, "loss": 0.4}, "first"),
+        ("accuracy", {"accuracy": 0.7, "auroc": 0.8}, {"accuracy": 0.6, "auroc": 0.9, "loss": 0.4}, "first"),
+        ("loss", {"accuracy": 0.7, "loss": 0.5}, {"accuracy": 0.6, "loss": 0.4}, "second"),
+        ("loss", {"accuracy": 0.6, "loss": 0.4}, {"accuracy": 0.7, "loss": 0.5}, "first"),
+    ],
+)
+def test_the_score_that_counts_decides_which_of_two_goes_on(score, first, second, goes_on):
+    scores = {
+        rate: SplitScores(**{"accuracy": 0.5, "loss": 1.0, "f1": 0.5, "auroc": 0.5, "rows": np.zeros(1), **values})
+        for rate, values in {1.0: first, 2.0: second}.items()
+    }
+
+    def train(_recipe, rate, *, pause_at, goes_on):
+        assert pause_at == 30
+        outcome = SimpleNamespace(seconds=rate, stop_reason="")
+        return SimpleNamespace(rate=rate, outcome=outcome, dropped=not goes_on(scores[rate]))
+
+    task = SimpleNamespace(score=score)
+    trainer = SimpleNamespace(encoded_task=SimpleNamespace(task=task), train=train)
+    training, seconds = _duel(trainer, Recipe(), 1.0, 2.0, steps=30)
+    assert {1.0: "first", 2.0: "second"}[training.rate] == goes_on
+    assert seconds == 3.0
+
+
+@pytest.mark.parametrize(("scope", "step"), [("full", 1), ("half", 1), ("last", 2)])
+def test_the_more_is_frozen_the_larger_are_the_rates_that_meet(tiny, mood, monkeypatch, scope, step):
+    met = []
+
+    def noted(trainer, recipe, first, second, *, steps):
+        met.extend((first, second))
+        return given_rate(trainer, replace(recipe, lr=first)).training, 0.0
+
+    monkeypatch.setattr(rate_search, "_duel", noted)
+    # Its larger neighbour is clearly better than the guess, and no worse than its own.
+    monkeypatch.setattr(rate_search, "next_rate", lambda guess, losses, *_, **__: next_of(guess, losses))
+
+    def next_of(guess, losses):
+        order = [guess * 10 ** (i / 2) for i in range(3)]
+        for rate, loss in zip(list(losses), (3.0, 1.0, 1.0), strict=False):
+            losses[rate] = loss
+        return order[len(losses)] if len(losses) < len(order) else None
+
+    run = sv.finetune(tiny, mood, getattr(sv.Scope, scope)(tiny), **LONG)
+    guess = min(run.rates)
+    assert met == pytest.approx([guess * 10**0.5, guess if step == 1 else guess * 10])
 
 
 def test_the_same_search_twice_is_the_same(tiny, mood):

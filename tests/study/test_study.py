@@ -8,6 +8,7 @@ from small import plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
 from semviz.common.errors import ScopeError, SemvizError, TaskError
+from semviz.finetuning.learning_rates import BUDGET
 from semviz.study.settings import Settings
 
 # ---- Opening ---------------------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def test_a_prospect_says_what_a_finetune_costs_before_and_after_it_ran(study):
     assert study.prospect().search_seconds == pytest.approx(4 * study.prospect().seconds)  # so few steps: five rates
     study.set(steps=100)
     searching = study.prospect()
-    assert searching.search_seconds == pytest.approx(0.5 * searching.seconds)
+    assert searching.search_seconds == pytest.approx(BUDGET * searching.seconds)
     assert "to find its learning rate" in {fact.name: fact for fact in searching.facts()}["Time"].detail
 
 
