@@ -54,9 +54,9 @@ def finetune(
         method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
             need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps. Others may be
             registered: `semviz.common.training_methods`.
-        lr: Learning rate, or `"auto"`: each scope gets its own, by short trials, and two trainings side by side of which
-            one is dropped late. That takes at most as many steps again, and memory for a second training; below 48
-            steps, several trainings.
+        lr: Learning rate, or `"auto"`: each scope gets its own, by short trials, then two trainings side by side, the
+            worse of them dropped late. That takes at most as many steps again, and memory for a second training; below
+            48 steps, several trainings.
         epochs: Passes over the training rows.
         batch_size: Rows per step, over all devices and accumulated batches. With several processes the last batch of an
             epoch is filled up with other rows.

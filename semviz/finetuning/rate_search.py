@@ -1,4 +1,4 @@
-"""The search for a scope's learning rate: short trials, then the two best rates side by side, the better to the end."""
+"""The search for a scope's learning rate: short trials, then two neighbours side by side, the better to the end."""
 
 from __future__ import annotations
 
