@@ -85,7 +85,7 @@ def sections_of(trace: Trace, gain: GainLike, runs: RunsLike, probes: ProbesLike
             Section(
                 "benefit",
                 "What the other boundaries would give",
-                "A law fitted to three of the runs predicts the share of full finetuning’s benefit that the upper "
+                "A law fitted to the runs predicts the share of full finetuning’s benefit that the upper "
                 "blocks give: read off how many blocks can be frozen before the line falls.",
                 benefit_curve(probes, runs=runs),
                 text_twins.benefit_twin(probes),
