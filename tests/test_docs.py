@@ -484,7 +484,7 @@ def test_schemas_and_tables_are_what_make_schemas_writes():
 
 
 def test_files_that_were_saved_in_these_formats_fit_the_schemas():
-    kept = ROOT / "tests" / "saved" / "v0_1_0_layout2"  # v0_1_0 has the formats before; the traces have schema 3
+    kept = ROOT / "tests" / "saved" / "v0_1_0_format5"  # the others have the formats before; the traces have schema 3
     for path in kept.glob("store/*.json"):
         Draft202012Validator(schema("run")).validate(json.loads(text_of(path)))
 

@@ -32,7 +32,7 @@ WRONG = {
         ],
         "task-1b": [
             ('answer_1b = "he"', "the token which is read"),
-            ('answer_1b = "travelled"', "another one is farther"),
+            ('answer_1b = "."', "another one is farther"),
             ('answer_1b = "barn"', "top row only"),
         ],
         "task-2": [
@@ -68,13 +68,13 @@ WRONG = {
             ),
         ],
         "task-3a": [
-            ("answer_3a = 5", "another one"),
-            ("answer_3a = 2", "go on upwards"),
+            ("answer_3a = 7", "another one"),
+            ("answer_3a = 4", "go on upwards"),
             ("answer_3a = '3'", "a space"),
         ],
         "task-3b": [
-            ('answer_3b = "park"', "right answer"),
-            ('answer_3b = "forest"', "last row"),
+            ('answer_3b = "kitchen"', "right answer"),
+            ('answer_3b = "garden"', "last row"),
             ("answer_3b = 8", "in quotes"),
         ],
         "task-4a": [
@@ -114,15 +114,15 @@ WRONG = {
                 "hidden",
             ),
         ],
-        "task-5b": [('answer_5b = "semantic"', "nowhere near"), ('answer_5b = "both"', "one of two words")],
+        "task-5b": [('answer_5b = "translated"', "nowhere near"), ('answer_5b = "both"', "one of two words")],
         "task-6a": [
-            ("answer_6a = 3", "less than 1 nat"),
+            ("answer_6a = 3", "less than half a nat"),
             ("answer_6a = 6", "further down"),
             ("answer_6a = True, 4", "0 to 8"),
         ],
         "task-6b": [
-            ('answer_6b = "barn"', "dark at space"),
-            ('answer_6b = "garden"', "of another label"),
+            ('answer_6b = "garden"', "among the nearer"),
+            ('answer_6b = "school"', "another label"),
             ('answer_6b = "cellar"', "one of the labels"),
         ],
         "task-7a": [

@@ -25,7 +25,7 @@ from semviz.tasks.tokenizing import NO_TARGET, encode
 from semviz.traces.metrics import METRICS, View
 from semviz.traces.semantic_bases import SemanticBases
 from semviz.traces.virtual_path import Arc
-from semviz.traces.vocabulary_scores import score_positions
+from semviz.traces.vocabulary_scores import Scoring, score_positions
 
 # Few examples and always the same ones: a test that fails on some days only helps nobody.
 tried = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -165,7 +165,7 @@ def test_scores_are_those_of_float64(seed, n, size, scale):
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(n, size, generator=generator)
     target = torch.randint(size, (n,), generator=generator)
-    found = score_positions(lambda columns: logits[:, columns], size, target, keep=1)
+    (found,) = score_positions(lambda columns: logits[:, columns], target, Scoring(size, keep=1))
     exact = torch.nn.functional.cross_entropy(logits.double(), target, reduction="none")
     torch.testing.assert_close(found.surprise.double(), exact, atol=1e-4 * max(1, scale), rtol=1e-4)
     own = logits.gather(1, target[:, None])

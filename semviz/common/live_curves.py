@@ -53,12 +53,20 @@ class LiveCurves:
         if progress.lr is None:
             return
         if is_new:
-            self.trials.append(LiveCurve(progress.stage, progress.lr, total=progress.total))
+            self.trials.append(self._paused(progress) or LiveCurve(progress.stage, progress.lr, total=progress.total))
         trial = self.trials[-1]
         if progress.loss is not None and (not trial.losses or trial.losses[-1] != progress.loss):
             trial.steps.append(progress.done)
             trial.losses.append(progress.loss)
             trial.accuracies.append(progress.accuracy)
+
+    def _paused(self, progress: Progress) -> LiveCurve | None:
+        """Take out the trial that goes on here: while a rate was searched for, another one trained in between."""
+        for i, trial in enumerate(self.trials):
+            same = (trial.label, trial.rate, trial.total) == (progress.stage, progress.lr, progress.total)
+            if same and trial.steps and 0 <= progress.done - trial.steps[-1] <= 1 + max(1, trial.total // 50):
+                return self.trials.pop(i)
+        return None
 
     @property
     def seconds_left(self) -> float:

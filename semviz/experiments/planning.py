@@ -131,10 +131,15 @@ def measure(encoded_task: EncodedTask, asked: AskedSweep, *, control: Control | 
 def worth_saying(encoded_task: EncodedTask, asked: AskedSweep) -> bool:
     """Whether finetunes could take more than a minute, so that measuring a step is worth its seconds."""
     model, encoded = encoded_task.model, encoded_task.part("train", 0).encoded
-    trainings = len(asked.trained) * (len(asked.seeds) - 1 + expected_trainings(asked.recipe.lr))
     flops = 6 * encoded.tokens * model.parts.total * asked.recipe.epochs
-    steps = math.ceil(len(encoded) / asked.recipe.batch_size) * asked.recipe.epochs
+    steps = _steps(asked.recipe, len(encoded))
+    trainings = len(asked.trained) * (len(asked.seeds) - 1 + expected_trainings(asked.recipe.lr, steps))
     return trainings * (flops / _ROUGH_FLOPS + steps * _ROUGH_STEP) > WORTH_SAYING and not distributed.is_distributed()
+
+
+def _steps(recipe: Recipe, rows: int) -> int:
+    """Optimizer steps of a training on so many rows."""
+    return max(1, math.ceil(recipe.epochs * math.ceil(rows / recipe.batch_size)))
 
 
 def _units(prices: Costs, scope: Scope, recipe: Recipe) -> float:
@@ -197,7 +202,7 @@ class Estimate:
             cost = self.prices.of(scope, method=recipe.method, checkpointing=recipe.checkpointing)
             for seed in sweep.seeds:
                 searched = recipe.lr == "auto" and seed == sweep.seeds[0]
-                trainings = expected_trainings("auto") if searched else 1.0
+                trainings = expected_trainings("auto", _steps(recipe, rows["train"])) if searched else 1.0
                 done = store is not None and store.has(
                     run_key(model, task, scope, replace(recipe, seed=seed), model_hash=model_hash)
                 )

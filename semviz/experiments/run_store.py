@@ -39,8 +39,8 @@ from semviz.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FORMAT = 4
-_OLDEST, _FIRST_SIGNED, _FIRST_WITH_SOURCE = 2, 3, 4
+_FORMAT = 5
+_OLDEST, _FIRST_SIGNED = 2, 3
 _KEY = text_of("1 to 64 letters, digits, hyphens and underscores", r"[\w-]{1,64}")
 _DIGEST = text_of("32 hex digits", "[0-9a-f]{32}")
 _SCOPE = Record({"blocks": ListOf(NATURAL), "n_blocks": NATURAL, "parts": PARTS, "tail": FLAG, "head": FLAG}, of=Scope)
@@ -90,6 +90,7 @@ RUN = Record(
         "model_hash": TEXT,
         "task_hash": TEXT,
         "arguments": MapOf(TEXT),
+        "trial_steps": COUNT,
     },
     of=Run,
 )
@@ -106,12 +107,17 @@ RUN_FILE = Record(
 """A run's JSON file."""
 _HEADER = Record({"format": COUNT, "semviz": TEXT})
 _SIGNED = Record({name: RUN_FILE.fields[name] for name in ("digest", "weights")})
-# Before runs said what they were made from, and before they had the accuracy of their training.
-_SOURCE = ("model_hash", "task_hash", "arguments")
-_WITHOUT_SOURCE = {name: shape for name, shape in RUN.fields.items() if name not in _SOURCE}
+# Before rates were tried in short trainings, before runs said what they were made from, and before they had the
+# accuracy of their training.
+_LATER = {4: ("trial_steps",), 3: ("trial_steps", "model_hash", "task_hash", "arguments")}
+_RUN_FIELDS = {
+    version: {name: shape for name, shape in RUN.fields.items() if name not in later}
+    for version, later in {**_LATER, 2: _LATER[3], _FORMAT: ()}.items()
+}
 _RUNS_OF = {
-    2: Record({"run": Record({**_WITHOUT_SOURCE, "curve": Record(_CURVE)})}),
-    3: Record({"run": Record(_WITHOUT_SOURCE)}),
+    2: Record({"run": Record({**_RUN_FIELDS[2], "curve": Record(_CURVE)})}),
+    3: Record({"run": Record(_RUN_FIELDS[3])}),
+    4: Record({"run": Record(_RUN_FIELDS[4])}),
     _FORMAT: RUN_FILE,
 }
 
@@ -191,8 +197,7 @@ class Store:
                     raise ValueError("it was changed after it was written")
             if record["key"] != key:
                 raise ValueError(f"it holds the run {checks.short_repr(record['key'])}")
-            known = RUN.fields if version >= _FIRST_WITH_SOURCE else _WITHOUT_SOURCE
-            run = Run.from_record({name: record[name] for name in known})
+            run = Run.from_record({name: record[name] for name in _RUN_FIELDS[version]})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise _unreadable(path, error) from error
         weights, digest = self._weights(key), content.get("weights")

@@ -48,8 +48,10 @@ def _progress(study: Study) -> str:
     trial, job = trials.trials[-1], study.job
     work = "" if job is not None and job.label == trial.label else f"{trial.label}, "
     rate = f"learning rate {formats.number(trial.rate, digits=2)}"
-    number = sum(other.label == trial.label for other in trials.trials)
-    return f"{work}step {trials.done:,} of {trials.total:,} at {rate} (rate no. {number}){time_left}."
+    rates = [other.rate for other in trials.trials if other.label == trial.label]
+    tried = len(set(rates))
+    which = f"rate no. {tried}" if rates.count(trial.rate) == 1 else f"{tried} rates were tried"
+    return f"{work}step {trials.done:,} of {trials.total:,} at {rate} ({which}){time_left}."
 
 
 def _outcome(study: Study, value: object) -> str:

@@ -13,7 +13,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.curves import axis, band, off_axis, rounded, ticks, y_range
-from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
+from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike, Floats, LawLike
 
 _COLUMNS = 3
@@ -97,7 +97,7 @@ def _notes(
         law += " No law: flat, or more than 30 % of the movement (ν) leads away."
     virtual = "The virtual deviation is the distance from the virtual path, and may rise."
     return [
-        reading,
+        f"{reading} {readout_note(trace)}".rstrip(),
         f"{shapes} {cut}".strip(),
         law,
         virtual if "virtual" in keys and difference is None else "",

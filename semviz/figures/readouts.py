@@ -11,10 +11,11 @@ from semviz.figures.drawing.curves import axis, rounded, ticks
 
 _PANEL = 220
 _BETWEEN = 0.12  # of the width
+_LOWEST = -1.0  # share of variance: farther down the curve leaves its panel
 _PANELS = {
-    "explained": ("variance of the last space explained", "share"),
-    "divergence": ("KL divergence from the model’s output", "nats"),
-    "agreement": ("same first choice as the model", "share"),
+    "explained": ("variance explained", "of the last space’s states", "share"),
+    "divergence": ("KL divergence", "from the model’s output", "nats"),
+    "agreement": ("same first choice", "as the model", "share"),
 }
 
 
@@ -31,7 +32,7 @@ def readouts(table: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     n_blocks = int(table["space"].max())
     width = (1 - (len(_PANELS) - 1) * _BETWEEN) / len(_PANELS)
-    for number, (column, (title, unit)) in enumerate(_PANELS.items()):
+    for number, (column, (title, beside, unit)) in enumerate(_PANELS.items()):
         x, y = axis("x", number), axis("y", number)
         groups = table.groupby("readout", sort=False)
         for (colour, symbol, dash), (readout, rows) in zip(style.GROUPS, groups, strict=False):
@@ -59,24 +60,34 @@ def readouts(table: pd.DataFrame) -> go.Figure:
                     "title": {"text": "space"},
                     "tickvals": ticks(n_blocks, room=6),
                     "range": [-0.5, n_blocks + 0.5],
+                    "showgrid": False,
+                    "showline": True,
                 },
-                axis("yaxis", number): {"anchor": x, "range": _range(table[column], unit)},
+                axis("yaxis", number): {
+                    "anchor": x,
+                    "range": _range(table[column], unit),
+                    "ticks": "",
+                    "title": {"text": unit, "standoff": 6, "font": {"size": style.SIZE - 1}},
+                },
             }
         )
-        figure.add_annotation(
-            text=f"{title} ({unit})",
-            x=start,
-            y=1,
-            xref="paper",
-            yref="paper",
-            xanchor="left",
-            yanchor="bottom",
-            yshift=4,
-            showarrow=False,
-            font={"size": style.SIZE - 1, "color": style.LIGHT.ink},
-        )
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "yref": "paper"})
-    figure.update_layout(legend_y=1.12)
+        for text, shift, font in (
+            (f"<b>{title}</b>", 22, {}),
+            (beside, 6, {"size": style.SIZE - 1, "color": style.LIGHT.muted}),
+        ):
+            figure.add_annotation(
+                text=text,
+                x=start,
+                y=1,
+                xref="paper",
+                yref="paper",
+                xanchor="left",
+                yanchor="bottom",
+                yshift=shift,
+                showarrow=False,
+                font=font,
+            )
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1 + 48 / _PANEL, "yanchor": "bottom"})
     return style.finish(
         figure,
         title="How well each space can be read",
@@ -87,16 +98,16 @@ def readouts(table: pd.DataFrame) -> go.Figure:
             "mean is.",
         ],
         body=_PANEL,
-        left=52,
+        left=60,
         bottom=52,
-        above=48,
+        above=78,
     )
 
 
 def _range(values: pd.Series, unit: str) -> list[float]:
-    """Shares have one range; divergences reach to the largest beyond space 0, which lies in another frame."""
-    if unit == "share":
-        return [-0.04, 1.04]
+    """Shares reach to 1, and below 0 where they are; divergences to the largest beyond space 0, in another frame."""
     finite = np.sort(values.to_numpy(dtype=np.float64)[np.isfinite(values)])
+    if unit == "share":
+        return [max(min(float(finite[0]), 0.0), _LOWEST) - 0.06, 1.06]
     most = float(finite[-2] if len(finite) > 2 and finite[-1] > 2.5 * finite[-2] else finite[-1])
     return [-0.04 * most, 1.06 * most]

@@ -11,7 +11,7 @@ import regex
 from semviz.common import checks, token_text
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, heatmap_cells, heatmap_rows, style
-from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
+from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ def draw_samples(
     return style.finish(
         figure,
         title=f"{style.capitalized(facts.title)} of {total:,} samples, {versus}",
-        notes=[" ".join(part for part in (sorting, several, crowded) if part), hidden, *notes, note],
+        notes=[
+            " ".join(part for part in (sorting, several, crowded, readout_note(trace)) if part),
+            *(hidden, *notes, note),
+        ],
         body=body,
         left=84,
         right=right,

@@ -11,7 +11,7 @@ from semviz.common import checks, token_text
 from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, cell_words, heatmap_cells, heatmap_rows, style
-from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of
+from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike
 
 if TYPE_CHECKING:
@@ -128,7 +128,10 @@ def draw_tokens(
     return style.finish(
         figure,
         title=f"Sample {sample}: {trace.facts[metric].title} at every token{versus}",
-        notes=[_reading_note(rows, earlier), said, hidden, *notes, difference.note if difference is not None else ""],
+        notes=[
+            f"{_reading_note(rows, earlier)} {readout_note(trace)}".rstrip(),
+            *(said, hidden, *notes, difference.note if difference is not None else ""),
+        ],
         body=body,
         left=84,
         right=right,

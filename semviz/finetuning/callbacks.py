@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +78,9 @@ class TrainingMonitor(TrainerCallback):
         if loss is None:
             return
         self.curve.append((state.global_step, float(loss), self.suffix.take_accuracy()))
-        if not self._stop_requested:
+        # One that was dropped at its pause was done with before the training that took its place began.
+        is_dropped = control.should_training_stop and state.global_step < state.max_steps
+        if not self._stop_requested and not is_dropped:
             self._report_progress(state)
         self._recent.append(float(loss))
         self._bar.set_postfix_str(f"loss {float(loss):.3f}")
@@ -116,6 +120,33 @@ class TrainingMonitor(TrainerCallback):
                 f"The optimizer would not train exactly the scope: {names[:5]} differ. Leave the "
                 "suffix's requires_grad flags as they are."
             )
+
+
+class Pause(TrainerCallback):
+    """Lets something else be done after a number of steps, such as another training; then training goes on, or ends.
+
+    Attributes:
+        ends: Whether training was ended here.
+        seconds: How long it took.
+        error: What went wrong meanwhile; raised here, it would leave Trainer in the middle of a step.
+    """
+
+    def __init__(self, step: int, goes_on: Callable[[], bool]) -> None:
+        self.step, self.goes_on = step, goes_on
+        self.ends, self.seconds = False, 0.0
+        self.error: BaseException | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Do it, unless training ends anyway."""
+        if state.global_step != self.step or control.should_training_stop:
+            return
+        started = time.perf_counter()
+        try:
+            self.ends = not self.goes_on()
+        except BaseException as error:  # an interrupt too
+            self.ends, self.error = True, error
+        self.seconds = time.perf_counter() - started
+        control.should_training_stop = self.ends
 
 
 class BlockSchedule(TrainerCallback):

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control
-from semviz.common.scores import Score, score_named
-from semviz.finetuning.cache_check import why_not_cacheable
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import SplitScores, evaluate
-from semviz.finetuning.learning_rates import first_guess, next_rate
 from semviz.finetuning.memory_guard import check_memory
 from semviz.finetuning.merge_check import merging_error
-from semviz.finetuning.prefix_cache import SplitWithStates
+from semviz.finetuning.rate_search import given_rate, search_rate
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
+from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.suffix_model import Suffix
-from semviz.finetuning.trainer_state import trainers_turn
-from semviz.finetuning.training import TrainingOutcome, fit
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
@@ -62,7 +56,9 @@ def finetune(
         method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
             need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps. Others may be
             registered: `semviz.common.training_methods`.
-        lr: Learning rate, or `"auto"`: each scope gets its own, from a small grid, by the validation score.
+        lr: Learning rate, or `"auto"`: each scope gets its own, by short trials, then two trainings side by side, the
+            worse of them dropped late. That takes at most as many steps again, and memory for a second training; below
+            48 steps, several trainings.
         epochs: Passes over the training rows.
         batch_size: Rows per step, over all devices and accumulated batches. With several processes the last batch of an
             epoch is filled up with other rows.
@@ -127,31 +123,20 @@ def train_scope(
     encoded_task.refresh(model_hash)
     key = run_key(model, task, scope, recipe, model_hash=model_hash)
     check_memory(encoded_task, scope, recipe, cache=cache)
-    job = _Job(encoded_task, scope, control, cache, progress)
-    guess = first_guess(model.anatomy.width, recipe.method) if recipe.lr == "auto" else recipe.lr
-    rate: float | None = guess
-    all_seconds, scores = 0.0, {}
-    best: _Trial | None = None
-    while rate is not None:
-        with trainers_turn(control):
-            trial = job.run(recipe, rate)
-        all_seconds += trial.outcome.seconds
-        scores[rate] = trial.signed_score
-        if best is None or (trial.signed_score, -trial.loss) > (best.signed_score, -best.loss):
-            best = trial
-        rate = next_rate(guess, scores) if recipe.lr == "auto" else None
-    assert best is not None  # there is always one trial
+    trainer = ScopeTrainer(encoded_task, scope, control, cache, progress)
+    search = search_rate(trainer, recipe) if recipe.lr == "auto" else given_rate(trainer, recipe)
+    best = search.training
     suffix, outcome = best.suffix, best.outcome
-    test_scores = evaluate(suffix, encoded_task, job.part("test", suffix), control=control)
+    test_scores = evaluate(suffix, encoded_task, trainer.part("test", suffix), control=control)
     notes = [encoded_task.why_not_cached] if scope.boundary and cache else []
     notes += remarks(model, scope, encoded_task.reading)
     if outcome.stop_reason:
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
     weights = suffix.weights(METHODS[recipe.method]) if keep_weights else {}
     if weights and METHODS[recipe.method].merged is not None:
-        error = merging_error(encoded_task, suffix, job.part("test", suffix), scope, weights)
+        error = merging_error(encoded_task, suffix, trainer.part("test", suffix), scope, weights)
         notes, weights = [*notes, error], {} if error else weights
-    prefix_cache = job.part("train", suffix).cache
+    prefix_cache = trainer.part("train", suffix).cache
     prefix_seconds = prefix_cache.seconds if prefix_cache else 0.0
     return Run(
         key=key,
@@ -165,7 +150,8 @@ def train_scope(
         method=recipe.method,
         seed=recipe.seed,
         lr=best.rate,
-        rates={r: abs(score) for r, score in sorted(scores.items())} if recipe.lr == "auto" else {},
+        rates=search.rates,
+        trial_steps=search.trial_steps,
         validation=abs(best.signed_score),
         validation_loss=best.loss,
         validation_rows=tuple(best.scores.rows.tolist()) if best.scores else (),
@@ -180,7 +166,7 @@ def train_scope(
         trainable=sum(p.numel() for p in suffix.trainable_parameters if p.requires_grad),
         seconds=outcome.seconds + prefix_seconds,
         prefix_seconds=prefix_seconds,
-        search_seconds=all_seconds - outcome.seconds,
+        search_seconds=search.seconds - outcome.seconds,
         tokens_per_second=outcome.tokens / outcome.seconds,
         peak_bytes=outcome.peak_bytes,
         cached=prefix_cache is not None,
@@ -225,68 +211,3 @@ def zero_shot(encoded_task: EncodedTask, split: str) -> SplitScores:
         probe=encoded_task.probe(),
     )
     return evaluate(suffix, encoded_task, encoded_task.part(split, 0), control=encoded_task.control)
-
-
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """One training run at one rate, and its validation scores; None if it diverged."""
-
-    rate: float
-    suffix: Suffix
-    outcome: TrainingOutcome
-    scores: SplitScores | None
-    score: Score
-
-    @property
-    def signed_score(self) -> float:
-        """Validation score, with the sign that makes higher better."""
-        return -math.inf if self.scores is None else self.score.sign * self.score.of(self.scores)
-
-    @property
-    def loss(self) -> float:
-        """Validation loss."""
-        return math.inf if self.scores is None else self.scores.loss
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What the trials of one run share."""
-
-    encoded_task: EncodedTask
-    scope: Scope
-    control: Control
-    cache: bool
-    progress: bool
-
-    def run(self, recipe: Recipe, rate: float) -> _Trial:
-        """Build the suffix, check its cache, train it at a rate, score it on validation rows."""
-        recipe = replace(recipe, lr=rate)
-        encoded_task, scope, control = self.encoded_task, self.scope, self.control
-        part = encoded_task.part("train", scope.boundary if self.cache else 0)
-        suffix = self._suffix(recipe, cached=part.cache is not None)
-        if part.cache is not None:
-            why = why_not_cacheable(encoded_task, suffix, part)
-            if why:
-                encoded_task.stop_caching(why)
-                part, suffix = encoded_task.part("train", scope.boundary), self._suffix(recipe, cached=False)
-        suffix.prepare(METHODS[recipe.method], seed=recipe.seed)
-        label = f"Finetuning {scope.label}"
-        outcome = fit(suffix, encoded_task, part, recipe, label=label, control=control, progress=self.progress)
-        scores = None
-        if not outcome.stop_reason:
-            scores = evaluate(suffix, encoded_task, self.part("validation", suffix), control=control)
-        return _Trial(rate, suffix, outcome, scores, score_named(encoded_task.task.score))
-
-    def part(self, split: str, suffix: Suffix) -> SplitWithStates:
-        """A split as this suffix reads it."""
-        return self.encoded_task.part(split, self.scope.boundary if suffix.cached else 0)
-
-    def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
-        return Suffix(
-            self.encoded_task.model,
-            self.scope,
-            cached=cached,
-            own_weights=METHODS[recipe.method].own_weights,
-            reading=self.encoded_task.reading,
-            probe=self.encoded_task.probe(),
-        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from semviz.common import formats, memory
 from semviz.common.errors import SemvizError
-from semviz.scopes.costs import Cost, price_scopes
+from semviz.scopes.costs import price_scopes
 
 if TYPE_CHECKING:
     from semviz.finetuning.encoded_task import EncodedTask
@@ -29,21 +29,23 @@ def check_memory(encoded_task: EncodedTask, scope: Scope, recipe: Recipe, *, cac
     rows = max(recipe.batch_size // accumulated, 1)
     costs, free = price_scopes(model, encoded_task.part("train", 0).encoded, batch_size=rows), memory.free()
 
-    def added_bytes(cost: Cost) -> int:
-        loaded = scope.parts.total * costs.weight_bytes  # the model itself is in memory already
-        return (
-            cost.bytes - loaded - max(cost.memory["cache"] - int(encoded_task.room), 0)
-        )  # the rest is mapped from a file
+    loaded = scope.parts.total * costs.weight_bytes  # the model itself is in memory already
 
-    def needed_bytes(candidate: Scope) -> int:
-        return added_bytes(costs.of(candidate, method=recipe.method, cached=cache, checkpointing=recipe.checkpointing))
+    def needed_bytes(candidate: Scope, *, searched: bool = recipe.lr == "auto") -> int:
+        cost = costs.of(candidate, method=recipe.method, cached=cache, checkpointing=recipe.checkpointing)
+        mapped = max(cost.memory["cache"] - int(encoded_task.room), 0)  # from a file
+        # While two rates are compared, one of them waits.
+        waiting = cost.memory["weights"] - loaded + cost.memory["optimizer"] if searched else 0
+        return cost.bytes - loaded - mapped + waiting
 
     needed = needed_bytes(scope)
     if needed <= free:
         return
     larger = [other for other in costs.scopes if other.boundary > scope.boundary]
     fitting = next((other for other in larger if needed_bytes(other) <= free), None)
-    if fitting is not None:
+    if needed_bytes(scope, searched=False) <= free:
+        instead = "Pass a number as lr=, since the search for one keeps two trainings in memory"
+    elif fitting is not None:
         size = formats.size(needed_bytes(fitting))
         instead = f"Pass sv.Scope.above(model, {fitting.boundary}), about {size}: {fitting.label}"
     else:

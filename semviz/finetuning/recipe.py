@@ -16,6 +16,8 @@ from semviz.version import __version__
 
 _LAYOUT = 2
 """Changes with what goes into a key, and with what a key's parts mean, also within one version of semviz."""
+_SEARCH = "auto, short trials"
+"""Stands for `"auto"` in a key; changes with how rates are searched for, which no run at a given rate depends on."""
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
@@ -100,6 +102,13 @@ def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, *, m
     # Checkpointing, caching and the number of processes change how a result is computed, not what it is.
     key_parts = [
         *(_LAYOUT, __version__, model_hash or model.hash, task.hash, scope.blocks, scope.tail, scope.head),
-        *(recipe.method, recipe.lr, epochs, recipe.batch_size, recipe.seed, recipe.argument_texts),
+        *(
+            recipe.method,
+            _SEARCH if recipe.lr == "auto" else recipe.lr,
+            epochs,
+            recipe.batch_size,
+            recipe.seed,
+            recipe.argument_texts,
+        ),
     ]
     return hashlib.blake2b(json.dumps(key_parts).encode(), digest_size=8).hexdigest()

@@ -39,7 +39,8 @@ class Run:
         method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, …
         seed: Seed of data order, dropout and adapters.
         lr: Peak learning rate.
-        rates: Validation score of each learning rate that was tried; empty where lr was passed.
+        rates: Validation score of each learning rate that was tried, after a short training of `trial_steps` steps;
+            empty where lr was passed.
         epochs: Passes over the training rows.
         steps: Optimizer steps that were made.
         batch_size: Rows per step, over all devices and accumulated batches.
@@ -54,7 +55,7 @@ class Run:
         trainable: Unique parameters that trained (of adapters, theirs; for LISA, of the blocks that train at once).
         seconds: Seconds of training at this rate, the one prefix pass included.
         prefix_seconds: Seconds of these that the prefix pass took.
-        search_seconds: Seconds spent on the other learning rates.
+        search_seconds: Seconds of training in the search for the learning rate.
         tokens_per_second: Training tokens over training time.
         peak_bytes: Peak memory during training: of the GPU, or the process's growth on the CPU.
         cached: Whether the prefix was cached.
@@ -66,6 +67,8 @@ class Run:
         task_hash: `Task.lineage`: hash of the task's content, that of the whole task before it if it is a subset; empty
             if unknown.
         arguments: Further arguments of Trainer by name, as JSON texts.
+        trial_steps: Optimizer steps of the trainings that `rates` are of; 0 if these were as long as the run itself,
+            as in files of before and in the shortest runs.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
         origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
     """
@@ -103,6 +106,7 @@ class Run:
     model_hash: str = field(repr=False, default="")
     task_hash: str = field(repr=False, default="")
     arguments: Mapping[str, str] = field(repr=False, default_factory=dict)
+    trial_steps: int = field(repr=False, default=0)
     weights: Mapping[str, Tensor] = field(repr=False, default_factory=dict)
     origin: tuple[LanguageModel, Task] | None = field(repr=False, default=None)
 

@@ -19,7 +19,7 @@ from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
-from semviz.finetuning.callbacks import BlockSchedule, TrainingMonitor
+from semviz.finetuning.callbacks import BlockSchedule, Pause, TrainingMonitor
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.trainer_defaults import OWN_DEFAULTS
 from semviz.scopes.methods import METHODS
@@ -57,6 +57,11 @@ class TrainingOutcome:
     curve: pd.DataFrame
     stop_reason: str
 
+    @property
+    def first_loss(self) -> float:
+        """The first training loss that was logged, infinite if there is none: that of the same rows at any rate."""
+        return float(self.curve["loss"].iloc[0]) if len(self.curve) else math.inf
+
 
 @interrupts_held()
 def fit(
@@ -65,6 +70,8 @@ def fit(
     part: SplitWithStates,
     recipe: Recipe,
     *,
+    steps: int | None = None,
+    pause: Pause | None = None,
     label: str,
     control: Control,
     progress: bool,
@@ -73,12 +80,24 @@ def fit(
 
     The same seed gives the same data order whatever the scope, so that scopes differ in nothing else.
 
+    Args:
+        suffix: What trains.
+        encoded_task: The task.
+        part: The split.
+        recipe: How; with a number as its rate.
+        steps: Optimizer steps, over which the rate rises and falls; those of the recipe's epochs by default.
+        pause: What is to be done on the way; its time does not count.
+        label: What is trained, in words.
+        control: To watch, and to stop within one step.
+        progress: Show a progress bar.
+
     Raises:
         Cancelled: If asked to stop; within one step.
         SemvizError: If an argument of Trainer is set elsewhere, or the optimizer would train something else.
     """
     device = encoded_task.model.device
-    steps = max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))  # as Trainer counts
+    all_steps = steps_of(part, recipe)
+    steps = steps or all_steps
     assert recipe.lr != "auto"  # each rate that is tried gets its own recipe
     monitor = TrainingMonitor(suffix, label, recipe.lr, device, control=control, progress=progress)
     schedule = METHODS[recipe.method].schedule
@@ -89,10 +108,10 @@ def fit(
         suffix.to(device)
         trainer = Trainer(
             model=suffix,
-            args=_arguments(recipe, steps, folder, device),
+            args=_arguments(recipe, steps, all_steps, folder, device),
             train_dataset=part,
             data_collator=encoded_task.collator(part),
-            callbacks=[monitor, *block_schedules],
+            callbacks=[monitor, *block_schedules, *([pause] if pause else [])],
         )
         # These print and draw too; the monitor above already does.
         trainer.remove_callback(PrinterCallback)
@@ -102,8 +121,10 @@ def fit(
             trainer.train()
         finally:
             monitor.close()
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started - (pause.seconds if pause else 0.0)
         steps_done = trainer.state.global_step
+    if pause is not None and pause.error is not None:
+        raise pause.error
     control.check()
     raise_waiting_interrupt()
     tokens = round(part.encoded.tokens * steps_done * recipe.batch_size / max(1, len(part)))
@@ -111,7 +132,12 @@ def fit(
     return TrainingOutcome(steps_done, seconds, tokens, monitor.peak_bytes, curve, monitor.stop_reason)
 
 
-def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) -> TrainingArguments:
+def steps_of(part: SplitWithStates, recipe: Recipe) -> int:
+    """Optimizer steps of the recipe's epochs, as Trainer counts them."""
+    return max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))
+
+
+def _arguments(recipe: Recipe, steps: int, all_steps: int, folder: str, device: torch.device) -> TrainingArguments:
     """Build Trainer's arguments from the recipe's settings and what the caller passes in addition."""
     for name in recipe.arguments:
         if name in _SET_ELSEWHERE:
@@ -133,6 +159,9 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
         "logging_steps": max(1, steps // 50),
         "dataloader_pin_memory": device.type == "cuda",
     }
+    warmup = arguments.get("warmup_steps", 0)
+    if warmup >= 1:  # a number of steps of a whole training
+        arguments["warmup_steps"] = math.ceil(warmup * steps / all_steps)
     try:
         training_arguments = TrainingArguments(
             **{**options, **arguments},
@@ -141,6 +170,7 @@ def _arguments(recipe: Recipe, steps: int, folder: str, device: torch.device) ->
             learning_rate=recipe.lr,
             use_cpu=device.type == "cpu",
             seed=recipe.seed,
+            max_steps=steps if steps < all_steps else -1,
         )
     except (TypeError, ValueError) as error:
         why = checks.first_line(error).rstrip(".")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from semviz.common import formats
-from semviz.finetuning.learning_rates import FEWEST
+from semviz.finetuning.learning_rates import most_extra
 
 if TYPE_CHECKING:
     from semviz.experiments.probes import Probes
@@ -39,9 +39,9 @@ class Forecast:
         benefit: Predicted share of full finetuning's improvement; NaN if nothing predicts it.
         low, high: Its 95 % interval; NaN if there is none.
         evidence: What the prediction is based on: `"probes"`, `"profile"` or `""`.
-        seconds: Expected training time at one learning rate.
+        seconds: Expected training time at its learning rate.
         clock: What the seconds are extrapolated from: finished `"runs"`, or one `"forward pass"`.
-        rates: The least number of learning rates that will be tried.
+        search_seconds: The most that the search for a learning rate may take in addition; 0 where one is given.
     """
 
     scope: Scope
@@ -52,13 +52,13 @@ class Forecast:
     evidence: str
     seconds: float
     clock: str
-    rates: int
+    search_seconds: float
 
     def facts(self) -> list[ForecastLine]:
         """List what trains, the predicted benefit, and the costs."""
         scope, cost = self.scope, self.cost
         memory = ", ".join(f"{part} {formats.size(size)}" for part, size in cost.memory.items() if size)
-        per_rate = f"per learning rate; at least {self.rates} are tried. From " if self.rates > 1 else "from "
+        search = f"and up to {formats.seconds(self.search_seconds)} to find its learning rate. From "
         clock = "the runs so far" if self.clock == "runs" else "one forward pass"
         share = formats.percent(scope.share)
         return [
@@ -70,7 +70,9 @@ class Forecast:
                 f"{formats.si(cost.flops_per_token)} FLOPs a token",
             ),
             ForecastLine("Memory", formats.size(cost.bytes), memory),
-            ForecastLine("Time", f"about {formats.seconds(self.seconds)}", f"{per_rate}{clock}"),
+            ForecastLine(
+                "Time", f"about {formats.seconds(self.seconds)}", f"{search if self.search_seconds else 'from '}{clock}"
+            ),
         ]
 
     def _benefit(self) -> ForecastLine:
@@ -87,6 +89,7 @@ def forecast(
     scope: Scope,
     recipe: Recipe,
     *,
+    steps: int,
     probes: Probes | None,
     runs: Sequence[Run] = (),
 ) -> Forecast:
@@ -96,6 +99,7 @@ def forecast(
         opening: The task.
         scope: What would train: the blocks above a boundary.
         recipe: How it would be trained.
+        steps: Optimizer steps that this is.
         probes: Measured probes; their prediction is preferred to the profile's.
         runs: Finished runs; their times are preferred to that of a forward pass.
     """
@@ -114,5 +118,6 @@ def forecast(
     ]
     if measured_unit_seconds:
         unit_seconds, clock = float(np.median(measured_unit_seconds)), "runs"
-    seconds, rates = unit_seconds * sum(cost.units.values()), FEWEST if recipe.lr == "auto" else 1
-    return Forecast(scope, cost, benefit, low, high, evidence, seconds, clock, rates)
+    seconds = unit_seconds * sum(cost.units.values())
+    search_seconds = seconds * most_extra(steps) if recipe.lr == "auto" else 0.0
+    return Forecast(scope, cost, benefit, low, high, evidence, seconds, clock, search_seconds)

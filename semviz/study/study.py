@@ -113,6 +113,7 @@ class Study(ViewState):
             self.opening,
             self.scope,
             self.recipe,
+            steps=self.settings.steps,
             probes=self.history.probes,
             runs=self.history.comparable,
         )

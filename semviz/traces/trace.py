@@ -90,7 +90,7 @@ class Trace(Deviations):
             beta=beta,
             seed=seed,
             source=self.source,
-            caution=self.caution("virtual" if rule == PEAK else key),
+            caution=self.caution("virtual" if rule == PEAK and "virtual" in self.values else key),
         )
 
     def take(self, rows: NDArray[np.bool_]) -> Trace:

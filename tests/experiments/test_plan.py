@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -78,9 +79,11 @@ def test_a_search_for_rates_counts_for_the_first_seed_only(tiny, mood, asked):
     estimate = made(tiny, mood, asked)
     fixed = estimate.fit(asked).seconds
     searched = replace(asked, recipe=replace(asked.recipe, lr="auto"))
-    assert estimate.fit(searched).seconds == pytest.approx(expected_trainings("auto") * fixed)
+    steps = math.ceil(asked.recipe.epochs * math.ceil(len(mood.splits["train"]) / asked.recipe.batch_size))
+    trainings = expected_trainings("auto", steps)
+    assert estimate.fit(searched).seconds == pytest.approx(trainings * fixed)
     two = replace(searched, seeds=(0, 1))
-    assert estimate.fit(two).seconds == pytest.approx((1 + expected_trainings("auto")) * fixed)
+    assert estimate.fit(two).seconds == pytest.approx((1 + trainings) * fixed)
 
 
 def test_scoring_prefix_and_setup_count_once_where_they_run(tiny, mood, asked):

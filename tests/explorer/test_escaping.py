@@ -120,7 +120,7 @@ def test_errors_are_harmless(hostile, monkeypatch):
     def fail(*_, **__):
         raise ValueError(NAME + BOLD)
 
-    monkeypatch.setattr("semviz.finetuning.finetune.fit", fail)
+    monkeypatch.setattr("semviz.finetuning.scope_trainer.fit", fail)
     hostile.study.set(seed=9)
     hostile.run.click()
     hostile.job.wait(60)

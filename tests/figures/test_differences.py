@@ -24,7 +24,7 @@ def _notes(figure):
 def test_changes_are_the_difference_of_the_two_traces(difference):
     figure = token_heatmap(difference, sample=2)
     rows = difference.positions.query("sample == 2").index
-    expected = (difference.after.values["semantic"] - difference.before.values["semantic"])[rows].T
+    expected = (difference.after.values["lens"] - difference.before.values["lens"])[rows].T
     drawn = np.array([[np.nan if v is None else v for v in row] for row in _cells(figure).z])
     np.testing.assert_allclose(drawn, expected, rtol=1e-3, atol=1e-5)
 
@@ -34,10 +34,10 @@ def test_colours_are_symmetric_around_0_and_name_their_directions(difference, dr
     figure = draw(difference)
     cells = _cells(figure)
     assert cells.zmin == -cells.zmax < 0
-    assert (cells.zmin, cells.zmax) == colours.colour_range(difference, "semantic")
+    assert (cells.zmin, cells.zmax) == colours.colour_range(difference, "lens")
     stops = [list(stop) for stop in cells.colorscale]
     assert stops == style.CHANGE
-    assert cells.colorbar.title.text == "change of semantic deviation (nats)"
+    assert cells.colorbar.title.text == "change of lens deviation (nats)"
     assert any(text.startswith(("+", "≥ +")) for text in cells.colorbar.ticktext)
     words = {a.text: a.y for a in figure.layout.annotations}
     assert words["farther"] == 1
@@ -77,9 +77,9 @@ def test_the_range_ignores_a_few_extremes_and_never_is_empty(difference):
 def test_hover_shows_before_after_and_change(difference):
     cells = _cells(token_heatmap(difference))
     assert "%{z:+.3f}" in cells.hovertemplate
-    assert "semantic deviation: %{customdata[1]}" in cells.hovertemplate
+    assert "lens deviation: %{customdata[1]}" in cells.hovertemplate
     row = difference.positions.query("sample == 0 and position == 3").index[0]
-    before, after = (float(t.values["semantic"][row, 6]) for t in (difference.before, difference.after))
+    before, after = (float(t.values["lens"][row, 6]) for t in (difference.before, difference.after))
     _, change, near, head = cells.customdata[6][3]
     assert [float(part) for part in change.split(" → ")] == pytest.approx([before, after], abs=6e-3)
     assert len(near.split(", ")) == 3
@@ -92,7 +92,7 @@ def test_hover_of_averaged_samples_shows_their_means():
     made = synthetic.make_difference(synthetic.make_text_trace())
     cells = _cells(sample_heatmap(made, order="index"))
     rows = ((made.positions["sample"] == 2) & (made.positions["role"] == "next")).to_numpy()
-    expected = [float(t.values["semantic"][rows].mean(0)[5]) for t in (made.before, made.after)]
+    expected = [float(t.values["lens"][rows].mean(0)[5]) for t in (made.before, made.after)]
     assert [float(p) for p in cells.customdata[5][2][1].split(" → ")] == pytest.approx(expected, abs=6e-3)
     assert "nearest" not in cells.hovertemplate
 

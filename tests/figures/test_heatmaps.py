@@ -32,12 +32,12 @@ def test_token_heatmap_shape_rows_and_ticks(trace):
     assert figure.layout.yaxis.ticktext[-1] == "8"
     assert list(figure.layout.yaxis.range) == [-0.5, 8.5], "row 0 is at the bottom"
     row = trace.positions.query("sample == 0").index[3]
-    assert cells.z[5][3] == pytest.approx(trace.values["semantic"][row, 5], rel=1e-4)
+    assert cells.z[5][3] == pytest.approx(trace.values["lens"][row, 5], rel=1e-4)
 
 
 def test_values_are_plain_rounded_lists(trace):
     stored = json.loads(token_heatmap(trace).to_json())
-    z = next(t for t in stored["data"] if t["name"] == "semantic")["z"]
+    z = next(t for t in stored["data"] if t["name"] == "lens")["z"]
     assert isinstance(z, list)
     assert all(v is None or len(str(v)) < 9 for row in z for v in row)
 
@@ -62,9 +62,9 @@ def test_missing_cells_are_drawn_marked_and_said(trace):
 
 
 def test_clipped_cells_are_marked_and_said(trace):
-    values = trace.values["semantic"].copy()
+    values = trace.values["lens"].copy()
     values[5, 4], values[6, 4] = 90.0, 0.0
-    figure = token_heatmap(replace(trace, values={**trace.values, "semantic": values}))
+    figure = token_heatmap(replace(trace, values={**trace.values, "lens": values}))
     up = next(t for t in figure.data if t.name == "above the range")
     assert (5, 4) in set(zip(up.x, up.y, strict=True))
     assert "beyond the colour range" in figure.layout.title.subtitle.text
@@ -74,8 +74,8 @@ def test_clipped_cells_are_marked_and_said(trace):
 def test_colour_range_is_one_for_all_pictures_of_a_trace(trace):
     ranges = {(c.zmin, c.zmax) for c in map(_cells, (token_heatmap(trace), token_heatmap(trace, sample=3)))}
     cells = _cells(sample_heatmap(trace))
-    assert ranges == {(cells.zmin, cells.zmax)} == {colours.colour_range(trace, "semantic")}
-    assert _cells(token_heatmap(trace)).colorbar.title.text == "semantic deviation (nats)"
+    assert ranges == {(cells.zmin, cells.zmax)} == {colours.colour_range(trace, "lens")}
+    assert _cells(token_heatmap(trace)).colorbar.title.text == "lens deviation (nats)"
 
 
 def test_colour_range_leaves_a_far_space_0_out(trace):
@@ -199,7 +199,7 @@ def test_language_modelling_traces(text_trace):
 def test_sample_heatmap_averages_only_counted_positions(text_trace):
     cells = _cells(sample_heatmap(text_trace, order="index"))
     rows = (text_trace.positions["sample"] == 2) & (text_trace.positions["role"] == "next")
-    expected = text_trace.values["semantic"][rows.to_numpy()].mean(0)
+    expected = text_trace.values["lens"][rows.to_numpy()].mean(0)
     np.testing.assert_allclose([row[2] for row in cells.z], expected, atol=1e-4)
 
 

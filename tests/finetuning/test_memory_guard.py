@@ -83,6 +83,18 @@ def test_where_no_boundary_fits_other_ways_are_named(tiny, mood, limited):
         sv.finetune(tiny, mood, sv.Scope.last(tiny), lr=1e-3, epochs=1, progress=False)
 
 
+def test_a_search_needs_room_for_the_training_that_waits(tiny, mood, limited):
+    full = sv.estimate_costs(tiny, mood, batch_size=32).of(sv.Scope.full(tiny))
+    loaded = tiny.parts.total * 4
+    waiting = full.memory["weights"] - loaded + full.memory["optimizer"]
+    limited(full.bytes - loaded + waiting // 2)
+    with pytest.raises(sv.SemvizError, match=r"MEM_LIMIT.* Pass a number as lr="):
+        sv.finetune(tiny, mood, epochs=1, progress=False)
+    assert sv.finetune(tiny, mood, lr=1e-3, epochs=1, progress=False).steps > 0
+    limited(full.bytes - loaded + waiting + 1000)
+    assert sv.finetune(tiny, mood, epochs=1, progress=False).rates
+
+
 def test_without_a_limit_nothing_is_refused(tiny, mood, monkeypatch):
     monkeypatch.delenv("MEM_LIMIT", raising=False)
     monkeypatch.setattr(memory, "free", lambda: 0)

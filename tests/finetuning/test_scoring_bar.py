@@ -35,7 +35,7 @@ def test_every_row_is_counted(tiny, mood, monkeypatch, split, progress):
 def test_words_scored_whole_count_every_reading(tiny, monkeypatch):
     """Each of the labels' words is read behind each text."""
     texts = [f"the {thing} was big ." for thing in ("cat", "dog", "bird", "tree")] * 5
-    labels = ["good cat" if i % 2 else "good dog" for i in range(20)]
+    labels = ["good cat no" if i % 2 else "good dog yes" for i in range(20)]
     task = sv.Task.from_texts(texts, labels, prompt="{text} mood :", name="whole")
     counted = []
 

@@ -92,7 +92,7 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 def test_every_picture_has_data_a_name_and_a_text_twin(page):
     figures = json.loads(next(s for s in page.scripts if s.startswith('{"pareto"')))
-    assert list(figures) == ["pareto", "gain", "profile", "tokens0", "tokens1", "transition", "samples"]
+    assert list(figures) == ["pareto", "gain", "profile", "labels", "tokens0", "tokens1", "transition", "samples"]
     plots = {a["id"]: a for _, a in page.tags if a.get("class") == "plot"}
     assert set(plots) == {f"plot-{key}" for key in figures}
     assert all(a["role"] == "img" and a["aria-label"] for a in plots.values())

@@ -58,7 +58,7 @@ def write_store(store: Path, model: sv.LanguageModel, mood: sv.Task, stories: sv
     options = {"store": store, **QUICK}
     sv.sweep(model, mood, [scope.half(model)], methods=("full", "lora"), lr=1e-3, keep_weights=True, **options)
     sv.sweep(model, mood, [scope.full(model)], methods=("ia3", "lisa"), seeds=(0, 1), lr=1e-3, **options)
-    sv.sweep(model, mood, [scope.last(model)], **options)
+    sv.sweep(model, mood, [scope.last(model)], **{**options, "epochs": 14})  # long enough for trials
     sv.sweep(model, mood, [scope.of(model, [1, 3], tail=False)], lr=1e-3, **options)
     sv.sweep(model, mood, [scope.above(model, 0, head=True)], lr=1e30, **options)
     sv.sweep(model, stories, [scope.above(model, 1, head=True)], lr=1e-3, arguments={"weight_decay": 0.1}, **options)

@@ -158,7 +158,7 @@ def test_a_colour_that_no_theme_has_is_refused_in_words(tiny, mood, norms):
 
 def test_what_it_refuses_is_refused_before_anything_trains(tiny, mood, norms, monkeypatch):
     words = r'^method="norms" is small enough without; pass checkpointing=False\.$'
-    monkeypatch.setattr("semviz.finetuning.finetune.fit", lambda *_a, **_k: pytest.fail("trained"))
+    monkeypatch.setattr("semviz.finetuning.scope_trainer.fit", lambda *_a, **_k: pytest.fail("trained"))
     with pytest.raises(SemvizError, match=words):
         sv.finetune(tiny, mood, method="norms", checkpointing=True, **QUICK)
     with pytest.raises(SemvizError, match=words):

@@ -238,6 +238,18 @@ def test_the_same_rate_twice_without_a_stage_between_is_two_trials():
     assert len(trials.trials) == 2
 
 
+@pytest.mark.parametrize("paused", [2, 3])
+def test_a_trial_that_waited_for_another_goes_on_as_the_newest(paused):
+    trials = LiveCurves()
+    for done in range(1, paused + 1):
+        trials.record(training(done, 1e-3, loss=4.0 - done))
+    for done in (1, 2):
+        trials.record(training(done, 1e-2, loss=3.5 - done))
+    for done in range(paused + 1, 5):
+        trials.record(training(done, 1e-3, loss=4.0 - done))
+    assert [(trial.rate, trial.steps) for trial in trials.trials] == [(1e-2, [1, 2]), (1e-3, [1, 2, 3, 4])]
+
+
 def test_a_loss_is_a_point_once_and_none_is_none():
     trials = LiveCurves()
     for done, loss in enumerate((None, 3.0, 3.0, 2.0), start=1):

@@ -43,7 +43,7 @@ def untrainable(monkeypatch):
     """Whatever would train from here on fails the test."""
 
     def arm():
-        monkeypatch.setattr("semviz.finetuning.finetune.fit", lambda *_, **__: pytest.fail("trained again"))
+        monkeypatch.setattr("semviz.finetuning.scope_trainer.fit", lambda *_, **__: pytest.fail("trained again"))
 
     return arm
 
@@ -177,7 +177,7 @@ def test_moving_the_controls_meanwhile_does_not_change_what_trains(study):
 
 def test_a_failed_job_is_told_and_the_next_one_runs(study, monkeypatch, heard):
     with monkeypatch.context() as broken:
-        broken.setattr("semviz.finetuning.finetune.fit", lambda *_, **__: 1 / 0)
+        broken.setattr("semviz.finetuning.scope_trainer.fit", lambda *_, **__: 1 / 0)
         job = study.finetune().wait()
     assert (job.state, type(job.error), study.busy) == ("failed", ZeroDivisionError, False)
     assert heard[-1] == "job"

@@ -69,6 +69,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_number(tiny, stories, mon
 
 
 def test_out_of_memory_does_not_count_general_text_twice(tiny, monkeypatch):
+    monkeypatch.setenv("SEMVIZ_CACHE", "")
     whole = sv.calibrate(tiny, **QUIET)
     short_of_memory(monkeypatch, tiny, 200)
     with pytest.warns(RuntimeWarning, match="Out of memory"):

@@ -168,6 +168,8 @@ def test_a_calibration_compares_the_readouts(tiny):
     assert (best["translated"] >= best["raw"] - 1e-9).all()
     figure = calibration.figure()
     assert [trace.name for trace in figure.data] == ["raw", "translated"] * 3
+    assert table["explained"].min() < -0.1
+    assert figure.layout.yaxis.range[0] < max(table["explained"].min(), -1)
     assert "translators fitted on" in repr(calibration)
     assert "<table" in calibration._repr_html_()
 

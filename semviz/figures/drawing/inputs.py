@@ -10,6 +10,11 @@ from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing.protocols import DeviationsLike, DifferenceLike
 
+_READOUTS = {
+    "raw": "Spaces are read raw (logit lens).",
+    "translated": "Spaces are read translated to the last one.",
+}
+
 
 def with_unit(facts: MetricFacts) -> str:
     """Return a metric's axis title, such as ``semantic deviation (nats)``."""
@@ -45,3 +50,8 @@ def check_boundary(n_blocks: int, boundary: int | None) -> int | None:
             f"all) to {n_blocks} (train none)."
         )
     return int(boundary)
+
+
+def readout_note(trace: DeviationsLike) -> str:
+    """Say in one sentence how the spaces below the last were read; empty where that is not known."""
+    return _READOUTS.get(str(trace.meta.get("readout")), "")

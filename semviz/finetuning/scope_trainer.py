@@ -1,0 +1,143 @@
+"""One scope trained at one learning rate, for as many steps as asked, and scored on validation rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from semviz.common.progress import Control
+from semviz.common.scores import Score, score_named
+from semviz.finetuning.cache_check import why_not_cacheable
+from semviz.finetuning.callbacks import Pause
+from semviz.finetuning.encoded_task import EncodedTask
+from semviz.finetuning.evaluation import SplitScores, evaluate
+from semviz.finetuning.prefix_cache import SplitWithStates
+from semviz.finetuning.recipe import Recipe
+from semviz.finetuning.suffix_model import Suffix
+from semviz.finetuning.trainer_state import trainers_turn
+from semviz.finetuning.training import TrainingOutcome, fit, preserved_random_state, steps_of
+from semviz.scopes.methods import METHODS
+from semviz.scopes.scope import Scope
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One training at one rate.
+
+    Attributes:
+        rate: Peak learning rate.
+        suffix: What was trained.
+        outcome: Steps, seconds, curve.
+        dropped: Whether it was ended at its pause.
+        scores: On validation rows; None if it diverged or was dropped.
+        score: Which of them counts.
+    """
+
+    rate: float
+    suffix: Suffix
+    outcome: TrainingOutcome
+    dropped: bool
+    scores: SplitScores | None
+    score: Score
+
+    @property
+    def signed_score(self) -> float:
+        """Validation score, with the sign that makes higher better."""
+        return -math.inf if self.scores is None else self.score.sign * self.score.of(self.scores)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Validation score, and the smaller loss between equal ones."""
+        return self.signed_score, -self.loss
+
+    @property
+    def loss(self) -> float:
+        """Validation loss."""
+        return math.inf if self.scores is None else self.scores.loss
+
+
+@dataclass(frozen=True, eq=False)
+class ScopeTrainer:
+    """What the trainings of one run share."""
+
+    encoded_task: EncodedTask
+    scope: Scope
+    control: Control
+    cache: bool
+    progress: bool
+
+    def steps(self, recipe: Recipe) -> int:
+        """Optimizer steps of a whole training."""
+        return steps_of(self.encoded_task.part("train", 0), recipe)
+
+    def train(
+        self,
+        recipe: Recipe,
+        rate: float,
+        *,
+        steps: int | None = None,
+        pause_at: int = 0,
+        goes_on: Callable[[SplitScores], bool] | None = None,
+    ) -> Training:
+        """Build the suffix, check its cache, train it at a rate, score it on validation rows.
+
+        Args:
+            recipe: How to train; its own rate is not read.
+            rate: Peak learning rate.
+            steps: Optimizer steps over which the rate rises and falls; those of the recipe's epochs by default.
+            pause_at: Steps after which training pauses, if anybody wants to know whether it goes on.
+            goes_on: Says so, from the validation scores at that point. It may train meanwhile; what was paused goes on
+                as if it had not been.
+        """
+        recipe = replace(recipe, lr=rate)
+        encoded_task, scope, control = self.encoded_task, self.scope, self.control
+        with trainers_turn(control):
+            part = encoded_task.part("train", scope.boundary if self.cache else 0)
+            suffix = self._suffix(recipe, cached=part.cache is not None)
+            if part.cache is not None:
+                why = why_not_cacheable(encoded_task, suffix, part)
+                if why:
+                    encoded_task.stop_caching(why)
+                    part, suffix = encoded_task.part("train", scope.boundary), self._suffix(recipe, cached=False)
+            suffix.prepare(METHODS[recipe.method], seed=recipe.seed)
+
+            def asked() -> bool:
+                assert goes_on is not None
+                with preserved_random_state():
+                    answer = goes_on(self._scores(suffix))
+                suffix.train()
+                return answer
+
+            pause = None if goes_on is None else Pause(pause_at, asked)
+            outcome = fit(
+                suffix,
+                encoded_task,
+                part,
+                recipe,
+                steps=steps,
+                pause=pause,
+                label=f"Finetuning {scope.label}",
+                control=control,
+                progress=self.progress,
+            )
+            is_dropped = pause is not None and pause.ends
+            scores = None if outcome.stop_reason or is_dropped else self._scores(suffix)
+        return Training(rate, suffix, outcome, is_dropped, scores, score_named(encoded_task.task.score))
+
+    def _scores(self, suffix: Suffix) -> SplitScores:
+        return evaluate(suffix, self.encoded_task, self.part("validation", suffix), control=self.control)
+
+    def part(self, split: str, suffix: Suffix) -> SplitWithStates:
+        """A split as this suffix reads it."""
+        return self.encoded_task.part(split, self.scope.boundary if suffix.cached else 0)
+
+    def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
+        return Suffix(
+            self.encoded_task.model,
+            self.scope,
+            cached=cached,
+            own_weights=METHODS[recipe.method].own_weights,
+            reading=self.encoded_task.reading,
+            probe=self.encoded_task.probe(),
+        )
