@@ -84,7 +84,7 @@ def test_what_the_model_knows_is_seen_below_its_last_space(traces, task):
         labels = trace.positions["label"].map(list(task.labels).index).to_numpy()
         right[readout] = (trace.label_probabilities.argmax(-1) == labels[:, None]).mean(0)
     assert right["raw"][-1] == right["translated"][-1] > 0.7
-    assert right["translated"][22:27].mean() > right["raw"][22:27].mean() + 0.1
+    assert right["translated"][22:27].mean() > right["raw"][22:27].mean() + 0.03
     assert right["translated"][22:27].mean() > right["translated"][-1] - 0.1
 
 
