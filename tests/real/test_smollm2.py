@@ -78,7 +78,7 @@ def test_values_are_those_of_the_models_own_hidden_states(model, task, calibrati
 
 
 def test_what_the_model_knows_is_seen_below_its_last_space(traces, task):
-    """It is right on about 8 of 10 reviews. The raw lens is near chance up to space 26; translated, it is not."""
+    """Translated, the spaces 22 to 26 are nearly as often right as the last one; raw they are less often so."""
     right = {}
     for readout, trace in traces.items():
         labels = trace.positions["label"].map(list(task.labels).index).to_numpy()
