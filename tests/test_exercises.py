@@ -324,7 +324,11 @@ WRONG = {
                 "hidden",
             ),
         ],
-        "task-7b": [('answer_7b = "surplus"', "falls steeply"), ('answer_7b = "half"', "one of the rules")],
+        "task-7b": [
+            ('answer_7b = "surplus"', "falls steeply"),
+            ('answer_7b = "law"', "falls steeply"),
+            ('answer_7b = "half"', "one of the rules"),
+        ],
         "task-8a": [
             ('snippet = sv.Scope.above(model, 3).export("peft")', "another trainer"),
             ('snippet = sv.Scope.above(model, 5).export("transformers")', "the best score"),

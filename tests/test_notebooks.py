@@ -143,7 +143,7 @@ def compare(book, path):
 
 def test_a_changed_number_is_seen(tmp_path):
     book = read(COURSE[0])
-    numbers = next(i for i, cell in enumerate(book.cells) if 'trace.values["semantic"][answer]' in cell.source)
+    numbers = next(i for i, cell in enumerate(book.cells) if 'trace.values["lens"][answer]' in cell.source)
     book.cells = book.cells[: numbers + 1]
     cell = book.cells[numbers]
     said = cell.outputs[0].data["text/plain"]

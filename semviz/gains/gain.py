@@ -19,7 +19,7 @@ from semviz.common import checks, formats
 from semviz.common.errors import ScopeError
 from semviz.common.metric_facts import MetricFacts
 from semviz.common.provenance import Source
-from semviz.gains.scaling_law import BENEFIT, EPSILON, PEAK, Array, Law
+from semviz.gains.scaling_law import BENEFIT, EPSILON, GOOD_FIT, PEAK, Array, Law
 from semviz.lm.parts import Parts
 
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ class Gain:
                 f"{advice} {formats.percent(self.nonmonotone)} of the profile's movement leads away from the target, "
                 "so the scaling law does not apply here: trust measured runs instead."
             )
-        fit = f"β = {self.beta:.2f}, R² = {self.r2:.2f}"
         support = f"{formats.percent(self.chosen_share[k])} of bootstrap resamples choose this boundary"
-        return f"{advice} The law's line fits with {fit}; {support}."
+        fits = "fits" if self.r2 >= GOOD_FIT else "fits poorly"
+        return f"{advice} The law's line {fits} (β = {self.beta:.2f}, R² = {self.r2:.2f}); {support}."
 
     @cached_property
     def _normalised(self) -> Array:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _BETAS = np.linspace(0, 3, 61)
-_GOOD_FIT = 0.8  # R² below which β falls back to 0
+GOOD_FIT = 0.8  # R² below which β falls back to 0
 _PROGRESS = 0.9  # quantile of the gains that stands for the progress of a finetuned layer
 _SMALLEST = 1e-6  # a deviation of 0 (the rank of a certain token) has no logarithm
 _TOO_JAGGED = 0.3  # share of the profile's movement that goes the wrong way, above which the law does not apply
@@ -60,7 +60,7 @@ def fit_law(deviation: Array, beta: float | None = None) -> Law:
     if beta is None:
         fits = [r_squared(depth, transform(inner, float(b))) for b in _BETAS]
         best = int(np.argmax(fits))
-        beta, r2 = (float(_BETAS[best]), fits[best]) if fits[best] >= _GOOD_FIT else (0.0, fits[0])
+        beta, r2 = (float(_BETAS[best]), fits[best]) if fits[best] >= GOOD_FIT else (0.0, fits[0])
     else:
         r2 = r_squared(depth, transform(inner, beta))
     nu = nonmonotone(inner)

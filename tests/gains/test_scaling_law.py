@@ -225,6 +225,22 @@ def test_where_full_finetuning_is_predicted_to_gain_nothing_no_boundary_has_a_sh
         assert np.isnan(gain.benefit).all()
 
 
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2], "line fits (β"),
+        ([9, 4, 2, 1, 0.5], "line fits (β = 0.00, R² = 1.00)"),
+        ([9, 5, 1, 0.99, 0.98, 0.97, 0.96], "line fits poorly (β = 0.00"),
+        ([9, 1.001, 1, 0.999, 0.998, 0.2], "line fits poorly (β = 0.00"),
+    ],
+)
+def test_a_message_says_whether_any_scale_makes_the_profile_straight(profile, words):
+    gain = made_trace(profile).gain()
+    assert gain.applies
+    assert words in gain.message
+    assert ("poorly" in words) == (gain.r2 < 0.8)
+
+
 def test_a_message_says_what_to_do_and_how_far_to_trust_it():
     surplus, law = (made_trace([9, 4, 3.9, 3.8, 1.5, 1.4, 1.3, 1.25, 1.2]).gain(rule=r) for r in ("surplus", "law"))
     assert surplus.message.startswith("Freeze block 1, train blocks 2–8 (surplus rule, semantic deviation).")
