@@ -128,7 +128,7 @@ def calibrate(
     """Read general text and fit what traces need. It is kept on disk, so the second time starts at once.
 
     Bases, τ and means rest on about 2,000 positions. Translators take 16 positions for each direction of the output
-    frame where there is so much text, and a fifth more to choose their ridges and to be judged on.
+    frame where there is so much text; every fifth text is held out, to choose their ridges and to judge them.
 
     Args:
         model: A loaded model.
@@ -212,16 +212,21 @@ def _fit_readouts(model: LanguageModel, states: GeneralStates, progress: bool) -
 
 
 # One calibration per loaded model, with the model's hash: reading the general text again would give the same numbers.
-_DEFAULTS: WeakKeyDictionary[LanguageModel, tuple[str, Calibration]] = WeakKeyDictionary()
+_DEFAULTS: WeakKeyDictionary[LanguageModel, tuple[str, bool, Calibration]] = WeakKeyDictionary()
 
 
 def default_calibration(model: LanguageModel, *, readout: Readout | None = None, progress: bool = True) -> Calibration:
     """The model's calibration on its own general text, computed once and again where the model has changed."""
     model_hash, known = model.hash, _DEFAULTS.get(model)
-    # One that has translators serves the raw readout too: all else in it is the same.
-    if known is None or known[0] != model_hash or (readout != "raw" and known[1].translators is None):
-        known = _DEFAULTS[model] = (model_hash, calibrate(model, readout=readout, progress=progress))
-    return known[1]
+    # One that has translators serves the raw readout too, since all else in it is the same; one without them serves the
+    # default where they could not be fitted.
+    asked = readout != "raw"
+    serves = known is not None and known[0] == model_hash and known[1] >= asked
+    if not serves or (readout == "translated" and known is not None and known[2].translators is None):
+        calibration = calibrate(model, readout=readout, progress=progress)
+        known = _DEFAULTS[model] = model_hash, asked, calibration
+    assert known is not None
+    return known[2]
 
 
 def check_calibration(calibration: Calibration, model: LanguageModel) -> None:

@@ -32,8 +32,9 @@ from semviz.traces.calibration import Calibration, check_calibration, default_ca
 from semviz.traces.label_choices import label_choices
 from semviz.traces.metrics import METRICS, resolve_metrics
 from semviz.traces.readouts import Readout
-from semviz.traces.reduction import Plan, PositionTable, Reducer, position_table
+from semviz.traces.reduction import Reducer
 from semviz.traces.trace import Trace
+from semviz.traces.trace_plan import Plan, PositionTable, position_table
 from semviz.version import __version__
 
 if TYPE_CHECKING:

@@ -32,8 +32,9 @@ import semviz as sv
 from semviz.tasks.streaming import batch_rows, pad_batch, pad_id, stream
 from semviz.traces.calibration import default_calibration
 from semviz.traces.label_choices import label_choices
-from semviz.traces.reduction import Plan, Reducer, position_table
+from semviz.traces.reduction import Reducer
 from semviz.traces.semantic_bases import SemanticBases
+from semviz.traces.trace_plan import Plan, position_table
 
 NUMBERS: dict[str, dict] = {}
 

@@ -76,7 +76,7 @@ def test_batching_and_padding_change_nothing(tiny, stories, monkeypatch):
     whole = sv.trace(tiny, stories, **QUIET)
     monkeypatch.setattr("semviz.tasks.streaming._BATCH_TOKENS", {"cpu": 1})
     monkeypatch.setattr("semviz.traces.vocabulary_scores._STRIP", {"cpu": 60})
-    monkeypatch.setattr("semviz.traces.reduction._MOST_POSITIONS", {"cpu": 7})
+    monkeypatch.setattr("semviz.traces.trace_plan._MOST_POSITIONS", {"cpu": 7})
     single = sv.trace(tiny, stories, **QUIET)
     for key in whole.values:
         np.testing.assert_allclose(whole.values[key], single.values[key], atol=2e-5)
