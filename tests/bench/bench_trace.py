@@ -116,7 +116,9 @@ def body(model, passed):
 
 
 def read(model, encoded, keys, labels_only=False):
-    plan = Plan(model, default_calibration(model, progress=False), keys, encoded.label_ids, labels_only, "slerp", False)
+    calibration = default_calibration(model, progress=False)
+    ids, readout = encoded.label_ids, calibration.readout
+    plan = Plan(model, calibration, keys, ids, True, labels_only, "slerp", centre=False, readout=readout)
     choices = label_choices(encoded)
     reducer = Reducer(plan, position_table(encoded, 0, choices), choices)
     stream(model, encoded, reducer.start, label="", progress=False)
