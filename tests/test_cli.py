@@ -114,7 +114,7 @@ def test_the_cache_is_listed_and_cleared(tiny, tmp_path, monkeypatch, capsys):
     assert main(["cache"]) == 0
     assert "0 calibrations" in capsys.readouterr().out
     sv.calibrate(tiny, progress=False)
-    (tmp_path / "cache" / "broken.safetensors").write_bytes(b"no tensors")
+    (tmp_path / "cache" / "broken.semviz.safetensors").write_bytes(b"no tensors")
     (tmp_path / "cache" / "mine.txt").write_text("keep")
     assert main(["cache"]) == 0
     listed = capsys.readouterr().out

@@ -16,7 +16,7 @@ from semviz.common.errors import SemvizError
 
 _FOLDER, _LIMIT = "SEMVIZ_CACHE", "SEMVIZ_CACHE_GB"
 _DEFAULT_GB = 4.0
-SUFFIX = ".safetensors"
+SUFFIX = ".semviz.safetensors"  # no other program's files have it
 
 
 def cache_folder() -> Path | None:
@@ -62,12 +62,14 @@ def touch(path: Path) -> None:
 
 
 def shrink(most: int | None = None) -> int:
-    """Remove the files that were used longest ago until the rest fit into the limit; return how many went."""
+    """Remove what does not fit beside the files that were used later; return how many files went."""
     most, held, gone = limit() if most is None else most, 0, 0
     for path in entries():
         with suppress(OSError):
-            held += path.stat().st_size
-            if held > most:
+            size = path.stat().st_size
+            if held + size > most:
                 path.unlink()
                 gone += 1
+            else:
+                held += size
     return gone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from semviz.common import checks
@@ -25,17 +25,22 @@ class AskedSweep:
         scopes: What trains.
         recipe: How.
         methods, seeds: One run for each of them and each scope.
+        rates: Learning rate of each method, where it is not the recipe's.
     """
 
     scopes: tuple[Scope, ...]
     recipe: Recipe
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def trained(self) -> list[tuple[Scope, Recipe]]:
         """Every scope with the recipe of each method, for the first seed."""
-        recipes = [replace(self.recipe, method=method, seed=self.seeds[0]) for method in self.methods]
+        recipes = [
+            replace(self.recipe, method=method, seed=self.seeds[0], lr=self.rates.get(method, self.recipe.lr))
+            for method in self.methods
+        ]
         return [(scope, recipe) for scope in self.scopes for recipe in recipes]
 
     def with_scopes(self, scopes: Iterable[Scope]) -> AskedSweep:

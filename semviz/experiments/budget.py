@@ -25,7 +25,11 @@ from semviz.common import checks, formats
 from semviz.common.errors import Cancelled, SemvizError
 from semviz.common.progress import Control
 
-_UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
+_UNITS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+}
 _PART = re.compile(r"(\d+(?:[.,]\d+)?)\s*([a-z]+)\s*")
 _INSTEAD = 'seconds as a number, or a text such as "10 min", "90 s" or "1 h"'
 SHARE = 0.8  # of a budget that is planned for: measured times differ from planned ones
@@ -49,9 +53,11 @@ def as_seconds(budget: Any) -> float:
             raise SemvizError(f"{checks.named_repr('budget', budget)} is no time; pass {_INSTEAD}.")
         total = 0.0
         for number, unit in parts:
-            if unit not in _UNITS and unit.removesuffix("s") not in _UNITS:
+            if unit not in _UNITS:
                 raise SemvizError(f"{checks.named_repr('budget', budget)}: {unit!r} is no unit; pass {_INSTEAD}.")
-            total += float(number.replace(",", ".")) * _UNITS.get(unit, _UNITS.get(unit.removesuffix("s"), 0.0))
+            if re.fullmatch(r"\d+,\d{3}", number):
+                raise SemvizError(f"{checks.named_repr('budget', budget)}: {number!r} is unclear; pass {_INSTEAD}.")
+            total += float(number.replace(",", ".")) * _UNITS[unit]
         budget = total
     return checks.positive("budget", budget, _INSTEAD)
 

@@ -200,12 +200,14 @@ class Estimate:
         steps: list[PlanStep] = []
         for scope, recipe in sweep.trained:
             cost = self.prices.of(scope, method=recipe.method, checkpointing=recipe.checkpointing)
+            rate = recipe.lr
             for seed in sweep.seeds:
                 searched = recipe.lr == "auto" and seed == sweep.seeds[0]
                 trainings = expected_trainings("auto", _steps(recipe, rows["train"])) if searched else 1.0
-                done = store is not None and store.has(
-                    run_key(model, task, scope, replace(recipe, seed=seed), model_hash=model_hash)
-                )
+                # Later seeds train at the rate that was found with the first one.
+                key = run_key(model, task, scope, replace(recipe, seed=seed, lr=rate), model_hash=model_hash)
+                found = store.find(key) if store is not None and store.has(key) else None
+                done, rate = found is not None, rate if found is None else found.lr
                 seconds = 0.0 if done else self._run(scope, recipe, trainings, rows["train"], tokens)
                 what = f"finetune {scope.label}" + (f" by {recipe.method}" if recipe.method != "full" else "")
                 what += f", seed {seed}" if len(sweep.seeds) > 1 else ""
@@ -256,7 +258,10 @@ def _of_size(asked: AskedSweep, size: Size, encoded_task: EncodedTask) -> AskedS
     kept = {by_size[int(i)] for i in np.linspace(0, len(by_size) - 1, size.scopes).round()}
     recipe = replace(asked.recipe, epochs=size.epochs)
     if asked.recipe.lr == "auto" and not size.searched:
-        recipe = replace(recipe, lr=first_guess(encoded_task.model.anatomy.width, recipe.method))
+        width = encoded_task.model.anatomy.width
+        rates = {method: first_guess(width, method) for method in asked.methods}
+        scopes = tuple(scope for scope in asked.scopes if scope in kept)
+        return AskedSweep(scopes, recipe, asked.methods, asked.seeds[: size.seeds], rates)
     scopes = tuple(scope for scope in asked.scopes if scope in kept)
     return AskedSweep(scopes, recipe, asked.methods, asked.seeds[: size.seeds])
 

@@ -190,8 +190,10 @@ def sweep_scopes(
 
     # Boundary by boundary, so that each frozen block runs once.
     jobs = sorted(asked.trained, key=lambda job: (job[0].boundary, job[0].blocks))
-    if clock is not None and len(jobs) > 2:  # the largest and the smallest first: time may run out for those between
-        jobs = [jobs[0], jobs[-1], *jobs[1:-1]]
+    if clock is not None:  # the largest and the smallest first: time may run out for those between
+        sizes = [scope.trainable for scope, _ in jobs]
+        first = [sizes.index(max(sizes)), len(sizes) - 1 - sizes[::-1].index(min(sizes))]
+        jobs = [jobs[i] for i in dict.fromkeys([*first, *range(len(jobs))])]
     total, label = len(jobs) * len(asked.seeds), f"Sweep over {task.name}"
     if then is not None:
         total, label = len(foreseen), f"{task.name}, at most {len(foreseen)}"
@@ -207,7 +209,7 @@ def sweep_scopes(
         following = then(gathered()) if then is not None else None
         while following is not None:
             _check_trainable(model, encoded_task.task, asked.with_scopes([following]), run_store, model_hash)
-            if not train(following, asked.recipe, bar):
+            if not train(following, asked.with_scopes([following]).trained[0][1], bar):
                 break
             following = then(gathered()) if then is not None else None
     if plan is not None and is_own and plan.seconds >= WORTH_SAYING:

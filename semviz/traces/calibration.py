@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from semviz.common import checks
+from semviz.common import cache_folder, checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.common.progress import progress_bar
@@ -50,6 +50,7 @@ class Calibration:
         means: Mean state of each space in the output frame, float32, shape (L+1, d).
         positions: Number of positions of general text that these were fitted on.
         vocabulary_hash: `LanguageModel.vocabulary_hash`: which token each row of the bases stands for.
+        key: 20 hex digits of all that decided it; equal ones are the same ruler.
         translators: Maps of each space to the last; None for the raw readout alone.
         readouts: How near each readout comes to the model's own output on held-out text; empty without translators.
     """
@@ -63,6 +64,7 @@ class Calibration:
     vocabulary_hash: str = ""
     translators: Translators | None = None
     readouts: dict[Readout, ReadoutScores] = field(default_factory=dict)
+    key: str = ""
 
     @property
     def readout(self) -> Readout:
@@ -149,19 +151,20 @@ def calibrate(
         checks.one_of("readout", readout, get_args(Readout))
     general_texts = model.general_text if texts is None else checks.texts("texts", texts)
     translated = readout != "raw"
-    why_not = why_no_translators(model, len(general_texts)) if translated else ""
+    why_not = why_no_translators(model, general_texts) if translated else ""
     if why_not and readout is not None:
         raise SemvizError(f'{why_not}; pass readout="raw".')
     if why_not:
         warnings.warn(f"{why_not}, so spaces are read by the raw logit lens.", UserWarning, stacklevel=3)
         translated = False
+    cache_folder.limit()  # a setting that is no number is said before minutes of work
     key = key_of(model, general_texts, ridge, translated)
     fields = find_on_disk(key, model)
     if fields is None:
         states = read_general_text(model, general_texts, translators=translated, progress=progress)
         fields = _fit_bases(model, states, ridge, progress) | _fit_readouts(model, states, progress)
         keep_on_disk(key, fields, model)
-    calibration = Calibration(**fields)
+    calibration = Calibration(**fields, key=key)
     if calibration.translators is not None and calibration.translators.rough:
         n, width = calibration.translators.positions, model.anatomy.width
         warnings.warn(
@@ -245,6 +248,11 @@ def check_calibration(calibration: Calibration, model: LanguageModel) -> None:
             f"calibration is for a model of {spaces - 1} blocks, width {width} and {calibration.bases.size:,} tokens, "
             f"but this one has {model.n_blocks} blocks, width {model.anatomy.width} and {size:,} tokens; pass "
             "calibrate(model), or None."
+        )
+    if calibration.bases.moved:
+        raise SemvizError(
+            "calibration reads the head of this model, whose weights have changed since it was made, so it is no "
+            "longer the same ruler; pass calibrate(model), or calibrate a copy of the model that you do not train."
         )
     if calibration.vocabulary_hash not in ("", model.vocabulary_hash):
         raise SemvizError(

@@ -64,6 +64,8 @@ def keep_on_disk(key: str, fields: Fields, model: LanguageModel) -> None:
     if folder is None:
         return
     tensors, record = _tensors(fields), _record(fields, model)
+    if sum(tensor.nbytes for tensor in tensors.values()) > cache_folder.limit():
+        return
     record["digest"] = _digest(tensors, record)
     # A cache that cannot be written costs time at most.
     with suppress(OSError, SemvizError):

@@ -38,6 +38,13 @@ class TraceDifference(Deviations):
     def note(self) -> str:
         """What differs besides the model; empty if nothing does."""
         old, new = self.before.meta, self.after.meta
+        rulers = {old.get("calibration", ""), new.get("calibration", "")}
+        measured = set(self.values) if new.get("readout") == "translated" else set(self.values) - {"lens", "rank"}
+        if len(rulers) == 2 and "" not in rulers and measured:
+            return (
+                "The traces were read with different calibrations, so part of each change is that of the ruler; pass "
+                "the same calibration= to both."
+            )
         if "semantic" in self.values and old["tau"] != new["tau"]:
             return (
                 f"The traces have different τ ({old['tau']:.3f} and {new['tau']:.3f}), so the semantic deviation also "

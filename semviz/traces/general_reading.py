@@ -24,6 +24,7 @@ _TOKENS_A_TEXT = 64
 _POSITIONS = 2000  # for the bases, τ and means
 _FITTED_A_DIRECTION = 16  # positions that translators are fitted on, where there is so much text
 _EVERY = 5  # one text in so many is held out
+_FEWEST_HELD_OUT = 30
 _MOST_HELD_OUT, _MOST_HELD_OUT_BYTES = 2000, 2**28
 
 
@@ -76,10 +77,17 @@ def _samples_of(counts: np.ndarray, positions: int) -> int:
     return int(np.searchsorted(counts, positions)) + 1 if counts[-1] > positions else len(counts)
 
 
-def why_no_translators(model: LanguageModel, texts: int) -> str:
-    """Why translators cannot be fitted: too few texts, or too little memory; empty where they can."""
-    if texts < _EVERY:
-        return f"The general text has {texts} texts, and translators take at least {_EVERY}, one of them held out"
+def why_no_translators(model: LanguageModel, texts: Sequence[str]) -> str:
+    """Why translators cannot be fitted: too little text to hold some out, or too little memory; else empty."""
+    if len(texts) < _EVERY:
+        return f"The general text has {len(texts)} texts, and translators take at least {_EVERY}, one of them held out"
+    some = encode_texts(model, texts[: _EVERY * _FEWEST_HELD_OUT], max_tokens=_TOKENS_A_TEXT)
+    held_out = sum(int(counted.sum()) for i, counted in enumerate(some.counted) if i % _EVERY == _EVERY - 1)
+    if held_out < _FEWEST_HELD_OUT:
+        return (
+            f"Every fifth of the general texts is held out, and these have {held_out} positions, where translators "
+            f"take at least {_FEWEST_HELD_OUT}"
+        )
     width, spaces = model.anatomy.width, model.n_blocks
     size, free = Moments.nbytes(spaces, width), memory.free()
     if size > free and model.anatomy.head_device.type == "cpu":

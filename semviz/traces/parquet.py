@@ -105,6 +105,7 @@ META = Record(
         "tau": POSITIVE.described("τ, the temperature, as a cosine."),
         "fidelity": SHARE.described("φ, the fidelity of the bases."),
         "readout": one_of(*get_args(Readout)).described("How spaces below the last are read."),
+        "calibration": TEXT.described("20 hex digits of the calibration; equal ones are the same ruler."),
         "candidates": NATURAL.or_none.described("Number of tokens, or label words, that targets are compared with."),
         "label_names": ListOf(TEXT).described("Labels of the probabilities; empty where there are none."),
         "path": one_of(*get_args(PathKind)).described("Virtual transition."),
@@ -136,7 +137,7 @@ _HEADER = Record({"schema": NATURAL})
 # What files of before do not say, by the schema that has it, and what holds for them.
 _LATER: dict[int, dict[str, Any]] = {
     3: {"task_hash": "", "rows_hash": ""},
-    4: {"readout": "raw", "candidates": None, "label_names": []},
+    4: {"readout": "raw", "calibration": "", "candidates": None, "label_names": []},
 }
 
 

@@ -41,6 +41,7 @@ class SemanticBases:
         """
         self._head = head.detach()[:size]
         self.size = self._head.shape[0]
+        self._seen = _sums(self._head)
         self._gram: Tensor | None = None
         self._factorise(ridge)
 
@@ -48,6 +49,7 @@ class SemanticBases:
         """Bases of the same head with another ridge; the Gram matrix is shared."""
         bases = object.__new__(SemanticBases)
         bases._head, bases.size, bases._gram = self._head, self.size, self._gram
+        bases._seen = self._seen
         bases._factorise(ridge)
         self._gram = bases._gram
         return bases
@@ -58,6 +60,7 @@ class SemanticBases:
         bases = object.__new__(cls)
         bases._head, bases._gram = head.detach()[:size], None
         bases.size = bases._head.shape[0]
+        bases._seen = _sums(bases._head)
         bases._start(ridge)
         bases.factor = None if factor is None else factor.to("cpu" if head.device.type == "mps" else head.device)
         return bases
@@ -107,6 +110,11 @@ class SemanticBases:
         """Lengths of the head's own rows, float32, shape (V,)."""
         return torch.cat([rows.float().norm(dim=-1) for rows in torch.split(self._head, _CHUNK)]).clamp_min(1e-12)
 
+    @property
+    def moved(self) -> bool:
+        """Whether the head, whose weight this is and no copy of it, was changed in place since."""
+        return not torch.equal(_sums(self._head), self._seen)
+
     def head_is(self, head: Tensor) -> bool:
         """Whether the bases are of this very weight, and not of another one with the same shape."""
         return head.data_ptr() == self._head.data_ptr()
@@ -131,6 +139,15 @@ class SemanticBases:
         if self._inverse is None:
             self._inverse = torch.cholesky_inverse(self.factor)
         return _unit((_double(rows) @ self._inverse).to(self._head.device, torch.float32))
+
+
+def _sums(head: Tensor) -> Tensor:
+    """Sums of the head's columns, of all rows and of the upper half: another weight has others.
+
+    Of the bits as whole numbers, which is exact: sums of floats depend on how many threads add them.
+    """
+    bits = head.contiguous().view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[head.element_size()])
+    return torch.stack([part.sum(0, dtype=torch.int64) for part in (bits, bits[: len(bits) // 2])]).cpu()
 
 
 def _double(rows: Tensor) -> Tensor:

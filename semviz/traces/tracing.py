@@ -159,6 +159,7 @@ def trace(
             "candidates": plan.size,
             "label_names": list(task.labels) if plan.keeps_labels else [],
             "readout": readout,
+            "calibration": calibration.key,
             "ridge": calibration.bases.ridge,
             "tau": calibration.temperature,
             "fidelity": calibration.fidelity,

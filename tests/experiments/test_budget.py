@@ -31,7 +31,10 @@ def test_times_as_people_write_them(written, seconds):
 
 @pytest.mark.parametrize(
     "written",
-    ["", "soon", "10", "10 parsecs", "min 10", "-5 min", "0 s", 0, -1, float("nan"), float("inf"), True, None, [60]],
+    [
+        "", "soon", "10", "500 ms", "5 m 5 ms", "1,000 s", "10 parsecs", "min 10", "-5 min", "0 s", 0, -1, float("nan"),
+        float("inf"), True, None, [60],
+    ],
 )  # fmt: skip
 def test_what_is_no_time_is_refused_with_examples(written):
     with pytest.raises(SemvizError, match='"10 min"'):

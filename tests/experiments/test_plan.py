@@ -256,3 +256,26 @@ def test_measuring_leaves_model_and_random_state_alone(tiny, mood):
     assert tiny.hash == before
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(p.grad is not None for p in tiny.model.parameters())
+
+
+def test_finished_runs_of_later_seeds_are_found(tiny, mood, tmp_path):
+    """They trained at the rate that was found with the first seed."""
+    scopes = [sv.Scope.full(tiny), sv.Scope.last(tiny)]
+    options = {"seeds": (0, 1), "epochs": 1, "batch_size": 16, "store": tmp_path / "runs"}
+    sv.sweep(tiny, mood, scopes, progress=False, **options)
+    plan = sv.plan(tiny, mood, scopes, **options)
+    assert [step.done for step in plan.steps if step.scope is not None] == [True] * 4
+
+
+def test_each_method_keeps_its_own_first_rate_where_the_search_is_cut(tiny, mood, asked):
+    from semviz.experiments.budget import Size
+    from semviz.experiments.planning import _of_size
+    from semviz.finetuning.learning_rates import first_guess
+
+    recipe = replace(asked.recipe, lr="auto")
+    both = replace(asked, methods=("full", "lora"), recipe=recipe)
+    size = Size(scopes=2, seeds=1, epochs=1, train=10, validation=10, test=10, searched=False)
+    cut = _of_size(both, size, EncodedTask(tiny, mood, progress=False))
+    assert {recipe.method: recipe.lr for _, recipe in cut.trained} == {
+        method: first_guess(32, method) for method in ("full", "lora")
+    }

@@ -160,3 +160,11 @@ def test_empty_lists(tiny, mood, options):
 def test_no_runs():
     with pytest.raises(SemvizError, match="no run"):
         Runs((), zero_shot=0.5)
+
+
+def test_in_a_budget_the_largest_and_the_smallest_scope_train_first(tiny, mood):
+    """Of ranges these are all blocks and a single one, whatever their boundaries."""
+    runs = sv.sweep(tiny, mood, sv.Scope.ranges(tiny), epochs=0.2, lr=1e-3, budget=3600, progress=False)
+    first = [run.scope for run in runs][:2]
+    assert first[0].blocks == (1, 2, 3, 4)
+    assert len(first[1].blocks) == 1

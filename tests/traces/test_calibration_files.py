@@ -138,10 +138,29 @@ def test_what_was_used_longest_ago_goes_first(tiny, folder, monkeypatch):
 
 def test_other_files_in_the_folder_are_left_alone(tiny, folder):
     folder.mkdir()
-    (folder / "mine.txt").write_text("keep")
+    mine = {"mine.txt", "model.safetensors", "model-00001-of-00002.safetensors"}
+    for name in mine:
+        (folder / name).write_text("keep")
     sv.calibrate(tiny, **QUIET)
+    assert len(cache_folder.entries()) == 1
     cache_folder.shrink(0)
-    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    assert {path.name for path in folder.iterdir()} == mine
+
+
+def test_one_that_is_larger_than_the_limit_takes_no_others_place(tiny, folder, monkeypatch):
+    sv.calibrate(tiny, **QUIET)
+    (small,) = folder.iterdir()
+    monkeypatch.setenv("SEMVIZ_CACHE_GB", str(2 * small.stat().st_size / 1e9))
+    larger = sv.load_model((tiny_llama(blocks=16), word_tokenizer()), general_text=plain_text())
+    sv.calibrate(larger, **QUIET)
+    assert list(folder.iterdir()) == [small]
+
+
+def test_a_limit_that_is_no_number_is_said_before_work(tiny, reads, monkeypatch):
+    monkeypatch.setenv("SEMVIZ_CACHE_GB", "4GB")
+    with pytest.raises(sv.SemvizError, match="SEMVIZ_CACHE_GB=4GB"):
+        sv.calibrate(tiny, **QUIET)
+    assert not reads
 
 
 @pytest.mark.parametrize("setting", ["lots", "-1", "inf", "nan"])

@@ -214,3 +214,38 @@ def test_an_unknown_readout_is_refused(tiny, mood, call):
     arguments = (tiny,) if call is sv.calibrate else (tiny, mood)
     with pytest.raises(SemvizError, match="readout"):
         call(*arguments, readout="tuned", **QUIET)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("held_out", ["cat", "cat dog"])
+def test_too_little_held_out_text_is_said(tiny, held_out):
+    """Every fifth text is held out; of one token it has no position, of two it has one."""
+    texts = [held_out if i % 5 == 4 else text for i, text in enumerate(plain_text(100))]
+    with pytest.raises(UserWarning, match="held out"):
+        sv.calibrate(tiny, texts, **QUIET)
+    with pytest.raises(SemvizError, match="held out"):
+        sv.calibrate(tiny, texts, readout="translated", **QUIET)
+
+
+def test_a_difference_with_two_rulers_says_so(tiny, mood):
+    one, other = sv.calibrate(tiny, **QUIET), sv.calibrate(tiny, plain_text(80), **QUIET)
+
+    def difference(*calibrations, **options):
+        first, second = (sv.trace(tiny, mood, calibration=c, **options, **QUIET) for c in calibrations)
+        return second - first
+
+    assert "different calibrations" in difference(one, other, metrics="lens").note
+    assert difference(one, one).note == ""
+    # The raw lens asks the head alone.
+    assert difference(one, other, metrics="lens", readout="raw").note == ""
+    assert "different calibrations" in difference(one, other, metrics="target", readout="raw").note
+
+
+@torch.no_grad()
+def test_a_ruler_that_moved_with_its_model_is_refused(tiny, mood):
+    calibration = sv.calibrate(tiny, **QUIET)
+    tiny.model.model.layers[0].mlp.up_proj.weight.mul_(1.5)
+    sv.trace(tiny, mood, calibration=calibration, **QUIET)
+    tiny.model.lm_head.weight[3] += 0.5
+    with pytest.raises(SemvizError, match="same ruler"):
+        sv.trace(tiny, mood, calibration=calibration, **QUIET)

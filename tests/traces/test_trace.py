@@ -139,8 +139,11 @@ def test_a_difference_is_after_minus_before(traced, other):
     assert (change.before, change.after) == (traced, other)
     expected = other.profile_frame("lens")["mean"] - traced.profile_frame("lens")["mean"]
     np.testing.assert_allclose(change.profile_frame("lens")["mean"], expected, atol=1e-5)
-    assert change.note == ""
-    hotter = dataclasses.replace(other, meta={**other.meta, "tau": 2 * other.meta["tau"]})
+    assert "different calibrations" in change.note
+    same = dataclasses.replace(other, meta={**other.meta, "calibration": traced.meta["calibration"]})
+    assert (same - traced).note == ""
+    # Files of before do not say which calibration they were read with.
+    hotter = dataclasses.replace(other, meta={**other.meta, "tau": 2 * other.meta["tau"], "calibration": ""})
     assert "τ" in (hotter - traced).note
     assert "TraceDifference" in repr(change)
 
