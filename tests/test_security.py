@@ -25,7 +25,8 @@ def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("session")
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "faults" / "audited_session.py", folder],
-        capture_output=True, text=True, timeout=300, cwd=folder, env={**os.environ, "HF_TOKEN": SECRET},
+        capture_output=True, text=True, timeout=300, cwd=folder,
+        env={**os.environ, "HF_TOKEN": SECRET, "SEMVIZ_CACHE": str(folder / "told" / "cache")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]), folder, done.stdout + done.stderr
@@ -48,7 +49,7 @@ def test_files_are_written_where_it_was_told_and_in_the_temporary_folder_only(se
     # The folder lies in the temporary one itself: nothing beside what was told, and no temporary file is left.
     assert [path.name for path in folder.iterdir()] == ["told"]
     assert [path for path in seen["written"] if not path.startswith(told[0]) and Path(path).exists()] == []
-    assert sorted(p.suffix for p in (folder / "told").iterdir()) == ["", ".html", ".parquet"]
+    assert sorted(p.suffix for p in (folder / "told").iterdir()) == ["", "", ".html", ".parquet"]
 
 
 def test_the_audit_sees_what_it_looks_for(tmp_path):

@@ -95,7 +95,7 @@ def test_a_finetune_is_watched_beside_another_cell_and_its_point_is_there_after_
     app.drawn(PARETO)
     app.tab("Trace")
     app.drag(1.0)
-    app.boundary_is(4, TOKENS, SAMPLES, WAY)
+    app.boundary_is(3, TOKENS, SAMPLES, WAY)
     app.shot("explorer-reloaded")
     assert not _ours(watch)
 
@@ -161,17 +161,17 @@ def test_running_the_cell_again_ends_its_job_and_leaves_one_widget(lab):
     assert book.run(3) == "cancelled"
     assert book.run(4) == "[]"
     app.drag(1.0)
-    app.boundary_is(4, TOKENS, SAMPLES, WAY)
+    app.boundary_is(3, TOKENS, SAMPLES, WAY)
 
 
 def test_voila_shows_the_explorer_and_its_slider_and_finetune_work(voila):
     app = shown(voila.open([SETUP, cell()]).outputs)
     app.drag(1.0)
-    app.boundary_is(4, TOKENS, SAMPLES, WAY)
+    app.boundary_is(3, TOKENS, SAMPLES, WAY)
     app.tab("Finetune")
     app.button("Finetune").click()
     app.says(r"step \d+ of 40")
-    app.says("Done: training blocks 5–8 of 8 gives")
+    app.says("Done: training blocks 4–8 of 8 gives")
     app.drawn(LIVE)
     app.drawn(PARETO)
     app.shot("explorer-voila")
@@ -184,7 +184,7 @@ def test_in_notebook_7_the_slider_keeps_its_arrow_keys(lab):
     app = shown(book.output(1))
     app.handle.focus()
     book.page.keyboard.press("ArrowRight")
-    app.boundary_is(3, TOKENS)
+    app.boundary_is(2, TOKENS)
     book.page.keyboard.press("ArrowLeft")
     app.boundary_is(0, TOKENS)
     assert app.handle.evaluate("handle => handle === document.activeElement")
@@ -214,9 +214,9 @@ def test_two_explorers_of_one_notebook_share_plotly_and_work_each_for_itself(lab
         book.run(index)
     first, second = shown(book.output(1)), shown(book.output(2))
     second.drag(1.0)
-    second.boundary_is(4, TOKENS, SAMPLES)
+    second.boundary_is(3, TOKENS, SAMPLES)
     first.boundary_is(1, TOKENS, SAMPLES)
-    assert book.run(3) == "1 4"
+    assert book.run(3) == "1 3"
 
 
 # Text whose contrast with what is behind it is below AA (4.5), and which is not that of a disabled control.
