@@ -12,7 +12,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 WORKERS ?= 2
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-.PHONY: demo lab test real labs coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
+.PHONY: demo lab test browser real labs coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
@@ -20,9 +20,13 @@ demo: $(VENV)/core
 lab: $(VENV)/lab
 	$(BIN)/semviz lab notebooks/01_tour.ipynb
 
-test: $(VENV)/test $(VENV)/old-kernel
-	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest -n $(WORKERS) \
-		$(NBVAL) --ignore=notebooks/exercises --ignore=tests/real notebooks tests semviz
+test: $(VENV)/test
+	$(QUIET) $(BIN)/python -m pytest -n $(WORKERS) \
+		$(NBVAL) --ignore=notebooks/exercises --ignore=tests/real --ignore=tests/browser notebooks tests semviz
+
+# The Explorer in a real browser: needs Chromium on the PATH.
+browser: $(VENV)/test $(VENV)/old-kernel
+	$(QUIET) SEMVIZ_OLD_KERNEL=$(abspath $(VENV)/old-kernel) $(BIN)/python -m pytest -q tests/browser
 
 # The labs' solutions, compared like the other notebooks. `make test` runs their cells and checks too, without outputs.
 labs: $(VENV)/test

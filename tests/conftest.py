@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+_CACHE = tempfile.mkdtemp(prefix="semviz-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 # Read when the libraries are imported, below: the same quiet and offline surroundings however pytest is started.
 os.environ.update(
     # What is kept on disk between sessions is kept for this one only: each process has a folder of its own.
-    SEMVIZ_CACHE=tempfile.mkdtemp(prefix="semviz-tests-"),
+    SEMVIZ_CACHE=_CACHE,
     TQDM_DISABLE="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HUB_OFFLINE="1",
