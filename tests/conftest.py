@@ -10,12 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_CACHE = tempfile.mkdtemp(prefix="semviz-tests-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 # Read when the libraries are imported, below: the same quiet and offline surroundings however pytest is started.
 os.environ.update(
     # What is kept on disk between sessions is kept for this one only: each process has a folder of its own.
-    SEMVIZ_CACHE=_CACHE,
+    SEMVIZ_CACHE=tempfile.mkdtemp(prefix="semviz-tests-"),
     TQDM_DISABLE="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HUB_OFFLINE="1",
@@ -29,6 +27,7 @@ from small import mood_task, plain_text, tiny_llama, word_tokenizer
 import semviz as sv
 
 torch.set_num_threads(1)
+atexit.register(shutil.rmtree, os.environ["SEMVIZ_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
