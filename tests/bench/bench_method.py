@@ -2,9 +2,11 @@
 
     python tests/bench/bench_method.py --store runs/method               # all pairs that are there
     python tests/bench/bench_method.py --pairs mood trec --seeds 3
+    python tests/bench/bench_method.py --pairs smollm2-trec smollm2-sst2 --seeds 2       # hours; its curves alone
 
 Every boundary of every pair is finetuned, each at its own learning rate, and scored on test rows; what chooses sees
-training and validation rows only. Prints Markdown; finished runs are kept in the store, so a stopped table goes on.
+training and validation rows only. Prints Markdown; finished runs are kept in the store, so a stopped table goes on. The
+curves go into measured.json, which bench_candidates.py reads.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ import platform
 from datetime import date
 from pathlib import Path
 
+import measured
 import numpy as np
 import pandas as pd
 import torch
-import workloads
 from bench_probes import followed
-from pairs import PAIRS, load
+from pairs import PAIRS, load, missing, scopes, settings, title
 
 import semviz as sv
 from semviz.common import formats
@@ -32,19 +34,24 @@ METRIC = "semantic"  # the profile that the rules read
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", nargs="+", default=list(PAIRS))
+    parser.add_argument("--pairs", nargs="+", default=[name for name in PAIRS if PAIRS[name] != "SmolLM2"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--store", default="runs/method")
     options = parser.parse_args()
     print(f"{date.today()}, {torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}\n")
     studies = []
     for name in options.pairs:
-        if PAIRS[name] != "demo" and not workloads.REAL.is_dir():
-            print(f"{name}: needs {workloads.REAL}, which is not there.\n")
+        if missing(name):
+            print(f"{title(name)}: needs {missing(name)}, which is not there.\n")
             continue
         model, task = load(name)
-        runs = sv.sweep(model, task, seeds=range(options.seeds), store=Path(options.store) / name, progress=False)
-        studies.append(Study(name, model, task, runs))
+        store, seeds = Path(options.store) / name, range(options.seeds)
+        runs = sv.sweep(model, task, scopes(name, model), seeds=seeds, store=store, progress=False, **settings(name))
+        measured.keep(curve_of(name, model, runs))
+        if PAIRS[name] != "SmolLM2":  # of which some boundaries are measured, and any may be recommended
+            studies.append(Study(name, model, task, runs))
+    if not studies:
+        return
     print(
         "Every candidate over all pairs; regret as a share of full finetuning's improvement, so that pairs compare:\n"
     )
@@ -61,6 +68,17 @@ def main() -> None:
     print("\nSpearman of predicted and measured benefit over the boundaries (95 %):\n")
     names = ["benefit", "law", "drop", "surplus", "virtual peak", "probes"]
     _print("| pair | β, R², ν | " + " | ".join(names) + " |", [study.ranks() for study in studies])
+
+
+def curve_of(name: str, model: sv.LanguageModel, runs: sv.Runs) -> measured.Curve:
+    """What was measured, for `measured.json`."""
+    table = runs.table().set_index("boundary")
+    score = "loss" if runs.score == "loss" else "accuracy"
+    rows = " and ".join(f"{value} {key}" for key, value in settings(name).items())
+    columns = {"scores": table[score].round(4), "rates": table["lr"], "seeds": table["runs"]}
+    by_boundary = {key: column.to_dict() for key, column in columns.items()}
+    setting = f"{rows}, {date.today()}"
+    return measured.Curve(title(name), model.n_blocks, score, runs.zero_shot, **by_boundary, setting=setting)
 
 
 def _print(head: str, lines: list[str]) -> None:

@@ -32,6 +32,16 @@ PAIRS = {
 BOUNDARIES = [0, 4, 8, 12, 15, 18, 22, 26, 29]  # of SmolLM2's 30; all of the others
 
 
+def settings(name: str) -> dict[str, int]:
+    """How a pair is trained."""
+    return {"epochs": 2, "batch_size": 16} if PAIRS[name] == "SmolLM2" else {"epochs": 3, "batch_size": 32}
+
+
+def scopes(name: str, model: sv.LanguageModel) -> list[sv.Scope]:
+    """What is measured: every boundary, or some of a deep model's."""
+    return [sv.Scope.above(model, k) for k in (BOUNDARIES if PAIRS[name] == "SmolLM2" else range(model.n_blocks))]
+
+
 def title(name: str) -> str:
     """A pair's name in tables."""
     return f"{name.removeprefix('smollm2-')} ({PAIRS[name]})"
