@@ -24,6 +24,7 @@ from typing import Any
 from semviz.common import checks, formats
 from semviz.common.errors import Cancelled, SemvizError
 from semviz.common.progress import Control
+from semviz.finetuning.recipe import Recipe
 
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -84,7 +85,7 @@ class Size:
 
     def steps(self, batch_size: int) -> int:
         """Optimizer steps of one run, as Trainer counts."""
-        return max(1, math.ceil(self.epochs * math.ceil(self.train / batch_size)))
+        return Recipe(epochs=self.epochs, batch_size=batch_size).steps(self.train)
 
 
 def smaller(whole: Size, batch_size: int) -> Iterator[Size]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,14 +131,9 @@ def worth_saying(encoded_task: EncodedTask, asked: AskedSweep) -> bool:
     """Whether finetunes could take more than a minute, so that measuring a step is worth its seconds."""
     model, encoded = encoded_task.model, encoded_task.part("train", 0).encoded
     flops = 6 * encoded.tokens * model.parts.total * asked.recipe.epochs
-    steps = _steps(asked.recipe, len(encoded))
+    steps = asked.recipe.steps(len(encoded))
     trainings = len(asked.trained) * (len(asked.seeds) - 1 + expected_trainings(asked.recipe.lr, steps))
     return trainings * (flops / _ROUGH_FLOPS + steps * _ROUGH_STEP) > WORTH_SAYING and not distributed.is_distributed()
-
-
-def _steps(recipe: Recipe, rows: int) -> int:
-    """Optimizer steps of a training on so many rows."""
-    return max(1, math.ceil(recipe.epochs * math.ceil(rows / recipe.batch_size)))
 
 
 def _units(prices: Costs, scope: Scope, recipe: Recipe) -> float:
@@ -203,7 +197,7 @@ class Estimate:
             rate = recipe.lr
             for seed in sweep.seeds:
                 searched = recipe.lr == "auto" and seed == sweep.seeds[0]
-                trainings = expected_trainings("auto", _steps(recipe, rows["train"])) if searched else 1.0
+                trainings = expected_trainings("auto", recipe.steps(rows["train"])) if searched else 1.0
                 # Later seeds train at the rate that was found with the first one.
                 key = run_key(model, task, scope, replace(recipe, seed=seed, lr=rate), model_hash=model_hash)
                 found = store.find(key) if store is not None and store.has(key) else None
@@ -228,8 +222,10 @@ class Estimate:
     def _run(self, scope: Scope, recipe: Recipe, trainings: float, train_rows: int, tokens: dict[str, float]) -> float:
         """Seconds of one run."""
         step, setup, token = self._interpolated(_units(self.prices, scope, recipe))
-        steps = max(1, math.ceil(recipe.epochs * math.ceil(train_rows / recipe.batch_size)))
-        return trainings * (setup + steps * step + tokens["validation"] * token) + tokens["test"] * token
+        return (
+            trainings * (setup + recipe.steps(train_rows) * step + tokens["validation"] * token)
+            + tokens["test"] * token
+        )
 
     def _interpolated(self, units: float) -> tuple[float, float, float]:
         """Seconds of a step, of the beginning and of scoring a token, between the scopes that were timed."""

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from semviz.common import formats
 from semviz.figures.drawing import boundary_marks, line_ends, style
-from semviz.figures.drawing.curves import band, off_axis, rounded, ticks, y_range
+from semviz.figures.drawing.curves import band, off_axis, rounded, spaces_axis, y_range
 from semviz.figures.drawing.inputs import check_boundary, with_unit
 from semviz.figures.drawing.protocols import GroupsLike
 
@@ -55,12 +55,8 @@ def group_profile(groups: GroupsLike, *, metric: str | None = None, boundary: in
     line_ends.add_labels(figure, labels, ends, [look[0] for look in style.GROUPS], span=span, at=blocks, body=_BODY)
     if boundary is not None:
         boundary_marks.add_line_through_space(figure, boundary)
-    shown = ticks(blocks, room=20)
     figure.update_layout(
-        xaxis={
-            "range": [-0.25, blocks + 0.15], "tickmode": "array", "tickvals": shown,
-            "ticktext": [str(k) for k in shown], "title": {"text": "space"}, "showgrid": False,
-        },
+        xaxis=spaces_axis(blocks),
         yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": style.literal(with_unit(facts))}},
         meta={boundary_marks.BLOCKS: blocks},
     )  # fmt: skip

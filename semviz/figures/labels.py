@@ -11,7 +11,7 @@ from semviz.common import formats
 from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, line_ends, style
-from semviz.figures.drawing.curves import rounded, ticks
+from semviz.figures.drawing.curves import guess_line, rounded, spaces_axis
 from semviz.figures.drawing.inputs import check_boundary
 from semviz.figures.drawing.protocols import Floats, LabelledLike
 
@@ -85,10 +85,7 @@ def label_profile(trace: LabelledLike, *, sample: int | None = None, boundary: i
     span = [0.0, 1.02 if top > 0.5 else min(1.15 * top, 1.02)]
     for line, look in zip(drawn, looks, strict=False):
         _add_line(figure, line, look, is_summary=line is found.summary)
-    figure.add_shape(
-        type="line", xref="x domain", x0=0, x1=1, y0=found.chance, y1=found.chance,
-        line={"width": 1.3, "dash": "dot", "color": style.LIGHT.other}, name="blind guess",
-    )  # fmt: skip
+    figure.add_shape(guess_line(found.chance))
     figure.add_annotation(
         text=f"blind guess {formats.number(found.chance, digits=2)}", xref="x domain", x=0, y=found.chance,
         xanchor="left", xshift=4, yanchor="bottom", showarrow=False,
@@ -99,12 +96,8 @@ def label_profile(trace: LabelledLike, *, sample: int | None = None, boundary: i
     line_ends.add_labels(figure, texts, ends, [look[0] for look in looks], span=span, at=blocks, body=_BODY)
     if boundary is not None:
         boundary_marks.add_line_through_space(figure, boundary)
-    shown = ticks(blocks, room=20)
     figure.update_layout(
-        xaxis={
-            "range": [-0.25, blocks + 0.15], "tickmode": "array", "tickvals": shown,
-            "ticktext": [str(k) for k in shown], "title": {"text": "space"}, "showgrid": False,
-        },
+        xaxis=spaces_axis(blocks),
         yaxis={"range": span, "nticks": 7, "ticks": "", "title": {"text": "probability among the labels"}},
         meta={boundary_marks.BLOCKS: blocks},
     )  # fmt: skip

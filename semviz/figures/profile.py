@@ -12,7 +12,7 @@ from semviz.common.checks import as_list
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.curves import axis, band, off_axis, rounded, ticks, y_range
+from semviz.figures.drawing.curves import axis, band, guess_line, off_axis, rounded, ticks, y_range
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike, Floats, LawLike
 
@@ -214,10 +214,7 @@ def _add_guess(
     guess = facts.blind_guess(trace.meta.get("candidates"))
     if guess is None or not span[0] < guess < span[1]:
         return
-    figure.add_shape(
-        type="line", xref=axis("x", number) + " domain", yref=axis("y", number), x0=0, x1=1, y0=guess, y1=guess,
-        line={"width": 1.3, "dash": "dot", "color": style.LIGHT.other}, name="blind guess",
-    )  # fmt: skip
+    figure.add_shape(guess_line(guess, number))
     # Where the profile's beginning leaves room.
     is_above = np.nanmean(mean[1 : 2 + len(mean) // 3]) < guess or guess - span[0] < 0.12 * (span[1] - span[0])
     figure.add_annotation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -70,6 +71,10 @@ class Recipe:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of a training on so many rows, as Trainer counts them."""
+        return max(1, math.ceil(self.epochs * math.ceil(rows / self.batch_size)))
 
     @property
     def argument_texts(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from semviz.finetuning.prefix_cache import SplitWithStates
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.trainer_state import trainers_turn
-from semviz.finetuning.training import TrainingOutcome, fit, preserved_random_state, steps_of
+from semviz.finetuning.training import TrainingOutcome, fit, preserved_random_state
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope
 
@@ -69,7 +69,7 @@ class ScopeTrainer:
 
     def steps(self, recipe: Recipe) -> int:
         """Optimizer steps of a whole training."""
-        return steps_of(self.encoded_task.part("train", 0), recipe)
+        return recipe.steps(len(self.encoded_task.part("train", 0)))
 
     def train(
         self,

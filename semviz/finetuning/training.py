@@ -96,7 +96,7 @@ def fit(
         SemvizError: If an argument of Trainer is set elsewhere, or the optimizer would train something else.
     """
     device = encoded_task.model.device
-    all_steps = steps_of(part, recipe)
+    all_steps = recipe.steps(len(part))
     steps = steps or all_steps
     assert recipe.lr != "auto"  # each rate that is tried gets its own recipe
     monitor = TrainingMonitor(suffix, label, recipe.lr, device, control=control, progress=progress)
@@ -130,11 +130,6 @@ def fit(
     tokens = round(part.encoded.tokens * steps_done * recipe.batch_size / max(1, len(part)))
     curve = pd.DataFrame(monitor.curve, columns=["step", "loss", "accuracy"])
     return TrainingOutcome(steps_done, seconds, tokens, monitor.peak_bytes, curve, monitor.stop_reason)
-
-
-def steps_of(part: SplitWithStates, recipe: Recipe) -> int:
-    """Optimizer steps of the recipe's epochs, as Trainer counts them."""
-    return max(1, math.ceil(recipe.epochs * math.ceil(len(part) / recipe.batch_size)))
 
 
 def _arguments(recipe: Recipe, steps: int, all_steps: int, folder: str, device: torch.device) -> TrainingArguments:

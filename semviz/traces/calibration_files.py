@@ -101,12 +101,7 @@ def _record(fields: Fields, model: LanguageModel) -> dict[str, Any]:
         "positions": fields["positions"],
         "vocabulary_hash": fields["vocabulary_hash"],
         "translators": translators and {"ridges": translators.ridges.tolist(), "positions": translators.positions},
-        "readouts": {
-            readout: {
-                name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(scores).items()
-            }
-            for readout, scores in fields["readouts"].items()
-        },
+        "readouts": {readout: _lists(scores) for readout, scores in fields["readouts"].items()},
     }
 
 

@@ -59,6 +59,34 @@ def ticks(n_blocks: int, *, room: int = 16) -> list[int]:
     return [k for k in range(0, n_blocks, stride) if k == 0 or n_blocks - k >= stride] + [n_blocks]
 
 
+def spaces_axis(n_blocks: int) -> dict[str, object]:
+    """Describe the x axis of a picture of one panel over the spaces 0…L."""
+    shown = ticks(n_blocks, room=20)
+    return {
+        "range": [-0.25, n_blocks + 0.15],
+        "tickmode": "array",
+        "tickvals": shown,
+        "ticktext": [str(k) for k in shown],
+        "title": {"text": "space"},
+        "showgrid": False,
+    }
+
+
+def guess_line(guess: float, number: int = 0) -> dict[str, object]:
+    """Describe the line at a blind guess in a panel."""
+    return {
+        "type": "line",
+        "xref": f"{axis('x', number)} domain",
+        "yref": axis("y", number),
+        "x0": 0,
+        "x1": 1,
+        "y0": guess,
+        "y1": guess,
+        "line": {"width": 1.3, "dash": "dot", "color": style.LIGHT.other},
+        "name": "blind guess",
+    }
+
+
 def band(x: list[float], low: Floats, high: Floats, *, name: str, colour: str = style.LIGHT.band) -> go.Scatter:
     """Return the area between two lines, where both are finite."""
     finite = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
