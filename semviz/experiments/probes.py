@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,17 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from semviz.common import checks, formats
-from semviz.common.bootstrap import interval, means_over_seeds_and_rows
-from semviz.common.errors import ScopeError, SemvizError
-from semviz.common.intervals import ASSUMED_SEEDS, spreads
+from semviz.common import formats
+from semviz.common.intervals import ASSUMED_SEEDS
 from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.experiments.evidence import Evidence
 from semviz.experiments.kept_benefit import enough, smoothed
 from semviz.experiments.next_boundary import bracket, open_boundary
 from semviz.experiments.probes_sentence import advice
-from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law, law_interval
+from semviz.experiments.suffix_law import SuffixLaw
 from semviz.gains.recommendation import Recommendation, check_terms, reason
 from semviz.gains.scaling_law import EPSILON, Array
 from semviz.scopes.cost_units import relative_costs
@@ -31,10 +28,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from semviz.experiments.measured_runs import MeasuredRuns
-    from semviz.finetuning.run import Run
-
-_USUAL_NOISE = 0.05  # of seeds, in standard deviations of one seed's rows: 2 points of accuracy at 80 %
-_SURELY_HELPS = 0.975  # share of resamples in which full finetuning improves the model, so that its interval excludes 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,101 +234,3 @@ class Probes:
         from semviz.common.html_repr import line_and_table
 
         return line_and_table(self.message, self.frame().round(3))
-
-
-def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...]:
-    """Return boundaries in ascending order, each once.
-
-    Raises:
-        ScopeError: If one is not a whole number from 0 to L−1, or they are not a list.
-    """
-    listed = checks.as_list("boundaries", boundaries, "a list of boundaries, such as [0, 2]", error=ScopeError)
-    most = n_blocks - 1
-    return tuple(
-        sorted(
-            {checks.whole_number(f"boundaries[{i}]", k, maximum=most, error=ScopeError) for i, k in enumerate(listed)}
-        )
-    )
-
-
-def fit_probes(
-    runs: MeasuredRuns, *, lenders: MeasuredRuns | None = None, epsilon: float = EPSILON, seed: int = 0
-) -> Probes:
-    """Fit the suffix law to measured suffixes of one task.
-
-    Args:
-        runs: Runs of at least two suffixes, one of them of all blocks; validation rows are used.
-        lenders: Runs on the same task with several seeds, which say how much seeds vary.
-        epsilon: ε of the recommendation.
-        seed: Seed of the bootstrap.
-
-    Raises:
-        SemvizError: If a run is missing.
-    """
-    scope = runs.runs[0].scope
-    blocks = scope.n_blocks
-    suffixes = tuple(Scope(tuple(range(k + 1, blocks + 1)), blocks, scope.parts) for k in range(blocks))
-    runs_at: dict[int, list[Run]] = {}
-    for run in runs:
-        if run.scope.is_suffix and run.method == "full":
-            runs_at.setdefault(run.scope.boundary, []).append(run)
-    ks = sorted(runs_at)
-    if len(ks) < 2 or ks[0] != 0:
-        raise SemvizError("The suffix law needs a run of all blocks and one of fewer; pass Scope.full(model) too.")
-    diverged = [k for k in ks if any(run.diverged for run in runs_at[k])]
-    if diverged:
-        raise SemvizError(f"The probes at boundaries {diverged} diverged; pass a smaller lr.")
-    if not runs.untrained_rows:
-        raise SemvizError(
-            "These runs do not know the scores of validation rows before finetuning (untrained_rows), on which probes "
-            "rest; make them with sweep."
-        )
-    if {len(run.validation_rows) for k in ks for run in runs_at[k]} != {len(runs.untrained_rows)}:
-        raise SemvizError(
-            "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
-            "sweep."
-        )
-    groups = [_validation_scores(runs_at[k]) for k in ks]
-    lent = [] if lenders is None else [_validation_scores(group) for group in lenders.groups().values()]
-    lent = [scores for scores in lent if scores.shape[1]]
-    untrained = np.asarray(runs.untrained_rows)
-    score = score_named(runs.score)
-    resampled_means = means_over_seeds_and_rows(
-        groups, fixed=untrained, lenders=lent, usual=_USUAL_NOISE, are_shares=score.is_share, seed=seed
-    )
-    covers = spreads([*groups, *lent], usual=_USUAL_NOISE)[0].covers
-    improvements = score.sign * (resampled_means[:, 1:] - resampled_means[:, :1])
-    benefits = _shares(improvements)
-    n = len(suffixes)
-    defined = np.asarray(np.isfinite(benefits).all(axis=1))
-    seeds = [len(group) for group in groups]
-    points = pd.DataFrame({"boundary": ks, "seeds": seeds, "benefit": np.nan, "low": np.nan, "high": np.nan})
-    points["smoothed"] = np.nan
-    # A share of an improvement that may be none could be any number.
-    if not defined[0] or defined[1:].mean() < _SURELY_HELPS:
-        nothing = np.full(n + 1, np.nan)
-        no_law = SuffixLaw(np.nan, np.nan, np.nan)
-        no_draws = np.empty((0, n + 1)), np.empty((0, len(ks)))
-        return Probes(runs, no_law, nothing, nothing, nothing, points, suffixes, *no_draws, np.nan, covers, epsilon)
-    law, curves = fit_suffix_law(n - np.asarray(ks, dtype=float), benefits[defined], n)
-    below, above = interval(benefits[1:])
-    low, high = law_interval(ks, (below, above), interval(curves[1:]))
-    curve = smoothed(benefits[0], seeds)
-    points = points.assign(benefit=benefits[0], low=below, high=above, smoothed=curve / curve[0])
-    one_row = 1 / (len(untrained) * float(improvements[0, 0])) if score.is_share else 0.0
-    redrawn = benefits[defined][1:]
-    return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:], redrawn, one_row, covers, epsilon)
-
-
-def _validation_scores(runs: list[Run]) -> Array:
-    """Score of each validation row by seed, shape (seeds, n); runs that diverged have none."""
-    rows = [run.validation_rows for run in runs if not run.diverged]
-    return np.asarray(rows, dtype=float) if rows else np.empty((0, 0))
-
-
-def _shares(improvements: Array) -> Array:
-    """Divide improvements by the first column's; NaN where that is not positive."""
-    full = improvements[:, :1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares: Array = np.where(full > 0, improvements / full, np.nan)
-    return shares

@@ -10,7 +10,8 @@ from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.experiments.budget import Deadline, as_seconds
 from semviz.experiments.next_boundary import costliest_path, first_boundaries, next_boundary
-from semviz.experiments.probes import Probes, check_boundaries, fit_probes
+from semviz.experiments.probe_fitting import check_boundaries, fit_probes
+from semviz.experiments.probes import Probes
 from semviz.experiments.sweep import sweep_scopes
 from semviz.finetuning.recipe import Recipe
 from semviz.gains.recommendation import check_terms

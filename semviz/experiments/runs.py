@@ -196,7 +196,7 @@ class Runs:
         Raises:
             SemvizError: If one of them was not run, or fewer than two can be used, one of them full finetuning.
         """
-        from semviz.experiments.probes import check_boundaries, fit_probes
+        from semviz.experiments.probe_fitting import check_boundaries, fit_probes
         from semviz.gains.recommendation import check_terms
 
         epsilon, _ = check_terms(epsilon, None)

@@ -45,6 +45,7 @@ from semviz.lm.parts import PARTS, Parts
 from semviz.tasks.splits import SPLITS
 from semviz.tasks.task import Kind
 from semviz.traces.deviations import COUNTED, Deviations
+from semviz.traces.parquet_columns import as_array, as_lists
 from semviz.traces.readouts import Readout
 
 SCHEMA = 4
@@ -173,16 +174,16 @@ def save(
             table = table.append_column(f"top1_{space}", pa.array(np.ascontiguousarray(trace.top1[:, space])))
     if trace.nearest is not None:
         for space in range(trace.nearest.shape[1]):
-            table = table.append_column(f"nearest_{space}", _lists(trace.nearest[:, space]))
+            table = table.append_column(f"nearest_{space}", as_lists(trace.nearest[:, space]))
     for space in range(paths.shape[1]):
         points = np.full((len(trace.positions), 2), np.nan, dtype=np.float32)
         points[: len(paths)] = paths[:, space]
-        table = table.append_column(f"path_{space}", _lists(points))
+        table = table.append_column(f"path_{space}", as_lists(points))
     if label_probabilities is not None:
         for space in range(label_probabilities.shape[1]):
             rows = np.full((len(trace.positions), label_probabilities.shape[2]), np.nan, dtype=np.float32)
             rows[trace.counted] = label_probabilities[:, space]
-            table = table.append_column(f"labels_{space}", _lists(rows))
+            table = table.append_column(f"labels_{space}", as_lists(rows))
     facts = {
         "schema": SCHEMA,
         "spaces": trace.n_blocks + 1,
@@ -262,7 +263,7 @@ def _fields(table: pa.Table, stored: dict[str, Any]) -> dict[str, Any]:
     def stack(family: str, kind: pa.DataType) -> NDArray[Any] | None:
         if f"{family}_0" not in columns:
             return None
-        return np.stack([_array(f"{family}_{i}", table[f"{family}_{i}"], kind) for i in range(spaces)], axis=1)
+        return np.stack([as_array(f"{family}_{i}", table[f"{family}_{i}"], kind) for i in range(spaces)], axis=1)
 
     values = {key: stack(key, pa.float32()) for key in facts}
     paths = stack("path", pa.list_(pa.float32(), 2))
@@ -311,28 +312,6 @@ def _positions(table: pa.Table) -> pd.DataFrame:
     if not roles <= set(_ROLES) or not roles & set(COUNTED):
         raise ValueError(f"the roles are {short_repr(sorted(roles))} and not some of {list(_ROLES)}")
     return positions
-
-
-def _lists(rows: NDArray[Any]) -> pa.Array:
-    """Rows of equal length as a column of lists."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
-
-
-def _array(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
-    """A column of numbers, shape (rows,), or of lists, shape (rows, n)."""
-    is_list = pa.types.is_fixed_size_list(kind)
-    # The name of a list's items is no part of what it is, and differs between writers.
-    same = pa.types.is_fixed_size_list(column.type) and column.type.list_size == kind.list_size if is_list else True
-    if not same or (column.type.value_type if is_list else column.type) != (kind.value_type if is_list else kind):
-        raise ValueError(f"column {name} holds {column.type} and not {kind}")
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # an empty column stays chunked in some versions
-        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
-    flat = whole.flatten() if is_list else whole
-    if whole.null_count or flat.null_count:
-        raise ValueError(f"column {name} lacks values")
-    values = flat.to_numpy(zero_copy_only=False)
-    return (values.reshape(-1, kind.list_size) if is_list else values).copy()
 
 
 def _encode(meta: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from made import above, made_run, made_runs
 
 from semviz.common.intervals import difference_intervals, mean_intervals
-from semviz.experiments.probes import fit_probes
+from semviz.experiments.probe_fitting import fit_probes
 from semviz.experiments.suffix_law import law_curves
 
 Array = NDArray[np.float64]

@@ -14,7 +14,7 @@ from small import made_parts
 
 import semviz as sv
 from semviz.common.errors import Cancelled, ScopeError, SemvizError
-from semviz.experiments.probes import fit_probes
+from semviz.experiments.probe_fitting import fit_probes
 from semviz.experiments.suffix_law import fit_suffix_law, law_curves, law_interval
 from semviz.finetuning.finetune import train_scope
 from semviz.gains.scaling_law import EPSILON
