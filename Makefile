@@ -1,6 +1,7 @@
 # The commands of the README. Each makes .venv if it is missing and installs what it needs, pinned in constraints.txt.
 PYTHON ?= python3
 TASK ?= mood
+BUDGET ?= 2m
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -15,7 +16,7 @@ NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-w
 .PHONY: demo lab test browser real labs coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
 
 demo: $(VENV)/core
-	$(BIN)/semviz report --task $(TASK) --out semviz-report.html
+	$(BIN)/semviz report --task $(TASK) --budget $(BUDGET) --out semviz-report.html
 
 lab: $(VENV)/lab
 	$(BIN)/semviz lab notebooks/01_tour.ipynb

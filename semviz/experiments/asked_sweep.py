@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
+from semviz.finetuning.learning_rates import usual_rate
 from semviz.finetuning.recipe import Recipe
 from semviz.lm.model import check_model
 from semviz.scopes.methods import METHODS
@@ -25,23 +26,25 @@ class AskedSweep:
         scopes: What trains.
         recipe: How.
         methods, seeds: One run for each of them and each scope.
-        rates: Learning rate of each method, where it is not the recipe's.
+        guessed_at_width: Width of the model for which each scope's learning rate is guessed, where nothing searches for
+            it; otherwise the rate is the recipe's.
     """
 
     scopes: tuple[Scope, ...]
     recipe: Recipe
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
-    rates: Mapping[str, float] = field(default_factory=dict)
+    guessed_at_width: int | None = None
 
     @property
     def trained(self) -> list[tuple[Scope, Recipe]]:
         """Every scope with the recipe of each method, for the first seed."""
-        recipes = [
-            replace(self.recipe, method=method, seed=self.seeds[0], lr=self.rates.get(method, self.recipe.lr))
-            for method in self.methods
-        ]
-        return [(scope, recipe) for scope in self.scopes for recipe in recipes]
+        return [(scope, self._recipe(scope, method)) for scope in self.scopes for method in self.methods]
+
+    def _recipe(self, scope: Scope, method: str) -> Recipe:
+        recipe = replace(self.recipe, method=method, seed=self.seeds[0])
+        width = self.guessed_at_width
+        return recipe if width is None else replace(recipe, lr=usual_rate(width, method, scope.frozen_share))
 
     def with_scopes(self, scopes: Iterable[Scope]) -> AskedSweep:
         """The same with other scopes, each once."""

@@ -7,9 +7,9 @@ What is left out first is what should change the answer least. The order is a ju
 2. Scopes, down to four that are spread evenly: a law through a few measured ones predicts those between.
 3. Validation and test rows beyond 200: they cost a pass for every training, and more rows narrow intervals slowly.
 4. Epochs, down to one: every row is still read once.
-5. Training rows, and with them validation and test rows, down to ten steps.
+5. Training rows, down to ten steps; validation and test rows only where they would be more than a third of these.
 6. Scopes, down to the largest and the smallest.
-7. The search for learning rates: every scope then trains at the first rate that the search would try.
+7. The search for learning rates: every scope then trains at the rate that is usual for its depth.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ SHARE = 0.8  # of a budget that is planned for: measured times differ from plann
 FEWEST_STEPS = 10  # optimizer steps of a run; fewer are no evidence
 FEWEST_SCORED = 30  # validation and test rows; fewer are no evidence
 _ENOUGH_SCORED = 200
+_SCORED_SHARE = 1 / 3  # of the training rows: scoring a row costs about a third of a training step on it
 _ENOUGH_SCOPES = 4
 _THINNER = 0.8  # factor from one try to the next
 
@@ -103,7 +104,8 @@ def smaller(whole: Size, batch_size: int) -> Iterator[Size]:
         yield (size := replace(size, epochs=max(1, size.epochs - 1)))
     while True:
         fewer = math.floor(size.train * _THINNER)
-        thinned = replace(size, train=fewer, validation=_fewer_scored(size.validation), test=_fewer_scored(size.test))
+        most = max(FEWEST_SCORED, round(fewer * _SCORED_SHARE))
+        thinned = replace(size, train=fewer, validation=min(size.validation, most), test=min(size.test, most))
         if thinned.steps(batch_size) < FEWEST_STEPS:
             break
         yield (size := thinned)
@@ -114,10 +116,6 @@ def smaller(whole: Size, batch_size: int) -> Iterator[Size]:
     least = replace(size, validation=min(size.validation, FEWEST_SCORED), test=min(size.test, FEWEST_SCORED))
     if least != size:
         yield least
-
-
-def _fewer_scored(rows: int) -> int:
-    return min(rows, max(FEWEST_SCORED, math.floor(rows * _THINNER)))
 
 
 def largest_that_fits(
@@ -142,7 +140,7 @@ def largest_that_fits(
     least = spent + seconds_of(size) / SHARE
     taken, before = formats.seconds(seconds_of(size)), formats.seconds(spent)
     raise SemvizError(
-        f"Nothing useful fits into {formats.seconds(budget)}: {size.scopes} scopes at one learning rate, "
+        f"Nothing useful fits into {formats.seconds(budget)}: {size.scopes} scopes at usual learning rates, "
         f"{size.steps(batch_size)} steps each and {size.test} test rows would take about {taken}, "
         f"after {before} for what comes before them; pass a budget of at least {math.ceil(least)} seconds, shorter "
         "texts or a smaller model."

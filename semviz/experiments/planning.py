@@ -18,7 +18,7 @@ from semviz.experiments.next_boundary import costliest_path
 from semviz.experiments.plan import Plan, PlanStep
 from semviz.experiments.run_store import Store
 from semviz.finetuning.encoded_task import EncodedTask
-from semviz.finetuning.learning_rates import expected_trainings, first_guess
+from semviz.finetuning.learning_rates import expected_trainings
 from semviz.finetuning.memory_guard import check_memory
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.step_timing import StepTimes, time_steps
@@ -253,13 +253,9 @@ def _of_size(asked: AskedSweep, size: Size, encoded_task: EncodedTask) -> AskedS
     by_size = sorted(asked.scopes, key=lambda scope: -scope.trainable)
     kept = {by_size[int(i)] for i in np.linspace(0, len(by_size) - 1, size.scopes).round()}
     recipe = replace(asked.recipe, epochs=size.epochs)
-    if asked.recipe.lr == "auto" and not size.searched:
-        width = encoded_task.model.anatomy.width
-        rates = {method: first_guess(width, method) for method in asked.methods}
-        scopes = tuple(scope for scope in asked.scopes if scope in kept)
-        return AskedSweep(scopes, recipe, asked.methods, asked.seeds[: size.seeds], rates)
     scopes = tuple(scope for scope in asked.scopes if scope in kept)
-    return AskedSweep(scopes, recipe, asked.methods, asked.seeds[: size.seeds])
+    width = encoded_task.model.anatomy.width if asked.recipe.lr == "auto" and not size.searched else None
+    return AskedSweep(scopes, recipe, asked.methods, asked.seeds[: size.seeds], width)
 
 
 def _rows_of_size(task: Task, size: Size) -> Task:
@@ -285,5 +281,5 @@ def _cuts(whole: Size, size: Size) -> tuple[str, ...]:
         if getattr(size, key) != getattr(whole, key)
     ]
     if size.searched != whole.searched:
-        cuts.append("one learning rate instead of a search")
+        cuts.append("a usual learning rate for each scope instead of a search")
     return tuple(cuts)

@@ -90,8 +90,7 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
     rates = dict(sorted(rates.items()))
     if best is not None:
         return RateSearch(best, rates, 0, seconds)
-    frozen = 1 - len(trainer.scope.blocks) / trainer.scope.n_blocks
-    first, second = best_two(losses, start, frozen)
+    first, second = best_two(losses, start, trainer.scope.frozen_share)
     side_by_side = duel_steps(steps, len(losses)) if first != second else 0
     training, duel_seconds = _duel(trainer, recipe, first, second, steps=side_by_side)
     seconds += duel_seconds

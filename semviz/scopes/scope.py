@@ -171,6 +171,11 @@ class Scope:
         return self.trainable / self.total
 
     @property
+    def frozen_share(self) -> float:
+        """Share of the model's blocks that do not train, in [0, 1)."""
+        return 1 - len(self.blocks) / self.n_blocks
+
+    @property
     def label(self) -> str:
         """`blocks 5–8 of 8`; gaps are shown, and so is a tail or head that differs from the default."""
         runs: list[list[int]] = []

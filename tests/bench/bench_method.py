@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from bench_probes import followed
-from pairs import PAIRS, load, missing, scopes, settings, title
+from pairs import PAIRS, REPEATED, load, missing, scopes, settings, title
 
 import semviz as sv
 from semviz.common import formats
@@ -45,9 +46,7 @@ def main() -> None:
             print(f"{title(name)}: needs {missing(name)}, which is not there.\n")
             continue
         model, task = load(name)
-        store, seeds = Path(options.store) / name, range(options.seeds)
-        runs = sv.sweep(model, task, scopes(name, model), seeds=seeds, store=store, progress=False, **settings(name))
-        measured.keep(curve_of(name, model, runs))
+        runs = swept(name, model, task, Path(options.store) / name, options.seeds)
         if PAIRS[name] != "SmolLM2":  # of which some boundaries are measured, and any may be recommended
             studies.append(Study(name, model, task, runs))
     if not studies:
@@ -68,6 +67,19 @@ def main() -> None:
     print("\nSpearman of predicted and measured benefit over the boundaries (95 %):\n")
     names = ["benefit", "law", "drop", "surplus", "virtual peak", "probes"]
     _print("| pair | β, R², ν | " + " | ".join(names) + " |", [study.ranks() for study in studies])
+
+
+def swept(name: str, model: sv.LanguageModel, task: sv.Task, store: Path, seeds: int) -> sv.Runs:
+    """Runs of a pair's boundaries, its curve kept; a deep model's get one seed first, and some of them the others."""
+    deep, given = PAIRS[name] == "SmolLM2", {"store": store, "progress": False, **settings(name)}
+    runs = sv.sweep(model, task, scopes(name, model), seeds=range(1 if deep else seeds), **given)
+    measured.keep(curve_of(name, model, runs))
+    if deep and seeds > 1:
+        repeated = [sv.Scope.above(model, k) for k in REPEATED]
+        again = sv.sweep(model, task, repeated, seeds=range(seeds), **given)
+        runs = replace(runs, runs=(*runs, *(run for run in again if run.seed)))
+        measured.keep(curve_of(name, model, runs))
+    return runs
 
 
 def curve_of(name: str, model: sv.LanguageModel, runs: sv.Runs) -> measured.Curve:

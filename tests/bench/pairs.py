@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-from functools import cache
-from pathlib import Path
 
-from workloads import REAL, demo, stories
+from workloads import REAL, SMOLLM2, demo, smollm2, stories
 
 import semviz as sv
 
 ROWS = 1000  # training rows a task of the small models: as many as the smallest real setting people ask about
-SMOLLM2 = Path(os.environ.get("SEMVIZ_REAL", Path("~/.cache/semviz-real").expanduser())) / "smollm2-135m-instruct"
 SMOLLM2_ROWS = {"trec": 600, "sst2": 400}
 PROMPTS = {"trec": "{text} Type:", "sst2": "{text} Feeling:", "tinystories_text": None}
 SMOLLM2_PROMPTS = {"trec": "Question: {text}\nThe answer is about:", "sst2": "Review: {text}\nSentiment:"}
@@ -30,6 +26,7 @@ PAIRS = {
     "smollm2-sst2": "SmolLM2",
 }
 BOUNDARIES = [0, 4, 8, 12, 15, 18, 22, 26, 29]  # of SmolLM2's 30; all of the others
+REPEATED = [0, 8, 15, 22]  # of these, with more than one seed
 
 
 def settings(name: str) -> dict[str, int]:
@@ -71,11 +68,6 @@ def load(name: str) -> tuple[sv.LanguageModel, sv.Task]:
         name=name,
     )
     return stories(), task.subset(train=ROWS, test=500)
-
-
-@cache
-def smollm2() -> sv.LanguageModel:
-    return sv.load_model(SMOLLM2, dtype="float32")
 
 
 def _smollm2_task(name: str) -> sv.Task:

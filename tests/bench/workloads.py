@@ -1,9 +1,11 @@
-"""What the tracing benchmark reads: three models, and rows of token ids at answer or at next positions."""
+"""What the benchmarks read: models, and rows of token ids at answer or at next positions."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from semviz.tasks.label_words import Reading
 from semviz.tasks.tokenizing import NO_TARGET, Encoded
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
+SMOLLM2 = Path(os.environ.get("SEMVIZ_REAL", Path("~/.cache/semviz-real").expanduser())) / "smollm2-135m-instruct"
 LABELS = np.asarray([11, 42, 97, 110, 131, 300])
 
 
@@ -28,6 +31,16 @@ def demo() -> sv.LanguageModel:
 
 def stories() -> sv.LanguageModel:
     return sv.load_model(REAL / "stories260K-llama")
+
+
+@cache
+def smollm2() -> sv.LanguageModel:
+    return sv.load_model(SMOLLM2, dtype="float32")
+
+
+def available(*makes: Callable[[], sv.LanguageModel]) -> list[Callable[[], sv.LanguageModel]]:
+    """These makers of models, without SmolLM2's where its folder is not there."""
+    return [make for make in makes if make is not smollm2 or SMOLLM2.is_dir()]
 
 
 def gpt2_small() -> sv.LanguageModel:

@@ -61,6 +61,16 @@ def test_each_size_is_less_than_the_one_before_and_useful():
         assert min(size.validation, size.test) >= FEWEST_SCORED
 
 
+@pytest.mark.parametrize("train", [100, 300, 600, 2500, 50_000])
+def test_scored_rows_are_left_out_only_where_training_rows_are_few(train):
+    """Fewer than a third of these: they narrow intervals, and cost a pass each beside the training's three."""
+    whole = Size(scopes=4, seeds=1, epochs=1, train=train, validation=200, test=200, searched=True)
+    thinned = [size for size in smaller(whole, 8) if size.train < train and size.searched]
+    assert thinned
+    for size in thinned:
+        assert size.validation == size.test == min(200, max(FEWEST_SCORED, round(size.train / 3)))
+
+
 def test_the_order_of_what_is_left_out():
     """When a later part is touched, the earlier ones are as small as they get."""
     for size in smaller(WHOLE, 32):

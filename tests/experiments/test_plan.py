@@ -267,15 +267,21 @@ def test_finished_runs_of_later_seeds_are_found(tiny, mood, tmp_path):
     assert [step.done for step in plan.steps if step.scope is not None] == [True] * 4
 
 
-def test_each_method_keeps_its_own_first_rate_where_the_search_is_cut(tiny, mood, asked):
+def test_each_scope_and_method_has_its_usual_rate_where_the_search_is_cut(tiny, mood, asked):
+    """One rate for all would favour large scopes: the best one rises as fewer blocks train."""
     from semviz.experiments.budget import Size
     from semviz.experiments.planning import _of_size
     from semviz.finetuning.learning_rates import first_guess
 
-    recipe = replace(asked.recipe, lr="auto")
-    both = replace(asked, methods=("full", "lora"), recipe=recipe)
+    scopes = (sv.Scope.full(tiny), sv.Scope.last(tiny))
+    both = replace(asked, scopes=scopes, methods=("full", "lora"), recipe=replace(asked.recipe, lr="auto"))
     size = Size(scopes=2, seeds=1, epochs=1, train=10, validation=10, test=10, searched=False)
     cut = _of_size(both, size, EncodedTask(tiny, mood, progress=False))
-    assert {recipe.method: recipe.lr for _, recipe in cut.trained} == {
-        method: first_guess(32, method) for method in ("full", "lora")
-    }
+    rates = {(scope, recipe.method): recipe.lr for scope, recipe in cut.trained}
+    for method in ("full", "lora"):
+        assert rates[scopes[0], method] == first_guess(32, method)
+        assert rates[scopes[1], method] == pytest.approx(math.sqrt(10) * first_guess(32, method))
+    # A scope that is chosen on the way gets its own too.
+    assert [recipe.lr for _, recipe in cut.with_scopes(scopes[1:]).trained] == [
+        rates[scopes[1], method] for method in ("full", "lora")
+    ]
