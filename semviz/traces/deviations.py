@@ -128,8 +128,25 @@ class Deviations:
             )
         return metric
 
+    def check_counted(self) -> None:
+        """Refuse to average nothing.
+
+        Raises:
+            SemvizError: If no position enters averages, as in an empty part.
+        """
+        if not self.counted.any():
+            raise SemvizError(
+                f"None of the {len(self.positions):,} positions of this trace is an answer or a next token, so there is "
+                "nothing to average; take() a part with some of these."
+            )
+
     def sample_means(self, metric: str | None = None) -> pd.DataFrame:
-        """Mean of each sample over its counted positions: index sample, columns spaces 0…L."""
+        """Mean of each sample over its counted positions: index sample, columns spaces 0…L.
+
+        Raises:
+            SemvizError: If the metric was not traced, or there is no counted position, as in every average.
+        """
+        self.check_counted()
         values = pd.DataFrame(self.values[self.check(metric)][self.counted])
         return values.groupby(self.positions["sample"].to_numpy()[self.counted]).mean()
 
@@ -248,4 +265,4 @@ class Deviations:
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table
 
-        return line_and_table(repr(self), self.summary())
+        return line_and_table(repr(self), self.summary() if self.counted.any() else None)

@@ -260,7 +260,8 @@ def test_an_improvement_that_may_be_noise_is_called_that():
     before = hits(0.5, 100)
     found = [made_run(above(k), np.roll(hits(share, 100), 37)) for k, share in ((0, 0.52), (2, 0.53))]
     answer = made_runs(*found, zero_shot=0.5, untrained_rows=tuple(before)).answer()
-    assert "nothing that was tried helped validation rows beyond noise: 50.0 % accuracy before finetuning, 53.0 %" in answer
+    assert "nothing that was tried helped validation rows beyond noise: 50.0 % accuracy before" in answer
+    assert "53.0 %" in answer
     found[1] = made_run(above(2), np.roll(hits(0.9, 100), 37))
     answer = made_runs(*found, zero_shot=0.5, untrained_rows=tuple(before)).answer()
     assert "train blocks 3–4 of 4" in answer
