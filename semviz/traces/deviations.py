@@ -136,8 +136,8 @@ class Deviations:
         """
         if not self.counted.any():
             raise SemvizError(
-                f"None of the {len(self.positions):,} positions of this trace is an answer or a next token, so there is "
-                "nothing to average; take() a part with some of these."
+                f"None of the {len(self.positions):,} positions of this trace is an answer or a next token, so there "
+                "is nothing to average; take() a part with some of these."
             )
 
     def sample_means(self, metric: str | None = None) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 
 import numpy as np
@@ -107,10 +108,8 @@ def test_a_list_of_nothing_is_empty(name, part):
 def test_one_sample_is_drawn_or_refused(name, part):
     for given in (part, part - part):
         if hasattr(given, name):
-            try:
+            with contextlib.suppress(SemvizError):
                 ONE_SAMPLE[name](given)
-            except SemvizError as error:
-                assert str(error)
 
 
 def test_every_public_name_is_tried():
