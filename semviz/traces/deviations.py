@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 POOR_FIDELITY = 0.7  # below it the semantic bases represent the model's own predictions poorly
+_MANY_RARE = 0.5  # share of the counted positions whose target the translators hardly know
+_NAMED = 6
 _BY_HEAD, _BY_BASES = ("lens", "rank"), ("semantic", "target", "virtual")  # what reads a space for each metric
 COUNTED = ("answer", "next")
 """Roles of the positions that enter averages."""
@@ -93,8 +95,30 @@ class Deviations:
         return float(self.meta.get("fidelity", 0.0)) if key in _BY_BASES else 0.0
 
     def caution(self, metric: str | None = None) -> str:
-        """A sentence where a metric's scores often disagree with the model's own output; else empty."""
+        """What to know before a metric is believed; empty where nothing is.
+
+        Its scores often disagree with the model's own output, or most targets are words that the translators hardly
+        know.
+        """
         key = self.check(metric)
+        return " ".join(said for said in (self._fidelity_caution(key), self._rare_words_caution(key)) if said)
+
+    def _rare_words_caution(self, key: str) -> str:
+        rare = self.meta.get("rare_words", [])
+        if not rare or key not in (*_BY_HEAD, *_BY_BASES) or not self.counted.any():
+            return ""
+        is_rare = self.positions["target"].isin(rare).to_numpy()[self.counted]
+        if is_rare.mean() < _MANY_RARE:
+            return ""
+        words = sorted(self.positions["target"][self.counted][is_rare].str.strip().unique())
+        listed = ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED} more" if len(words) > _NAMED else "")
+        return (
+            f"The text that the translators were fitted on has hardly any of the words to be read ({listed}), so they "
+            'may look farther away than they are; compare with readout="raw", or pass calibration=calibrate(model, '
+            "texts) with texts that have them."
+        )
+
+    def _fidelity_caution(self, key: str) -> str:
         if key not in _BY_BASES or not self.agreement(key) < POOR_FIDELITY:
             return ""
         return (
