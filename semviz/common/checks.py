@@ -6,6 +6,7 @@ back as a plain Python value, so that NumPy's numbers and Python's give the same
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import os
@@ -129,6 +130,38 @@ def one_of(name: str, value: Any, choices: Iterable[str], *, error: type[SemvizE
     if not isinstance(value, str) or value not in words:
         raise error(f"{name}={short_repr(value)} is unknown; pass one of {words}.")
     return value
+
+
+def options_of(function: Callable[..., Any]) -> list[str]:
+    """Names of a function's keyword-only arguments."""
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def known_options(
+    options: Mapping[str, Any],
+    known: Iterable[str],
+    *,
+    of: str,
+    instead: Mapping[str, str] | None = None,
+    error: type[SemvizError] = SemvizError,
+) -> None:
+    """Refuse options that a function would pass on to another one that does not know them.
+
+    Args:
+        options: What was passed.
+        known: Names of those that can be passed on.
+        of: What they are options of, in words.
+        instead: What to do instead of passing some of the others, after "pass", by name.
+        error: The class of the error.
+
+    Raises:
+        SemvizError: If one is not known.
+    """
+    for name in options:
+        if name not in known:
+            listed = f"one of {', '.join(f'{option}=' for option in sorted(known))}"
+            raise error(f"{name}= is not for {of}; pass {(instead or {}).get(name, listed)}.")
 
 
 def flag(name: str, value: Any) -> bool:

@@ -9,6 +9,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def line_and_table(line: str, table: pd.DataFrame) -> str:
-    """Return HTML of one line of text above a table, all of it escaped."""
-    return f"<p>{escape(line)}</p>{table.to_html(escape=True, border=0)}"
+def line_and_table(line: str, table: pd.DataFrame | None) -> str:
+    """Return HTML of one line of text above a table, if there is one, all of it escaped."""
+    return f"<p>{escape(line)}</p>{'' if table is None else table.to_html(escape=True, border=0)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,6 @@ from semviz.common import formats
 from semviz.common.intervals import ONE_SEED
 from semviz.experiments.evidence import Evidence
 from semviz.experiments.kept_benefit import enough, smoothed
-from semviz.gains.scaling_law import EPSILON
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,8 @@ def answer(
     zero_shot: float,
     zero_shot_validation: float,
     evidence: Evidence,
+    epsilon: float,
+    may_be_noise: Callable[[int], bool],
 ) -> str:
     """Say which blocks to train, with its cost and score against full finetuning.
 
@@ -39,11 +41,13 @@ def answer(
         zero_shot: Score of test rows before finetuning.
         zero_shot_validation: Score of validation rows before finetuning.
         evidence: What the runs rest on; where that is little, the answer begins with it.
+        epsilon: ε, the share of full finetuning's benefit that may be given up.
+        may_be_noise: Says of a row of the table whether its improvement on validation rows may be none.
 
     Returns:
         A few sentences. The scope named is the smallest that keeps 1 − ε of full finetuning's benefit on validation
-        rows, as probes judge it, or, where full finetuning does not help there, the best one; the scores are those of
-        test rows, with their 95 % intervals.
+        rows, as probes judge it, or, where full finetuning does not help there beyond noise, the best one that does;
+        the scores are those of test rows, with their 95 % intervals.
     """
     trained = table[np.isfinite(table["validation"])]
     sentences = [evidence.caution]
@@ -59,6 +63,8 @@ def answer(
                 zero_shot=zero_shot,
                 zero_shot_validation=zero_shot_validation,
                 evidence=evidence,
+                epsilon=epsilon,
+                may_be_noise=may_be_noise,
             )
         )
         sentences.append(_failures(table))
@@ -66,18 +72,27 @@ def answer(
 
 
 def _choice(
-    table: pd.DataFrame, *, task: str, score: Score, zero_shot: float, zero_shot_validation: float, evidence: Evidence
+    table: pd.DataFrame,
+    *,
+    task: str,
+    score: Score,
+    zero_shot: float,
+    zero_shot_validation: float,
+    evidence: Evidence,
+    epsilon: float,
+    may_be_noise: Callable[[int], bool],
 ) -> str:
     """Choose a scope among those that trained."""
     improvement = score.sign * (table["validation"] - zero_shot_validation)
     improvement = improvement.round(12)  # means of equal scores differ in their last digits
     full = table.loc[table["share"].idxmax()]
     full_improvement = improvement[full.name]
-    if not full_improvement > 0:
-        return _choice_without_full(table, improvement, full, task=task, score=score, zero_shot=zero_shot)
+    if not full_improvement > 0 or may_be_noise(full.name):
+        sure = [i for i in table.index if improvement[i] > 0 and not may_be_noise(i)]
+        return _choice_without_full(table, improvement, sure, full, task=task, score=score, zero_shot=zero_shot)
     one_row = 1 / evidence.validation_rows if score.is_share and evidence.validation_rows else 0.0
     curve = _falling(table, improvement)
-    close = table[enough(curve.to_numpy(), float(curve[full.name]), epsilon=EPSILON, one_row=one_row)]
+    close = table[enough(curve.to_numpy(), float(curve[full.name]), epsilon=epsilon, one_row=one_row)]
     best = close.sort_values("trainable", kind="stable").iloc[0]
     reached = _reached(best, score)
     advice, count = f"On {task}, train {best['scope']}", formats.si(best["trainable"])
@@ -87,7 +102,7 @@ def _choice(
             return f"{advice} ({count} parameters), beside which nothing was measured: it reaches {reached}.{before}"
         return (
             f"{advice} ({count} parameters): no smaller scope that was tried keeps "
-            f"{formats.percent(1 - EPSILON)} of its benefit; it reaches {reached}.{before}"
+            f"{formats.percent(1 - epsilon)} of its benefit; it reaches {reached}.{before}"
         )
     speed = _speed(best, full, searched=evidence.searched)
     return (
@@ -107,24 +122,37 @@ def _falling(table: pd.DataFrame, improvement: pd.Series) -> pd.Series:
 
 
 def _choice_without_full(
-    table: pd.DataFrame, improvement: pd.Series, full: pd.Series, *, task: str, score: Score, zero_shot: float
+    table: pd.DataFrame,
+    improvement: pd.Series,
+    sure: list[int],
+    full: pd.Series,
+    *,
+    task: str,
+    score: Score,
+    zero_shot: float,
 ) -> str:
-    """Choose where the largest scope does not improve the validation score."""
+    """Choose among those that surely improve the validation score, where the largest scope does not."""
     before = score.in_words(zero_shot)
-    best = table.loc[improvement.idxmax()]
+    best = table.loc[improvement[sure or table.index].idxmax()]
     reached = _reached(best, score)
-    if not improvement.max() > 0:
+    if not sure:
         perfect = score.is_share and zero_shot == 1
         hint = "There is nothing to improve on these rows." if perfect else 'More rows, more epochs or lr="auto" may.'
         return (
-            f"On {task}, nothing that was tried helped: {before} before finetuning, {reached} with "
+            f"On {task}, nothing that was tried helped{_beyond_noise(improvement.max())}: {before} before finetuning, "
+            f"{reached} with "
             f"{best['scope']}. {hint}"
         )
     return (
         f"On {task}, train {best['scope']}: {formats.si(best['trainable'])} parameters reach "
-        f"{reached}, from {before}. Training {full['scope']} did not help ({_reached(full, score)}), so no "
-        f"share of its benefit can be kept.{_beside_before([best], score, zero_shot)}"
+        f"{reached}, from {before}. Training {full['scope']} did not help{_beyond_noise(improvement[full.name])} "
+        f"({_reached(full, score)}), so no share of its benefit can be kept.{_beside_before([best], score, zero_shot)}"
     )
+
+
+def _beyond_noise(improvement: float) -> str:
+    """What an improvement that does not count was measured as, if it was one at all."""
+    return " validation rows beyond noise" if improvement > 0 else ""
 
 
 def _reached(row: pd.Series, score: Score) -> str:

@@ -9,22 +9,20 @@ import numpy as np
 import pandas as pd
 
 from semviz.common import checks
-from semviz.common.bootstrap import interval, means_over_seeds_and_rows
+from semviz.common.bootstrap import interval
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.common.intervals import spreads
 from semviz.common.scores import score_named
 from semviz.experiments.kept_benefit import smoothed
 from semviz.experiments.probes import Probes
 from semviz.experiments.suffix_law import SuffixLaw, fit_suffix_law, law_interval
+from semviz.experiments.validation_rows import USUAL_NOISE, improvements, is_beyond_noise, validation_scores
 from semviz.gains.scaling_law import EPSILON, Array
 from semviz.scopes.scope import Scope
 
 if TYPE_CHECKING:
     from semviz.experiments.measured_runs import MeasuredRuns
     from semviz.finetuning.run import Run
-
-_USUAL_NOISE = 0.05  # of seeds, in standard deviations of one seed's rows: 2 points of accuracy at 80 %
-_SURELY_HELPS = 0.975  # share of resamples in which full finetuning improves the model, so that its interval excludes 0
 
 
 def check_boundaries(boundaries: Iterable[int], n_blocks: int) -> tuple[int, ...]:
@@ -79,24 +77,21 @@ def fit_probes(
             "The probes and the untrained model (untrained_rows) were not scored on the same rows; make them with one "
             "sweep."
         )
-    groups = [_validation_scores(runs_at[k]) for k in ks]
-    lent = [] if lenders is None else [_validation_scores(group) for group in lenders.groups().values()]
-    lent = [scores for scores in lent if scores.shape[1]]
-    untrained = np.asarray(runs.untrained_rows)
+    groups = [validation_scores(runs_at[k]) for k in ks]
+    probed = {id(run) for group in runs_at.values() for run in group}
+    others = [] if lenders is None else [g for g in lenders.groups().values() if not probed & set(map(id, g))]
+    lent = [scores for scores in map(validation_scores, others) if scores.shape[1]]
     score = score_named(runs.score)
-    resampled_means = means_over_seeds_and_rows(
-        groups, fixed=untrained, lenders=lent, usual=_USUAL_NOISE, are_shares=score.is_share, seed=seed
-    )
-    covers = spreads([*groups, *lent], usual=_USUAL_NOISE)[0].covers
-    improvements = score.sign * (resampled_means[:, 1:] - resampled_means[:, :1])
-    benefits = _shares(improvements)
+    improved = improvements(groups, runs.untrained_rows, lenders=lent, score=score, seed=seed)
+    covers = spreads([*groups, *lent], usual=USUAL_NOISE)[0].covers
+    benefits = _shares(improved)
     n = len(suffixes)
     defined = np.asarray(np.isfinite(benefits).all(axis=1))
     seeds = [len(group) for group in groups]
     points = pd.DataFrame({"boundary": ks, "seeds": seeds, "benefit": np.nan, "low": np.nan, "high": np.nan})
     points["smoothed"] = np.nan
     # A share of an improvement that may be none could be any number.
-    if not defined[0] or defined[1:].mean() < _SURELY_HELPS:
+    if not is_beyond_noise(improved[:, 0]):
         nothing = np.full(n + 1, np.nan)
         no_law = SuffixLaw(np.nan, np.nan, np.nan)
         no_draws = np.empty((0, n + 1)), np.empty((0, len(ks)))
@@ -106,15 +101,9 @@ def fit_probes(
     low, high = law_interval(ks, (below, above), interval(curves[1:]))
     curve = smoothed(benefits[0], seeds)
     points = points.assign(benefit=benefits[0], low=below, high=above, smoothed=curve / curve[0])
-    one_row = 1 / (len(untrained) * float(improvements[0, 0])) if score.is_share else 0.0
+    one_row = 1 / (len(runs.untrained_rows) * float(improved[0, 0])) if score.is_share else 0.0
     redrawn = benefits[defined][1:]
     return Probes(runs, law, curves[0], low, high, points, suffixes, curves[1:], redrawn, one_row, covers, epsilon)
-
-
-def _validation_scores(runs: list[Run]) -> Array:
-    """Score of each validation row by seed, shape (seeds, n); runs that diverged have none."""
-    rows = [run.validation_rows for run in runs if not run.diverged]
-    return np.asarray(rows, dtype=float) if rows else np.empty((0, 0))
 
 
 def _shares(improvements: Array) -> Array:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
 
+OPTIONS = ("arguments", "checkpointing", "gain", "keep_weights")
+_OTHER_METHODS = "methods= to sweep() for other methods, since probes train the blocks' own weights"
+INSTEAD = {"seeds": "seed=", "scopes": "boundaries=", "methods": _OTHER_METHODS, "method": _OTHER_METHODS}
+
 
 def probe(
     model: LanguageModel,
@@ -69,16 +73,14 @@ def probe(
         budget: Seconds, or a text such as `"10 min"`, as in `sweep`.
         control: To watch the probes from another thread, and to cancel them.
         progress: Show progress bars.
-        options: Further options of `sweep`.
+        options: Further options of `sweep`: `arguments`, `checkpointing`, `gain`, `keep_weights`.
 
     Raises:
         Cancelled: If asked to stop.
         SemvizError: If there are fewer than two boundaries or 0 is not among them, boundaries are given together with
             `most`, or as in `sweep`.
     """
-    for name, instead in (("seeds", "seed="), ("scopes", "boundaries="), ("methods", "sweep() for other methods")):
-        if name in options:
-            raise SemvizError(f"{name}= is not for probes; pass {instead}.")
+    checks.known_options(options, OPTIONS, of="probes", instead=INSTEAD)
     arguments = options.pop("arguments", None)
     recipe = Recipe(
         lr=lr,

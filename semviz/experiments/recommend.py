@@ -50,15 +50,23 @@ def recommend(
     """
     epsilon, weight = check_terms(epsilon, weight)
     epochs = checks.positive("epochs", epochs)
-    if checks.one_of("evidence", evidence, ("profile", "probes")) == "profile":
-        from semviz.traces.tracing import trace
+    from semviz.experiments.probing import INSTEAD, OPTIONS, probe
+    from semviz.traces.tracing import trace
 
+    for_probes = [*checks.options_of(probe), *OPTIONS]
+    if checks.one_of("evidence", evidence, ("profile", "probes")) == "profile":
         if budget is not None:
             raise SemvizError('budget= is for evidence="probes"; pass samples= to trace fewer rows in less time.')
+        checks.known_options(
+            options,
+            checks.options_of(trace),
+            of='evidence="profile"',
+            instead=dict.fromkeys(for_probes, 'evidence="probes" with it'),
+        )
         gain = trace(model, task, progress=progress, **options).gain()
         return gain.recommend(epsilon=epsilon, weight=weight, epochs=epochs)
-    from semviz.experiments.probing import probe
-
+    for_profile = dict.fromkeys(checks.options_of(trace), 'evidence="profile" with it')
+    checks.known_options(options, for_probes, of='evidence="probes"', instead=INSTEAD | for_profile)
     probes = probe(
         model, task, epsilon=epsilon, epochs=epochs, store=store, budget=budget, progress=progress, **options
     )

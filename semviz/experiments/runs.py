@@ -116,6 +116,20 @@ class Runs:
             predicted=self.gain.benefit if self.gain is not None and self.gain.applies else None,
         )
 
+    def _may_be_noise(self, i: int) -> bool:
+        """Whether what the scope of a row of the table improved on validation rows may be nothing."""
+        from semviz.experiments.validation_rows import may_be_noise
+
+        if i not in self._noise:
+            groups = list(self.groups().values())
+            self._noise[i] = may_be_noise(groups, i, self.untrained_rows, score=score_named(self.score))
+        return self._noise[i]
+
+    @cached_property
+    def _noise(self) -> dict[int, bool]:
+        """What `_may_be_noise` has found: each takes a thousand resamples."""
+        return {}
+
     def groups(self) -> dict[tuple[Scope, str], list[Run]]:
         """The runs by scope and method, each with its seeds."""
         groups: dict[tuple[Scope, str], list[Run]] = {}
@@ -240,16 +254,24 @@ class Runs:
             raise SemvizError("There are no predictions to compare with; pass gain= or probes=.")
         return measure_agreement(self, predictions, units=units)
 
-    def answer(self) -> str:
+    def answer(self, *, epsilon: float = EPSILON) -> str:
         """Say which blocks to train, in a few sentences, with their cost and score against full finetuning.
 
-        The scope named is the smallest that keeps 98 % (1 − ε) of full finetuning's benefit on validation rows, or,
-        where full finetuning does not help there, the best one; the scores are those of test rows, which decided
-        nothing. Too few rows or steps are said first, runs that diverged and a budget last.
+        The scope named is the smallest that keeps 1 − ε of full finetuning's benefit on validation rows, or, where full
+        finetuning does not help there beyond noise, the best one that does; the scores are those of test rows, which
+        decided nothing. Too few rows or steps are said first, runs that diverged and a budget last.
+
+        Args:
+            epsilon: ε, the share of full finetuning's benefit that may be given up, as in `probes`.
+
+        Raises:
+            SemvizError: If ε is out of range.
         """
         from semviz.experiments.answer_sentence import answer
         from semviz.experiments.evidence import Evidence
+        from semviz.gains.recommendation import check_terms
 
+        epsilon, _ = check_terms(epsilon, None)
         start = float(np.mean(self.untrained_rows)) if self.untrained_rows else self.zero_shot
         said = answer(
             self._table,
@@ -258,6 +280,8 @@ class Runs:
             zero_shot=self.zero_shot,
             zero_shot_validation=start,
             evidence=Evidence.of(self.runs),
+            epsilon=epsilon,
+            may_be_noise=self._may_be_noise,
         )
         return f"{said} {self.budget}".rstrip()
 

@@ -125,6 +125,8 @@ def label_lines(trace: LabelledLike, sample: int | None = None) -> LabelLines:
             "This trace has no probabilities of labels. Pass a trace that this version of semviz made of a task with "
             "labels whose words differ in their first token."
         )
+    if not trace.counted.any():
+        raise SemvizError("This trace has no answer of a sample. Pass a trace, or a part of one, that has some.")
     values = np.asarray(probabilities, dtype=float)
     rows = trace.positions[trace.counted]
     chance = 1 / len(names)

@@ -18,7 +18,6 @@ from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
 from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.suffix_model import Suffix
-from semviz.finetuning.trainer_state import trainers_turn
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
@@ -120,8 +119,7 @@ def train_scope(
     """
     model, task = encoded_task.model, encoded_task.task
     check_trainable(model, scope, recipe)
-    with trainers_turn(control):  # a model is asked for its hash under a seed, which a training beside would draw from
-        model_hash = model.hash  # now: the user may edit the model while it trains
+    model_hash = model.hash  # now: the user may edit the model while it trains
     encoded_task.refresh(model_hash)
     key = run_key(model, task, scope, recipe, model_hash=model_hash)
     check_memory(encoded_task, scope, recipe, cache=cache)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from semviz.common.errors import SemvizError
+from semviz.lm.random_numbers import own_random_numbers
 
 _OF_EXPERTS = re.compile("expert")  # those that no token was sent to have no gradient
 
@@ -48,8 +49,7 @@ def check_isolation(
     own_ids = {id(p) for p in own.values()}
     foreign = [names[key] for key in leaves if key in names]
     if not foreign and not own_ids <= leaves.keys():
-        devices = [loss.device] if loss.is_cuda else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices), _Watching(names) as watched:
+        with torch.no_grad(), own_random_numbers(), _Watching(names) as watched:
             again()
         foreign = watched.seen
     strange = [leaf for key, leaf in leaves.items() if isinstance(leaf, nn.Parameter) and key not in {*own_ids, *names}]

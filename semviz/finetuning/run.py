@@ -151,11 +151,12 @@ class Run:
             options: As for `semviz.trace`.
 
         Raises:
-            SemvizError: If the run kept no weights, or model and task are missing.
+            SemvizError: If the run kept no weights, model and task are missing, or as in `semviz.trace`.
         """
         from semviz.traces.calibration import default_calibration
         from semviz.traces.tracing import trace
 
+        checks.known_options(options, checks.options_of(trace), of="Run.trace")
         if self.origin is not None:
             model, task = model or self.origin[0], task or self.origin[1]
         if model is None or task is None:

@@ -16,6 +16,7 @@ from semviz.common.progress import Control, Progress
 from semviz.finetuning.learning_rates import first_guess
 from semviz.finetuning.prefix_cache import PrefixCache, SplitWithStates, run_prefix
 from semviz.finetuning.suffix_model import Suffix
+from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import fit
 from semviz.scopes.methods import METHODS
 
@@ -84,7 +85,8 @@ def time_steps(encoded_task: EncodedTask, asked: Sequence[tuple[Scope, Recipe]],
     timed = []
     for scope, recipe in asked:
         part = SplitWithStates(encoded, caches.get(scope.boundary))
-        timed.append(_time_scope(encoded_task, part, scope, recipe, control))
+        with trainers_turn(control):
+            timed.append(_time_scope(encoded_task, part, scope, recipe, control))
     prefix = sum(cache.seconds for cache in caches.values()) / (encoded.tokens * max(boundaries, default=1))
     return StepTimes(tuple(timed), prefix)
 

@@ -21,6 +21,7 @@ from semviz.common.checks import first_line
 from semviz.common.errors import ModelError
 from semviz.common.interrupts import interrupts_held
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.surroundings import default_surroundings
 
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ def behaviour_of(network: PreTrainedModel, anatomy: Anatomy) -> list[int]:
     ids = np.random.Generator(np.random.PCG64(17)).integers(rows, size=(_SAMPLES, min(_TOKENS, anatomy.most_positions)))
     device = anatomy.input_device
     # Seeded, so that a hook that adds noise gives the same noise each time.
-    cuda = range(torch.cuda.device_count())
-    with interrupts_held(), evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(0)
+    with interrupts_held(), evaluating(network), torch.no_grad(), own_random_numbers():
         try:
             logits = network(input_ids=torch.from_numpy(ids).to(device), use_cache=False, return_dict=True).logits
         except Exception as error:

@@ -19,6 +19,7 @@ from semviz.lm.eval_mode import evaluating
 from semviz.lm.global_hooks import any_global_hooks, unseen_by_global_hooks
 from semviz.lm.offloading import execution_device
 from semviz.lm.position_state import fresh_positions
+from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.readout_proof import probe_ids
 
 if TYPE_CHECKING:
@@ -143,22 +144,15 @@ def _without_effect(
 
 def _behaviour(network: nn.Module, trained: Sequence[str], probe: Probe, dtype: torch.dtype) -> list[Tensor]:
     """Logits of a copy; for training also those in training mode, and the gradients of what trains."""
-    with (
-        unseen_by_global_hooks(network),
-        fresh_positions(network),
-        evaluating(network),
-        torch.random.fork_rng(devices=_devices(probe)),
-    ):
-        torch.manual_seed(0)
-        with torch.no_grad():
+    with unseen_by_global_hooks(network), fresh_positions(network), evaluating(network):
+        with torch.no_grad(), own_random_numbers():
             found = [_logits(network, probe)]
         if not trained:
             return found
         for name in trained:
             network.get_submodule(name).train()
         parameters = [p for p in network.parameters() if p.requires_grad]
-        torch.manual_seed(0)
-        with torch.inference_mode(False), torch.enable_grad(), _precision(probe, dtype):
+        with torch.inference_mode(False), torch.enable_grad(), _precision(probe, dtype), own_random_numbers():
             logits = _logits(network, probe)
             found.append(logits.detach())
             if parameters and logits.requires_grad:
@@ -170,10 +164,6 @@ def _behaviour(network: nn.Module, trained: Sequence[str], probe: Probe, dtype: 
 def _precision(probe: Probe, dtype: torch.dtype) -> AbstractContextManager[Any]:
     half = dtype in (torch.bfloat16, torch.float16)
     return torch.autocast(probe.ids.device.type, dtype=dtype) if half else nullcontext()
-
-
-def _devices(probe: Probe) -> list[torch.device]:
-    return [probe.ids.device] if probe.ids.is_cuda else []
 
 
 def _logits(network: nn.Module, probe: Probe) -> Tensor:

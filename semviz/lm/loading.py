@@ -14,6 +14,7 @@ import torch
 
 from semviz.common import checks
 from semviz.common.errors import ModelError
+from semviz.lm.random_numbers import own_random_numbers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -91,8 +92,8 @@ def load_from_files(
                 "pass trust_remote_code=True if you trust it, or a model that does not need it."
             )
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        # Weights that the files lack are initialized at random first, which must not change the random state.
-        with _loading_bar(shown=name != DEMO), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        # Weights that the files lack are initialized at random first, which must not touch the random state.
+        with _loading_bar(shown=name != DEMO), own_random_numbers():
             model, loading = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,

@@ -177,6 +177,11 @@ class Task:
         return cls(name, prompt, names, label_words, splits, max_tokens, scoring)
 
     @classmethod
+    def _options(cls) -> list[str]:
+        """Options of `from_texts` that are not rows."""
+        return [name for name in checks.options_of(cls.from_texts) if name not in SPLITS]
+
+    @classmethod
     def from_frame(
         cls,
         frame: pd.DataFrame,
@@ -200,6 +205,13 @@ class Task:
         Raises:
             TaskError: If a column is missing, a row has no label, or as in `from_texts`.
         """
+        checks.known_options(
+            options,
+            cls._options(),
+            of="from_frame",
+            instead={"texts": "text= with the name of the column", "labels": "label= with the name of the column"},
+            error=TaskError,
+        )
         texts, labels = texts_and_labels("frame", frame, text, label)
         passed_splits: dict[str, Any] = {}
         for name, table in (("test", test), ("validation", validation)):
@@ -220,11 +232,22 @@ class Task:
             text: Name of the column of texts.
             label: Name of the column of labels; None for language modelling. Integers with a `ClassLabel` feature are
                 turned into their names.
-            options: As in `from_texts`.
+            options: `prompt`, `words`, `name`, `max_tokens`, `scoring`, `seed`, as in `from_texts`.
 
         Raises:
             TaskError: If a column or the train split is missing, a row has no label, or as in `from_texts`.
         """
+        checks.known_options(
+            options,
+            cls._options(),
+            of="from_dataset",
+            instead={
+                **dict.fromkeys(("test", "validation"), "a DatasetDict with that split"),
+                "texts": "text= with the name of the column",
+                "labels": "label= with the name of the column",
+            },
+            error=TaskError,
+        )
         parts = {"train": dataset}
         if isinstance(dataset, dict):
             if "train" not in dataset:

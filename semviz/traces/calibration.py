@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 _TEMPERATURES = (1e-3, 10.0)  # smallest and largest τ
 _MOST_SCORES = 2**26  # positions × vocabulary held at once while τ is fitted: 256 MB
+_FEW = 3  # times that a word is the next token in the fitted text, from which on translators read it as well as others
+_HARDLY_BETTER = 0.5  # of the raw readout's KL from the model's own output, at half of the blocks
 _COMPARED = 128  # held-out positions at which readouts are compared with the model's own output
 
 
@@ -51,6 +55,8 @@ class Calibration:
         positions: Number of positions of general text that these were fitted on.
         vocabulary_hash: `LanguageModel.vocabulary_hash`: which token each row of the bases stands for.
         key: 20 hex digits of all that decided it; equal ones are the same ruler.
+        counts: How often each token id was the next token where translators were fitted, int32, shape (V,); None
+            without translators.
         translators: Maps of each space to the last; None for the raw readout alone.
         readouts: How near each readout comes to the model's own output on held-out text; empty without translators.
     """
@@ -65,11 +71,27 @@ class Calibration:
     translators: Translators | None = None
     readouts: dict[Readout, ReadoutScores] = field(default_factory=dict)
     key: str = ""
+    counts: NDArray[np.int32] | None = field(repr=False, default=None)
 
     @property
     def readout(self) -> Readout:
         """The readout that traces use by default."""
         return "raw" if self.translators is None else DEFAULT
+
+    def hardly_knows(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which tokens translators may read farther away than they are: those that they were hardly fitted on.
+
+        A translator sends a state to where general text goes on. Where it reads general text hardly better than the raw
+        readout does, such tokens are what it loses. Where the raw readout is far worse, it reads these better too.
+
+        Args:
+            ids: Token ids, shape (n,).
+        """
+        if self.counts is None or not self.readouts:
+            return np.zeros(len(ids), dtype=bool)
+        halfway = (len(self.means) - 1) // 2
+        raw, translated = (self.readouts[readout].divergence[halfway] for readout in ("raw", "translated"))
+        return np.asarray((self.counts[ids] < _FEW) & (translated > _HARDLY_BETTER * raw))
 
     def frame(self) -> pd.DataFrame:
         """One row per readout and space: explained, divergence, agreement, as in `ReadoutScores`; ridge of its map.
@@ -202,7 +224,7 @@ def _fit_bases(model: LanguageModel, states: GeneralStates, ridge: float | None,
 def _fit_readouts(model: LanguageModel, states: GeneralStates, progress: bool) -> dict[str, Any]:
     """The translators and what they are worth, by the names of the calibration's fields; none without moments."""
     if states.fitted is None:
-        return {"translators": None, "readouts": {}}
+        return {"translators": None, "readouts": {}, "counts": None}
     with progress_bar(3, "Fitting translators", unit="steps", show=progress) as bar:
         translators = fit_translators(states.fitted, states.held_out)
         bar.update()
@@ -211,7 +233,7 @@ def _fit_readouts(model: LanguageModel, states: GeneralStates, progress: bool) -
         for readout, maps in maps_of.items():
             scores[readout] = score_readout(states.held_out, model.anatomy.project, maps, positions=_COMPARED)
             bar.update()
-    return {"translators": translators, "readouts": scores}
+    return {"translators": translators, "readouts": scores, "counts": states.counts}
 
 
 # One calibration per loaded model, with the model's hash: reading the general text again would give the same numbers.

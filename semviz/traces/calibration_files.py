@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 """What `Calibration` is made of, by the names of its attributes."""
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Changes with what a file holds, and with how calibrations are computed, also within one version of semviz."""
 _BAD = (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, AssertionError)
 
@@ -88,6 +89,8 @@ def _tensors(fields: Fields) -> dict[str, Tensor]:
         tensors["factor"] = fields["bases"].factor
     if fields["translators"] is not None:
         tensors |= {"weights": fields["translators"].weights, "offsets": fields["translators"].offsets}
+    if fields["counts"] is not None:
+        tensors["counts"] = torch.from_numpy(fields["counts"])
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -131,6 +134,7 @@ def _fields(record: dict[str, Any], tensors: dict[str, Tensor], model: LanguageM
             readout: ReadoutScores(**{name: _array(value) for name, value in scores.items()})
             for readout, scores in record["readouts"].items()
         },
+        "counts": None if translators is None else tensors["counts"].numpy(),
     }
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 POOR_FIDELITY = 0.7  # below it the semantic bases represent the model's own predictions poorly
+_MANY_RARE = 0.5  # share of the counted positions whose target the translators hardly know
+_NAMED = 6
 _BY_HEAD, _BY_BASES = ("lens", "rank"), ("semantic", "target", "virtual")  # what reads a space for each metric
 COUNTED = ("answer", "next")
 """Roles of the positions that enter averages."""
@@ -93,8 +95,30 @@ class Deviations:
         return float(self.meta.get("fidelity", 0.0)) if key in _BY_BASES else 0.0
 
     def caution(self, metric: str | None = None) -> str:
-        """A sentence where a metric's scores often disagree with the model's own output; else empty."""
+        """What to know before a metric is believed; empty where nothing is.
+
+        Its scores often disagree with the model's own output, or most targets are words that the translators hardly
+        know.
+        """
         key = self.check(metric)
+        return " ".join(said for said in (self._fidelity_caution(key), self._rare_words_caution(key)) if said)
+
+    def _rare_words_caution(self, key: str) -> str:
+        rare = self.meta.get("rare_words", [])
+        if not rare or key not in (*_BY_HEAD, *_BY_BASES) or not self.counted.any():
+            return ""
+        is_rare = self.positions["target"].isin(rare).to_numpy()[self.counted]
+        if is_rare.mean() < _MANY_RARE:
+            return ""
+        words = sorted(self.positions["target"][self.counted][is_rare].str.strip().unique())
+        listed = ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED} more" if len(words) > _NAMED else "")
+        return (
+            f"The text that the translators were fitted on has hardly any of the words to be read ({listed}), so they "
+            'may look farther away than they are; compare with readout="raw", or pass calibration=calibrate(model, '
+            "texts) with texts that have them."
+        )
+
+    def _fidelity_caution(self, key: str) -> str:
         if key not in _BY_BASES or not self.agreement(key) < POOR_FIDELITY:
             return ""
         return (
@@ -128,8 +152,25 @@ class Deviations:
             )
         return metric
 
+    def check_counted(self) -> None:
+        """Refuse to average nothing.
+
+        Raises:
+            SemvizError: If no position enters averages, as in an empty part.
+        """
+        if not self.counted.any():
+            raise SemvizError(
+                f"None of the {len(self.positions):,} positions of this trace is an answer or a next token, so there "
+                "is nothing to average; take() a part with some of these."
+            )
+
     def sample_means(self, metric: str | None = None) -> pd.DataFrame:
-        """Mean of each sample over its counted positions: index sample, columns spaces 0…L."""
+        """Mean of each sample over its counted positions: index sample, columns spaces 0…L.
+
+        Raises:
+            SemvizError: If the metric was not traced, or there is no counted position, as in every average.
+        """
+        self.check_counted()
         values = pd.DataFrame(self.values[self.check(metric)][self.counted])
         return values.groupby(self.positions["sample"].to_numpy()[self.counted]).mean()
 
@@ -248,4 +289,4 @@ class Deviations:
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table
 
-        return line_and_table(repr(self), self.summary())
+        return line_and_table(repr(self), self.summary() if self.counted.any() else None)

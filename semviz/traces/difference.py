@@ -59,12 +59,15 @@ class TraceDifference(Deviations):
     def __repr__(self) -> str:
         """One line: the two models, the task, the mean change at the last space."""
         key, old, new = self.default_metric, self.before.meta, self.after.meta
-        change = self.profile_frame(key).iloc[-1]
-        return (
-            f"TraceDifference({new['model']} − {old['model']} on {new['task']}/{new['split']}: {new['positions']:,} "
-            f"positions; {self.facts[key].title} at the last space {change['mean']:+.3f} {self.facts[key].unit}, "
-            f"95 % {change['low']:+.3f} to {change['high']:+.3f}{'; ' + self.note if self.note else ''})"
-        )
+        said = [f"{self.meta['positions']:,} positions"]
+        if self.counted.any():
+            change = self.profile_frame(key).iloc[-1]
+            said.append(
+                f"{self.facts[key].title} at the last space {change['mean']:+.3f} {self.facts[key].unit}, "
+                f"95 % {change['low']:+.3f} to {change['high']:+.3f}"
+            )
+        said += [self.note] if self.note else []
+        return f"TraceDifference({new['model']} − {old['model']} on {new['task']}/{new['split']}: {'; '.join(said)})"
 
 
 def subtract(after: Deviations, before: Deviations) -> TraceDifference:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semviz.common import formats, memory
@@ -37,6 +38,7 @@ class GeneralStates:
         target: Their next tokens, shape (n,).
         means: Mean of each space over these positions, float32, shape (L+1, d).
         fitted: Moments of four of five texts; None where no translators are to be fitted.
+        counts: How often each token id is the next token at the positions of `fitted`, int32, shape (V,).
         held_out: States of each space 0…L in the output frame at positions of every fifth text, each of shape (m, d);
             empty without translators.
     """
@@ -45,6 +47,7 @@ class GeneralStates:
     target: Tensor
     means: Tensor
     fitted: Moments | None
+    counts: NDArray[np.int32] | None
     held_out: list[Tensor]
 
 
@@ -113,6 +116,7 @@ class _Collector:
         self._target: list[Tensor] = []
         self._held_out: list[list[Tensor]] = [[] for _ in range(model.n_blocks + 1)]
         self._n_held_out = 0
+        self._counts = torch.zeros(len(model.anatomy.head_weight), dtype=torch.int32)
 
     def start(self, batch: Batch) -> OnSpace:
         """Prepare the positions of a batch; returns the callback for its spaces."""
@@ -142,6 +146,7 @@ class _Collector:
         if self._moments is None:
             return
         self._moments.add([frames[~is_held_out] for frames in spaces])
+        self._counts += torch.bincount(target[~is_held_out], minlength=len(self._counts)).int()
         room = self.most_held_out - self._n_held_out
         for kept, frames in zip(self._held_out, spaces, strict=True):
             kept.append(frames[is_held_out][:room])
@@ -152,4 +157,5 @@ class _Collector:
         last, target = torch.cat(self._last), torch.cat(self._target)
         means = (self._sums / len(last)).float().to(last.device)
         held_out = [torch.cat(kept) for kept in self._held_out] if self.translators else []
-        return GeneralStates(last, target, means, self._moments, held_out)
+        counts = self._counts.numpy() if self.translators else None
+        return GeneralStates(last, target, means, self._moments, counts, held_out)

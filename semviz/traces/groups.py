@@ -84,6 +84,7 @@ def group(trace: D, column: str) -> Groups[D]:
         raise SemvizError(
             f"by={checks.short_repr(column)} is not a column of positions; pass one of {list(trace.positions)}."
         )
+    trace.check_counted()
     values = trace.positions[column].to_numpy(dtype=object, na_value=None)
     has_value = trace.counted & np.array([value is not None for value in values])
     if not has_value.any():

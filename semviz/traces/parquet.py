@@ -48,7 +48,7 @@ from semviz.traces.deviations import COUNTED, Deviations
 from semviz.traces.parquet_columns import as_array, as_lists
 from semviz.traces.readouts import Readout
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the columns and the metadata; a file of a higher one is refused."""
 _KEY, _DIGEST = b"semviz", b"semviz_digest"
 _BLANK = b"-" * 32
@@ -109,6 +109,7 @@ META = Record(
         "calibration": TEXT.described("20 hex digits of the calibration; equal ones are the same ruler."),
         "candidates": NATURAL.or_none.described("Number of tokens, or label words, that targets are compared with."),
         "label_names": ListOf(TEXT).described("Labels of the probabilities; empty where there are none."),
+        "rare_words": ListOf(TEXT).described("Words of labels that the translators were hardly fitted on."),
         "path": one_of(*get_args(PathKind)).described("Virtual transition."),
         "centred": FLAG.described("Whether each space's mean state was subtracted."),
         "detail": COUNT.described("Samples of which every position was traced."),
@@ -139,6 +140,7 @@ _HEADER = Record({"schema": NATURAL})
 _LATER: dict[int, dict[str, Any]] = {
     3: {"task_hash": "", "rows_hash": ""},
     4: {"readout": "raw", "calibration": "", "candidates": None, "label_names": []},
+    5: {"rare_words": []},
 }
 
 

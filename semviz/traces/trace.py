@@ -184,8 +184,10 @@ class Trace(Deviations):
             The path.
 
         Raises:
-            SemvizError: If the folder is missing or cannot be written; an existing file is then left as it was.
+            SemvizError: If the folder is missing or cannot be written; an existing file is then left as it was. Also if
+                no position enters averages: such a part cannot be read again.
         """
+        self.check_counted()
         from semviz.traces.parquet import save
 
         return save(self, self.paths, self.label_probabilities, path)

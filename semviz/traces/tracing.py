@@ -158,6 +158,7 @@ def trace(
             "vocab": vocab,
             "candidates": plan.size,
             "label_names": list(task.labels) if plan.keeps_labels else [],
+            "rare_words": _rare_words(plan, table, vocabulary) if task.labels else [],
             "readout": readout,
             "calibration": calibration.key,
             "ridge": calibration.bases.ridge,
@@ -198,6 +199,14 @@ def _announce(plan: Plan, table: PositionTable, progress: bool) -> None:
         )
     if size > _ANNOUNCED_BYTES and progress:
         tqdm.write(f"This trace will hold {formats.size(size)}: {what}.", file=sys.stderr)
+
+
+def _rare_words(plan: Plan, table: PositionTable, vocabulary: dict[int, str]) -> list[str]:
+    """Words of labels that the translators hardly know; none where spaces are read as they are."""
+    words = np.unique(table.target[table.counted]).astype(np.int64)
+    if plan.readout != "translated":
+        return []
+    return [vocabulary[i] for i in words[plan.calibration.hardly_knows(words)].tolist()]
 
 
 def _rows_hash(encoded: Encoded) -> str:

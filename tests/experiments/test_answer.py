@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from made import above, made_run, made_runs
 
+from semviz.common.errors import SemvizError
 from semviz.experiments.comparison import DIVERGED, UNKNOWN_SEEDS
+from semviz.experiments.probe_fitting import fit_probes
 
 
 def hits(share, rows=200):
@@ -225,6 +227,70 @@ def test_runs_and_their_probes_advise_the_same(seed, seeds, score):
     found = made_runs(*runs, zero_shot=float(before.mean()), untrained_rows=tuple(before))
     k = found.probes().boundary
     assert f"train blocks {k + 1}–8 of 8" in found.answer() or (k == 7 and "train block 8 of 8" in found.answer())
+
+
+def noisy_runs(seed, gains, *, score, seeds, rows=120):
+    """Runs whose true improvement by boundary is this, in rows that were right with a chance of a half before."""
+    rng = np.random.default_rng(seed)
+    draw = {
+        "accuracy": lambda gain: (rng.random(rows) < 0.5 + gain).astype(float),
+        "loss": lambda gain: 2 - 2 * gain + rng.standard_normal(rows),
+    }[score]
+    before = draw(0.0)
+    runs = [made_run(above(k, 8), draw(gain), seed=s, score=score) for k, gain in gains.items() for s in range(seeds)]
+    return made_runs(*runs, zero_shot=float(before.mean()), untrained_rows=tuple(before))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("score", ["accuracy", "loss"])
+@pytest.mark.parametrize("gain", [0.0, 0.06, 0.12])
+def test_runs_say_that_full_finetuning_helps_where_their_probes_do(seed, seeds, score, gain):
+    """Gains around what 120 rows can tell from noise."""
+    runs = noisy_runs(seed, {0: gain, 4: gain, 7: gain / 2}, score=score, seeds=seeds)
+    answer, probes = runs.answer(), runs.probes()
+    denied = "Training blocks 1–8 of 8 did not help" in answer or "nothing that was tried helped" in answer
+    assert denied != probes.helps
+    assert ("did not improve the model" in probes.message) == denied
+    again = fit_probes(runs)  # as sv.probe() does
+    assert again.helps == probes.helps
+
+
+def test_an_improvement_that_may_be_noise_is_called_that():
+    before = hits(0.5, 100)
+    found = [made_run(above(k), np.roll(hits(share, 100), 37)) for k, share in ((0, 0.52), (2, 0.53))]
+    answer = made_runs(*found, zero_shot=0.5, untrained_rows=tuple(before)).answer()
+    assert "nothing that was tried helped validation rows beyond noise: 50.0 % accuracy before" in answer
+    assert "53.0 %" in answer
+    found[1] = made_run(above(2), np.roll(hits(0.9, 100), 37))
+    answer = made_runs(*found, zero_shot=0.5, untrained_rows=tuple(before)).answer()
+    assert "train blocks 3–4 of 4" in answer
+    assert "Training blocks 1–4 of 4 did not help validation rows beyond noise (52" in answer
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.02, 0.1, 0.3, 0.9])
+@pytest.mark.parametrize("seed", range(4))
+def test_epsilon_means_the_same_to_runs_and_probes(epsilon, seed):
+    runs = noisy_runs(seed, {0: 0.45, 2: 0.44, 4: 0.4, 6: 0.3, 7: 0.1}, score="accuracy", seeds=1)
+    answer, k = runs.answer(epsilon=epsilon), runs.probes(epsilon=epsilon).boundary
+    assert f"train block{'' if k == 7 else 's'} {f'{k + 1}–8' if k < 7 else '8'} of 8" in answer
+    assert ("no smaller scope that was tried keeps" in answer) == (k == 0)
+    assert runs.answer() == runs.answer(epsilon=0.02)
+
+
+def test_epsilon_is_said_and_checked():
+    runs = swept({0: 0.9, 2: 0.7})
+    assert "keeps 90 % of its benefit" in runs.answer(epsilon=0.1)
+    assert "train blocks 3–4 of 4" in runs.answer(epsilon=0.5)
+    for bad in (-0.1, 1.5, "2 %", None, float("nan")):
+        with pytest.raises(SemvizError, match="epsilon"):
+            runs.answer(epsilon=bad)
+
+
+@pytest.mark.parametrize("score", ["accuracy", "loss"])
+def test_scopes_that_were_probed_lend_themselves_no_seeds(score):
+    runs = noisy_runs(0, {0: 0.3, 4: 0.2}, score=score, seeds=3)
+    assert runs.probes().points.equals(fit_probes(runs).points)
 
 
 def test_a_larger_loss_than_may_be_given_up_is_refused():

@@ -80,7 +80,7 @@ def test_pandas_reads_the_columns_without_semviz(traced, tmp_path):
     np.testing.assert_array_equal(table["lens_2"], traced.values["lens"][:, 2])
     assert list(table["nearest_4"][7]) == traced.nearest[7, 4].tolist()
     meta = json.loads(pq.read_schema(tmp_path / "t.parquet").metadata[b"semviz"])
-    assert meta["schema"] == 4
+    assert meta["schema"] == 5
     assert meta["meta"]["model_hash"] == traced.meta["model_hash"]
 
 

@@ -33,8 +33,9 @@ def make_prepare(
             from peft import inject_adapter_in_model
         except ImportError as error:
             raise SemvizError(f'method={key!r} needs peft; run: pip install "semviz[peft]".') from error
-        import torch
         from torch import nn
+
+        from semviz.lm.random_numbers import own_random_numbers
 
         # The blocks alone, so that peft leaves adapters of the user's in frozen blocks as they are.
         own = nn.ModuleList(blocks)
@@ -42,8 +43,7 @@ def make_prepare(
         if not linear_layers:
             raise SemvizError(f'The blocks have no linear layer for method={key!r}; pass method="full".')
         network.requires_grad_(False)
-        with interrupts_held(), torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with interrupts_held(), own_random_numbers(seed):
             inject_adapter_in_model(config(network, linear_layers), own)
         adapters = [p for block in blocks for p in block.parameters() if p.requires_grad]
         for p in adapters:
