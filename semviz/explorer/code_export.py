@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from semviz.demo.tasks import SPECS
-from semviz.lm.loading import DEMO
+from semviz.lm.sources import DEMO
 from semviz.tasks.task import load_task
 
 if TYPE_CHECKING:

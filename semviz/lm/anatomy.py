@@ -229,6 +229,12 @@ def _output_head(model: PreTrainedModel) -> Any:
     head = model.get_output_embeddings()
     if head is None or not hasattr(head, "weight"):
         raise ModelError(f"{name} has no language-modelling head; load it with AutoModelForCausalLM, not AutoModel.")
+    if not isinstance(head.weight, Tensor):  # torch's own int8 layers have a method of this name
+        raise ModelError(
+            f"The head of {name} is quantised: a {type(head).__name__} of "
+            f"{type(head).__module__} and no floating-point "
+            "matrix. Leave lm_head out of what is quantised."
+        )
     if not head.weight.is_floating_point() or head.weight.ndim != 2:
         raise ModelError(
             f"The head of {name} is not a floating-point matrix but {head.weight.dtype} of shape "

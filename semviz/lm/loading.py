@@ -1,25 +1,28 @@
-"""Locate, check and load a model from a folder or the hub, running its own code only where that is allowed.
+"""Load a model from files or the hub, running its own code only where that is allowed.
 
 Errors of transformers and the hub are long and seldom begin with the cause; here each becomes one sentence.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from semviz.common import checks
 from semviz.common.errors import ModelError
+from semviz.lm.load_options import OF_FILES, resolve_device, resolve_dtype
+from semviz.lm.model_files import check_headers, find_weights, has_tokenizer
 from semviz.lm.random_numbers import own_random_numbers
+from semviz.lm.sources import DEMO, Source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-DEMO = "demo"
 _CAUSES = {
     # Gated comes before not found, which is its base class.
     "GatedRepoError": "it is gated: accept its terms on its page and log in (hf auth login).",
@@ -28,87 +31,182 @@ _CAUSES = {
     "OfflineModeIsEnabled": "it is not among the files on this machine, and HF_HUB_OFFLINE forbids asking the hub.",
     "LocalEntryNotFoundError": "it is not among the files on this machine, and the hub cannot be reached.",
 }
+_OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMaskedLM")
+_TOKENIZER = "tokenizer=AutoTokenizer.from_pretrained(…), or the folder or hub id of the model it was trained from"
 
 
-def locate_model(source: str | os.PathLike[str] | None) -> tuple[str, str]:
-    """Return the path or hub id that transformers loads a source from, and a name for tables."""
-    if source is None or source == DEMO:
-        from semviz.demo.tasks import MODEL_DIR
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded; fields as in `load_model`, and those of transformers' that are handed on."""
 
-        return str(MODEL_DIR), DEMO
-    if not isinstance(source, str | os.PathLike):
-        raise ModelError(
-            f"{checks.named_repr('source', source)} is not a model; pass None for the demo, a folder, a hub id or "
-            "(model, tokenizer)."
-        )
-    if isinstance(os.fspath(source), bytes) or not os.fspath(source).strip():
-        raise ModelError(
-            f"{checks.named_repr('source', source)} names no model; pass None for the demo, a folder or a hub id."
-        )
-    path = checks.as_path("source", source)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(
-                f"{path} is not a model folder: it has no config.json. Pass a folder that save_pretrained() wrote."
-            )
-        if not list(path.glob("*.safetensors")):
-            raise ModelError(
-                f"{path} holds no safetensors weights. semviz does not load pickled weights; convert them with "
-                "model.save_pretrained(folder) first."
-            )
-        return str(path), path.resolve().name
-    if path.is_file() or os.fspath(source).startswith((".", "~", os.sep)) or os.fspath(source).count("/") > 1:
-        raise ModelError(f"There is no model folder at {os.fspath(source)!r}; pass the folder with config.json in it.")
-    return os.fspath(source), os.fspath(source)
+    device: str = "auto"
+    device_map: str | dict[str, Any] | None = None
+    dtype: str | torch.dtype = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    handed_on: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """Options of everything that is read: where it lies, and whether its code may run."""
+        of_files = {name: value for name, value in self.handed_on if name in OF_FILES}
+        revision = {"revision": self.revision} if self.revision else {}
+        return {**revision, "trust_remote_code": self.trust_remote_code, **of_files}
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """Options of the weights alone."""
+        placement = {} if self.device_map is None else {"device_map": self.device_map}
+        return {name: value for name, value in self.handed_on if name not in OF_FILES} | placement
 
 
 def load_from_files(
-    path: str,
-    name: str,
-    device: str,
-    device_map: str | dict[str, Any] | None,
-    dtype: str | torch.dtype,
-    revision: str | None,
-    trust_remote_code: bool,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load model and tokenizer through transformers' Auto classes, safetensors only."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    source: Source, tokenizer: Any, options: LoadOptions
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """Load model and tokenizer through transformers' Auto classes, safetensors or GGUF only.
 
-    target_device = _resolve_device(device)
-    options: dict[str, Any] = {"revision": revision} if revision else {}
-    options["trust_remote_code"] = trust_remote_code
-    placement = {} if device_map is None else {"device_map": device_map}
+    Args:
+        source: Where it lies; no adapter.
+        tokenizer: A tokenizer, or where one lies; None for the model's own.
+        options: How it is loaded.
+
+    Returns:
+        Model, tokenizer, and a note on what was done to the weights, if anything was.
+
+    Raises:
+        ModelError: If it cannot be loaded; the message says what to pass.
+    """
+    from transformers import AutoConfig
+
+    target = resolve_device(options.device)
+    files = options.files | ({"gguf_file": source.gguf_file} if source.gguf_file else {})
+    with explained(source.name):
+        if source.gguf_file:
+            _check_gguf_package(source)
+        config = AutoConfig.from_pretrained(source.path, **files)
+        check_config(source.name, config, options.trust_remote_code)
+        if source.kind == "model" and not source.gguf_file:
+            check_headers(find_weights(Path(source.path)))
+        found = load_tokenizer(source, tokenizer, options)
+        dtype = resolve_dtype(options.dtype, target)
+        model = _load_weights(source, config, dtype, files, options.weights)
+    placed = "device_map" in options.weights or hasattr(model, "hf_quantizer")
+    note = _dequantised(_form(source, options.files), dtype) if source.gguf_file else ""
+    return (model.eval() if placed else model.eval().to(target)), found, note
+
+
+def _load_weights(
+    source: Source, config: PreTrainedConfig, dtype: torch.dtype, files: dict[str, Any], options: dict[str, Any]
+) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    form = {} if source.gguf_file else {"use_safetensors": True, "config": config}
+    # Weights that the files lack are initialized at random first, which must not touch the random state.
+    with _loading_bar(shown=source.name != DEMO), own_random_numbers():
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            source.path, dtype=dtype, output_loading_info=True, **form, **files, **options
+        )
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{source.name} has no weights for {len(missing)} of its tensors ({checks.short_repr(missing)}), which "
+            "would be random; pass a complete model, such as save_pretrained() writes."
+        )
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def check_config(name: str, config: PreTrainedConfig, trust_remote_code: bool) -> None:
+    """Refuse a checkpoint of something else than a causal LM, and code that nobody has allowed to run.
+
+    Raises:
+        ModelError: If it is one, or asks for such code.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{name} ({config.model_type}) is an encoder-decoder model; semviz traces causal LMs. "
+            "Pass a decoder-only model."
+        )
+    made_for = getattr(config, "architectures", None) or []
+    if made_for and all(any(head in str(cls) for head in _OTHER_HEADS) for cls in made_for):
+        raise ModelError(
+            f"{name} is a {made_for[0]} and no causal LM, whose head would be dropped or misread. Pass the causal LM "
+            "that it was made from; a classifier's classes become label words: Task.from_texts(texts, labels)."
+        )
+    # transformers would ask for trust in some of these only, and fetch the others from the hub.
+    if not trust_remote_code and (repository := _attention_repository(config)):
+        raise ModelError(
+            f"{name} asks for code from the repository {checks.short_repr(repository)} to compute its attention; "
+            "pass trust_remote_code=True if you trust it, or a model that does not need it."
+        )
+
+
+def load_tokenizer(source: Source, given: Any, options: LoadOptions) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that was passed, or the one that lies with the model.
+
+    Raises:
+        ModelError: If there is none; the message says how to pass one.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+    if isinstance(given, PreTrainedTokenizerBase):
+        return given
+    if given is not None:
+        with explained(f"tokenizer={checks.short_repr(given)}"):
+            return _as_tokenizer(AutoTokenizer.from_pretrained(checks.as_path("tokenizer", given), **options.files))
+    gguf = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    local = Path(source.path).is_dir() and not gguf
+    where = Path(source.path, str(dict(options.handed_on).get("subfolder", "")))
+    if local and not has_tokenizer(where):
+        raise ModelError(f"{source.name} has no tokenizer beside it; pass {_TOKENIZER}.")
     try:
-        config = AutoConfig.from_pretrained(path, **options)
-        if getattr(config, "is_encoder_decoder", False):
-            raise ModelError(
-                f"{name} ({config.model_type}) is an encoder-decoder model; semviz traces causal LMs. "
-                "Pass a decoder-only model."
-            )
-        # transformers would ask for trust in some of these only, and fetch the others from the hub.
-        if not trust_remote_code and (repository := _attention_repository(config)):
-            raise ModelError(
-                f"{name} asks for code from the repository {checks.short_repr(repository)} to compute its attention; "
-                "pass trust_remote_code=True if you trust it, or a model that does not need it."
-            )
-        tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        # Weights that the files lack are initialized at random first, which must not touch the random state.
-        with _loading_bar(shown=name != DEMO), own_random_numbers():
-            model, loading = AutoModelForCausalLM.from_pretrained(
-                path,
-                config=config,
-                dtype=_resolve_dtype(dtype, target_device),
-                use_safetensors=True,
-                output_loading_info=True,
-                **placement,
-                **options,
-            )
-        missing = sorted(loading["missing_keys"])
-        if missing:
-            raise ModelError(
-                f"{name} has no weights for {len(missing)} of its tensors ({checks.short_repr(missing)}), which would "
-                "be random; pass a complete model, such as save_pretrained() writes."
-            )
+        return _as_tokenizer(AutoTokenizer.from_pretrained(source.path, **options.files, **gguf))
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        if "tokenizer" not in str(error):
+            raise
+        raise ModelError(
+            f"The tokenizer of {source.name} cannot be loaded ({_explain(error).rstrip('.')}); pass {_TOKENIZER}."
+        ) from error
+
+
+def _as_tokenizer(loaded: Any) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = loaded
+    return tokenizer
+
+
+def _check_gguf_package(source: Source) -> None:
+    try:
+        import gguf  # noqa: F401
+    except ImportError as error:
+        raise ModelError(f'{source.gguf_file} is read by the gguf package; run: pip install "semviz[gguf]".') from error
+
+
+def _form(source: Source, files: dict[str, Any]) -> str:
+    """Name the form that most weights of a GGUF file have, such as Q4_K."""
+    from collections import Counter
+
+    from gguf import GGUFReader
+    from transformers.utils import cached_file
+
+    files = {name: value for name, value in files.items() if name != "trust_remote_code"}
+    path = Path(source.path, source.gguf_file)
+    reader = GGUFReader(path if path.is_file() else cached_file(source.path, source.gguf_file, **files))
+    counts: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        counts[tensor.tensor_type.name] += int(tensor.n_elements)
+    return counts.most_common(1)[0][0]
+
+
+def _dequantised(form: str, dtype: torch.dtype) -> str:
+    done = "converted" if form in ("F64", "F32", "F16", "BF16") else "dequantised"
+    return f"{done} from {form} to {str(dtype).removeprefix('torch.')}"
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn what goes wrong while a model is loaded into one sentence."""
+    try:
+        yield
     except ModelError:
         raise
     except Exception as error:  # transformers and the hub raise many classes, which all mean that loading failed
@@ -117,7 +215,6 @@ def load_from_files(
             "save_pretrained() wrote, (model, tokenizer), or a hub id that this machine can reach (gated models need "
             "a login)."
         ) from error
-    return (model.eval() if placement else model.eval().to(target_device)), tokenizer
 
 
 def _attention_repository(config: PreTrainedConfig) -> str:
@@ -140,37 +237,6 @@ def _loading_bar(*, shown: bool) -> Iterator[None]:
     finally:
         if hide:
             logging.enable_progress_bar()
-
-
-def _resolve_device(device: str) -> torch.device:
-    """Return the device that a name means; `"auto"` takes CUDA, then MPS, then the CPU."""
-    if device != "auto":
-        try:
-            if not isinstance(device, str | torch.device):
-                raise RuntimeError("not the name of a device")
-            # The only way to know that it exists: torch.device() accepts "cuda:7" on machines with one GPU too.
-            return torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise ModelError(
-                f'{checks.named_repr("device", device)} is unknown or unavailable; pass "auto", "cpu", "cuda" or "mps".'
-            ) from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype that a name means; `"auto"` is bfloat16 where the device computes in it, float32 elsewhere."""
-    if isinstance(dtype, str) and dtype == "auto":
-        half = device.type == "mps" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
-        return torch.bfloat16 if half else torch.float32
-    resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
-        raise ModelError(
-            f'{checks.named_repr("dtype", dtype)} is not a floating-point dtype; pass "auto", "float32", "bfloat16" or '
-            '"float16".'
-        )
-    return resolved
 
 
 def _explain(error: BaseException) -> str:

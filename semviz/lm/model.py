@@ -14,8 +14,11 @@ from semviz.common import checks
 from semviz.common.errors import ModelError
 from semviz.lm.anatomy import Anatomy, find_anatomy
 from semviz.lm.identity import Identity
-from semviz.lm.loading import DEMO, load_from_files, locate_model
+from semviz.lm.load_dispatch import load_from_source, objects_in_memory
+from semviz.lm.load_options import check_options, check_unused
+from semviz.lm.loading import LoadOptions
 from semviz.lm.parts import Parts, parts_of
+from semviz.lm.sources import DEMO
 from semviz.lm.surroundings import default_surroundings
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class LanguageModel:
         name: Its name in tables and figures.
         anatomy: Its blocks, tail and head.
         general_text: Plain text in the model's own language, for temperature, fidelity and centring.
+        note: What was done to its weights on loading, such as that they were dequantised; empty if nothing was.
     """
 
     model: PreTrainedModel
@@ -42,6 +46,7 @@ class LanguageModel:
     name: str
     anatomy: Anatomy
     general_text: tuple[str, ...]
+    note: str = ""
 
     @property
     def n_blocks(self) -> int:
@@ -114,14 +119,17 @@ class LanguageModel:
         return (
             f"LanguageModel({self.name}: {type(self.model).__name__}, {self.n_blocks} blocks, "
             f"width {self.anatomy.width}, {millions:.2f} M parameters, "
-            f"{str(self.model.dtype).removeprefix('torch.')} on {self.device})"
+            f"{str(self.model.dtype).removeprefix('torch.')} on {self.device}{self.note and '; '}{self.note})"
         )
 
 
 @default_surroundings()
 def load_model(
-    source: str | os.PathLike[str] | tuple[Any, Any] | LanguageModel | None = None,
+    source: Any = None,
     *,
+    tokenizer: Any = None,
+    base: Any = None,
+    gguf_file: str | None = None,
     device: str = "auto",
     device_map: str | dict[str, Any] | None = None,
     dtype: str | torch.dtype = "auto",
@@ -129,11 +137,18 @@ def load_model(
     trust_remote_code: bool = False,
     layers: str | None = None,
     general_text: list[str] | None = None,
+    **options: Any,
 ) -> LanguageModel:
     """Load a causal LM and prove that its hidden states can be read.
 
     Args:
-        source: None for the packaged demo LM, a folder, a hub id such as `"Qwen/Qwen3-0.6B"`, or `(model, tokenizer)`.
+        source: None for the packaged demo LM; a folder, a `.gguf` file, an adapter's folder, or a hub id such as
+            `"Qwen/Qwen3-0.6B"`; a model of transformers or peft, or `(model, tokenizer)`.
+        tokenizer: A tokenizer, or its folder or hub id, where none lies with the model.
+        base: For an adapter: its base model, as `source`; by default the one that the adapter names. A model in memory
+            is copied.
+        gguf_file: Which file of a folder or repository, where it holds several GGUF files. They are dequantised, and
+            train like any other model.
         device: `"auto"` takes CUDA, then MPS, then the CPU. Objects in memory stay where they are.
         device_map: Spread a large model over devices as transformers does, for example `"auto"`; instead of `device`.
         dtype: `"auto"` takes bfloat16 on devices that have it and float32 on the CPU. Objects in memory keep theirs.
@@ -141,34 +156,46 @@ def load_model(
         trust_remote_code: Run Python code from the model's repository. Off by default.
         layers: Dotted name of the list of blocks, where semviz cannot find it.
         general_text: Plain text that the model can read; the package's own English by default.
+        options: Others of transformers' `from_pretrained` that are handed on, such as `attn_implementation`,
+            `quantization_config`, `subfolder`, `token` and `cache_dir`.
 
     Returns:
         A `LanguageModel` in eval mode (a model in memory keeps its mode).
 
     Raises:
-        ModelError: If there is no such model, if it holds only pickled weights, if it is not a causal LM, or if its
-            readout cannot be proven. The message says what to pass.
+        ModelError: If there is no such model, if its files are missing, broken or pickled, if it is not a causal LM, if
+            an option is unknown or would do nothing, or if its readout cannot be proven. The message says what to pass.
     """
-    if isinstance(source, LanguageModel):
-        return source
     checks.flag("trust_remote_code", trust_remote_code)
-    for option, value in (("revision", revision), ("layers", layers)):
+    texts = {"revision": revision, "layers": layers, "gguf_file": gguf_file}
+    for option, value in texts.items():
         checks.of_class(option, value, (str, type(None)), f"a text, or None{_LAYERS if option == 'layers' else ''}")
     own_text = None if general_text is None else tuple(checks.texts("general_text", general_text))
-    if isinstance(source, tuple):
-        model, tokenizer = _checked_pair(source)
-        name = Path(getattr(model, "name_or_path", "") or type(model).__name__).name
-        is_demo = False
+    if dtype == "auto" and options.get("torch_dtype") is not None:  # the name that transformers had before
+        dtype = options.pop("torch_dtype")
+    of_files = {"base": base, "gguf_file": gguf_file, "device_map": device_map, "revision": revision}
+    of_files |= check_options(options)
+    if isinstance(source, LanguageModel):
+        given = {"tokenizer": tokenizer, "layers": layers, "general_text": general_text} | of_files
+        check_unused(source, source.model, device, dtype, given)
+        return source
+    if isinstance(source, str | os.PathLike | None):
+        how = LoadOptions(device, device_map, dtype, revision, trust_remote_code, tuple(check_options(options).items()))
+        if isinstance(base, LanguageModel):
+            base = (base.model, base.tokenizer)
+        model, own_tokenizer, name, note = load_from_source(source, base, gguf_file, tokenizer, how)
     else:
-        path, name = locate_model(source)
-        is_demo = source is None or source == DEMO  # and not any folder of this name
-        model, tokenizer = load_from_files(path, name, device, device_map, dtype, revision, trust_remote_code)
+        model, own_tokenizer, name = objects_in_memory(source, tokenizer)
+        check_unused(model, model, device, dtype, of_files)
+        note = ""
+    is_demo = source is None or source == DEMO  # and not any folder of this name
     return LanguageModel(
         model=model,
-        tokenizer=tokenizer,
+        tokenizer=own_tokenizer,
         name=name,
         anatomy=find_anatomy(model, layers=layers),
         general_text=own_text or _general_text(is_demo),
+        note=note,
     )
 
 
@@ -181,20 +208,6 @@ def check_model(model: Any) -> LanguageModel:
     if not isinstance(model, LanguageModel):
         raise ModelError(f"{checks.named_repr('model', model)} is not a loaded model; pass what load_model(…) returns.")
     return model
-
-
-def _checked_pair(pair: tuple[Any, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a `(model, tokenizer)` pair once its classes are right."""
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    if len(pair) != 2 or not isinstance(pair[1], PreTrainedTokenizerBase):
-        raise ModelError(
-            f"Got a tuple of {[type(item).__name__ for item in pair]}; pass (model, tokenizer), both from transformers."
-        )
-    model, tokenizer = pair
-    if not isinstance(model, PreTrainedModel) and not hasattr(model, "peft_config"):
-        raise ModelError(f"Got a model of class {type(model).__name__}; pass a transformers or PEFT causal LM.")
-    return model, tokenizer
 
 
 def _general_text(is_demo: bool) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def without(folder, name):
 
 FOLDERS = {
     "pickled weights": (pickled, "pickled", "save_pretrained"),
-    "weights cut off": (lambda f: cut(f / "model.safetensors"), "Cannot load 'model'"),
+    "weights cut off": (lambda f: cut(f / "model.safetensors"), "model.safetensors", "cut off"),
     "weights missing": (lambda f: without(f, "layers.2"), "model.layers.2", "random"),
     "weights of another width": (lambda f: config(f, hidden_size=64), "Cannot load 'model'"),
     "more blocks than weights": (lambda f: config(f, num_hidden_layers=6), "model.layers.4", "random"),
@@ -121,7 +121,7 @@ FOLDERS = {
     "a config nested deeply": (lambda f: (f / "config.json").write_text("[" * 200_000), "Cannot load 'model'"),
     "an unknown family": (lambda f: config(f, model_type="warp"), "warp"),
     "an encoder-decoder": (lambda f: config(f, is_encoder_decoder=True), "encoder-decoder"),
-    "no tokenizer": (lambda f: [p.unlink() for p in f.glob("token*")], "Cannot load 'model'"),
+    "no tokenizer": (lambda f: [p.unlink() for p in f.glob("token*")], "no tokenizer", "tokenizer="),
     "a tokenizer that is no JSON": (lambda f: (f / "tokenizer.json").write_text("x"), "Cannot load 'model'"),
 }
 

@@ -75,7 +75,7 @@ def test_pickled_weights_are_refused_unread(folder):
 def test_torn_weights(folder):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match="Cannot load 'copy'"):
+    with pytest.raises(ModelError, match=r"copy/model.safetensors is cut off"):
         sv.load_model(folder)
 
 
