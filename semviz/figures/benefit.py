@@ -88,7 +88,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
             "before finetuning. Whiskers: 95 % intervals"
             + (" (of measured runs: of the score alone)." if any(math.isfinite(m.low) for m in measured) else "."),
             "Probes are measured on validation rows, runs on test rows." if measured else "",
-            style.name(probes.message, width=400),
+            style.sentences(probes.message),
             f"Off the axis: {off_axis}; the tables have them." if off_axis else "",
         ],
         body=_BODY,

@@ -12,7 +12,8 @@ from semviz.common.checks import as_list
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.curves import axis, band, guess_line, off_axis, rounded, ticks, y_range
+from semviz.figures.drawing.curves import axis, band, off_axis, rounded, ticks, y_range
+from semviz.figures.drawing.guess_marks import add_guess
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike, Floats, LawLike
 
@@ -20,6 +21,8 @@ _COLUMNS = 3
 _PANEL = 190
 _BETWEEN = 90
 _NO_LAW = "no law"
+_NARROW = 480
+"""Width of the plot area in pixels where a page is narrow."""
 
 
 def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boundary: int | None = None) -> go.Figure:
@@ -169,7 +172,7 @@ def _add_panel(
             },
         }
     )
-    _add_guess(figure, trace, facts, mean, span, number=number)
+    _add_guess(figure, trace, facts, curves, span, width=(across[1] - across[0]) * _NARROW, number=number)
     if hidden is not None:
         figure.add_annotation(off_axis(hidden, span, row=str(number + 1) if number else ""))
     below = "" if law is None else _law_text(law) if law.applies else f"{_NO_LAW}: {_no_law_reason(law)}"
@@ -208,27 +211,21 @@ def _add_law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int
 
 
 def _add_guess(
-    figure: go.Figure, trace: DeviationsLike, facts: MetricFacts, mean: Floats, span: list[float], *, number: int
+    figure: go.Figure,
+    trace: DeviationsLike,
+    facts: MetricFacts,
+    curves: list[Floats],
+    span: list[float],
+    *,
+    width: float,
+    number: int,
 ) -> None:
     """Draw the line of a blind guess, where it is on the axis."""
     guess = facts.blind_guess(trace.meta.get("candidates"))
     if guess is None or not span[0] < guess < span[1]:
         return
-    figure.add_shape(guess_line(guess, number))
-    # Where the profile's beginning leaves room.
-    is_above = np.nanmean(mean[1 : 2 + len(mean) // 3]) < guess or guess - span[0] < 0.12 * (span[1] - span[0])
-    figure.add_annotation(
-        text=("right angle" if facts.guess == "right angle" else "blind guess") + f" {formats.number(guess)}",
-        xref=axis("x", number) + " domain",
-        yref=axis("y", number),
-        x=0,
-        y=guess,
-        xanchor="left",
-        xshift=4,
-        yanchor="bottom" if is_above else "top",
-        showarrow=False,
-        font={"size": style.SIZE - 3, "color": style.LIGHT.muted},
-    )
+    text = ("right angle" if facts.guess == "right angle" else "blind guess") + f" {formats.number(guess)}"
+    add_guess(figure, guess, text=text, curves=curves, span=span, width=width, body=_PANEL, number=number)
 
 
 def _law_text(law: LawLike) -> str:

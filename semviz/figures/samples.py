@@ -21,6 +21,8 @@ Order = Literal["label", "correct", "deviation", "cluster", "index"]
 _ORDERS: tuple[Order, ...] = ("label", "correct", "deviation", "cluster", "index")
 _SORTED = {"deviation": ", sorted by deviation", "cluster": ", similar ones side by side"}
 _CHOICES = "'label', 'correct', 'deviation', 'cluster' or 'index'"
+NO_POSITION = "this sample has no position with a target"
+"""Why a cell has no value."""
 _WRONG, _RIGHT = "wrong", "right"
 _ROOMY = 500
 """Width in pixels from which groups are separated by wide gaps."""
@@ -83,9 +85,8 @@ def draw_samples(
     if order == "cluster":  # after thinning, so that the cost is bounded
         columns = columns[similarity_order(values[columns, 1:])]
     table, values = table.iloc[columns], values[columns]
-    missing = "this sample has no position with a target"
     lines = _hover_lines(trace, metric, table, columns)
-    cells = heatmap_cells.Cells(values.T, _hover_heads(table), lines, missing, shown)
+    cells = heatmap_cells.Cells(values.T, _hover_heads(table), lines, NO_POSITION, shown)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     if order in ("label", "correct"):
         bottom, crowded = _set_group_axis(figure, _group_names(table, order), order, place)

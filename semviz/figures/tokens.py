@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 96
 """Largest number of tokens drawn at once; longer samples are shown through a window."""
+NO_TARGET = "no target here"
+"""Why a cell has no value."""
+_MOST_NAMED = 64
+"""Largest number of names below a picture; more would cover each other where a page is narrow."""
 _LABEL_WIDTH = 12
 
 
@@ -98,15 +102,18 @@ def draw_tokens(
         before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
         lines = [heatmap_cells.change_line(difference.after.facts[metric].title, before, after), *lines]
     texts, said = _words_in_cells(trace, index, words, place, len(shown))
-    cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, "no target here", shown, texts)
+    cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, NO_TARGET, shown, texts)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     labels = [token_text.short_label(text, width=_LABEL_WIDTH) for text in rows["token"]]
     angle, bottom = _label_angle(labels, place.width)
+    roles = list(rows["role"])
+    stride = -(-len(labels) // _MOST_NAMED)
+    named = [i for i, role in enumerate(roles) if i % stride == 0 or role == "answer"]
     figure.update_xaxes(
         title_text="token",
         tickmode="array",
-        tickvals=list(range(len(labels))),
-        ticktext=[_styled(text, role) for text, role in zip(labels, rows["role"], strict=True)],
+        tickvals=named,
+        ticktext=[_styled(labels[i], roles[i]) for i in named],
         tickangle=angle,
         tickfont={
             "family": style.MONO,
@@ -131,6 +138,7 @@ def draw_tokens(
         notes=[
             f"{_reading_note(rows, earlier)} {readout_note(trace)}".rstrip(),
             *(said, hidden, *notes, difference.note if difference is not None else ""),
+            "" if stride == 1 else "Not all tokens are named below; hover for the others.",
         ],
         body=body,
         left=84,
@@ -201,10 +209,18 @@ def _words_in_cells(
     difference = difference_of(trace)
     before = None if difference is None else difference.before.top1
     if before is None:
-        return texts, "In the cells: the token that the head ranks first when it reads that space."
+        return texts, words_note(trace)
     is_new = first != np.asarray(before)[index].T
     texts = [[text if new else "" for text, new in zip(*row, strict=True)] for row in zip(texts, is_new, strict=True)]
-    return texts, "In the cells: the token that the head ranks first now, where it ranked another one first before."
+    return texts, words_note(trace)
+
+
+def words_note(trace: DeviationsLike) -> str:
+    """Say which words stand in the cells of a token heatmap."""
+    difference = difference_of(trace)
+    if difference is None or difference.before.top1 is None:
+        return "In the cells: the token that the head ranks first when it reads that space."
+    return "In the cells: the token that the head ranks first now, where it ranked another one first before."
 
 
 def _window(

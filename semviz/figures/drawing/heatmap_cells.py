@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
+from semviz.common.metric_facts import Guess
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.cell_words import add_words, letters_that_fit
 from semviz.figures.drawing.colours import (
@@ -24,7 +25,7 @@ from semviz.figures.drawing.colours import (
     ends_at_guess,
     mark_colours,
 )
-from semviz.figures.drawing.heatmap_rows import height, row_labels, thinning_note
+from semviz.figures.drawing.heatmap_rows import height, labelled_rows, row_labels, thinning_note
 from semviz.figures.drawing.inputs import difference_of
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
@@ -35,6 +36,8 @@ MAX_CELLS = 3_000
 MAX_MARKS = 600
 HOVER_WIDTH = 16
 """Graphemes of a token in a hover."""
+CLIPPED = ("above the range", "below the range")
+"""Names of the marks on cells whose colour is only the end of the range."""
 _LABEL_ROOM = 66
 
 
@@ -136,9 +139,11 @@ def draw(
         add_directions(figure, room=room)
     if is_missing.any():
         _add_missing(figure, cells, is_missing, gap, size=_mark_size(pixel))
-        notes.append(f"Grey cells with a cross: {cells.missing}.")
+        notes.append(missing_note(cells.missing))
     if above.any() or below.any():
-        marks = _clipped_rows(above, below, ~is_missing)
+        # Where not all rows have a label, the cells of the others have marks of their own.
+        labelled = labelled_rows(rows, body)
+        marks = {k: sign for k, sign in _clipped_rows(above, below, ~is_missing).items() if k in labelled}
         lone = np.array([k not in marks for k in range(rows)])[:, None]
         size = _mark_size(pixel)
         # In a corner where the middle has a word.
@@ -147,17 +152,25 @@ def draw(
             figure, above & lone, below & lone, size=min(size, 4) if any(corner) else size, corner=corner,
             colours=mark_colours(facts),
         )  # fmt: skip
-        what = f", {BLIND[at_guess]}" if at_guess and above.any() else ""
-        notes.append(
-            f"Triangles: beyond the colour range ({formats.number(low)} to {formats.number(high)}{what}; the same in "
-            "every picture of this trace); hover for the value."
-        )
+        notes.append(f"{clipped_note(low, high, at_guess if above.any() else None)}; hover for the value.")
     figure.update_yaxes(title_text=_space_title(body), range=[-0.5, rows - 0.5], **row_labels(cells.shown, body, marks))
     figure.update_yaxes(showgrid=False, ticks="", showline=False)
     figure.update_xaxes(range=[-0.5, columns - 0.5], showgrid=False, showline=False)
     if boundary is not None:
         boundary_marks.add_line_across_rows(figure, boundary, trace.n_blocks, shown=cells.shown)
     return figure, body, room + (96 if at_guess else 66), notes
+
+
+def clipped_note(low: float, high: float, at_guess: Guess | None) -> str:
+    """Say what triangles are, without a full stop; `at_guess` where some lie above a range that ends there."""
+    what = f", {BLIND[at_guess]}" if at_guess else ""
+    span = f"{formats.number(low)} to {formats.number(high)}"
+    return f"Triangles: beyond the colour range ({span}{what}; the same in every picture of this trace)"
+
+
+def missing_note(why: str) -> str:
+    """Say why cells have no value."""
+    return f"Grey cells with a cross: {why}."
 
 
 def _of_rows(cells: Cells, *, with_spaces: bool) -> Cells:
@@ -293,8 +306,8 @@ def _add_clipped_marks(
 ) -> None:  # fmt: skip
     """Mark cells whose colour is only the end of the range."""
     for where, symbol, colour, name in (
-        (above, "triangle-up", colours[0], "above the range"),
-        (below, "triangle-down", colours[1], "below the range"),
+        (above, "triangle-up", colours[0], CLIPPED[0]),
+        (below, "triangle-down", colours[1], CLIPPED[1]),
     ):
         if where.sum() <= MAX_MARKS:
             _add_marks(figure, where, symbol=symbol, size=size, colour=colour, name=name, corner=corner)

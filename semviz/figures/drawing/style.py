@@ -31,6 +31,8 @@ WRAP = 86
 """Characters in a line of a subtitle: Plotly does not break lines, and a picture may be only 500 pixels wide."""
 TITLE_WRAP = 56
 """Characters in a line of a title."""
+_LONGEST = 2_000
+"""Characters of the notes that come from a result, several times as long as the longest message."""
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -159,6 +161,15 @@ def literal(text: str) -> str:
 def name(text: object, *, width: int = 40) -> str:
     """Return a name that came from outside (a task, a model, a label) as one short visible line, not yet escaped."""
     return token_text.short_label(str(text), width=width)
+
+
+def sentences(text: object) -> str:
+    """Return sentences of semviz's own, with names from outside in them, whole and visible; not yet escaped.
+
+    A note that ends in the middle says something else than it should. Only what is longer than any message of ours,
+    such as a damaged file's, is cut.
+    """
+    return name(text, width=_LONGEST)
 
 
 def capitalized(text: str) -> str:
