@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,9 @@ from semviz.figures.drawing.protocols import DeviationsLike, Floats, LawLike
 _COLUMNS = 3
 _PANEL = 190
 _BETWEEN = 90
+_LINE = 16
+_HEADING = 19
+"""Letters of a heading that fit above a panel which has others beside it, on a narrow page."""
 _NO_LAW = "no law"
 _NARROW = 480
 """Width of the plot area in pixels where a page is narrow."""
@@ -51,12 +55,16 @@ def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boun
     boundary = check_boundary(trace.n_blocks, boundary)
     columns = min(len(keys), _COLUMNS)
     rows = -(-len(keys) // columns)
-    body = rows * _PANEL + (rows - 1) * _BETWEEN
+    lines = max(len(_heading(trace.facts[key], columns)) for key in keys)
+    between = _BETWEEN + _LINE * (lines - 1)
+    body = rows * _PANEL + (rows - 1) * between
     figure = go.Figure()
     lawful = any(trace.facts[key].loss_like for key in keys)
     for number, key in enumerate(keys):
         row, column = divmod(number, columns)
-        _add_panel(figure, trace, key, number=number, domain=_panel_domain(column, columns, row, body), lawful=lawful)
+        domain = _panel_domain(column, columns, row, body, between)
+        heading = _heading(trace.facts[key], columns)
+        _add_panel(figure, trace, key, number=number, domain=domain, heading=heading, lawful=lawful)
         is_lowest = number + columns >= len(keys)
         figure.update_layout({axis("xaxis", number): {"title": {"text": "space"}} if is_lowest else {}})
         if boundary is not None:
@@ -70,7 +78,7 @@ def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boun
         left=60,
         right=24,
         bottom=52,
-        above=44 if lawful else 28,
+        above=(44 if lawful else 28) + _LINE * (lines - 1),
     )
 
 
@@ -116,6 +124,7 @@ def _add_panel(
     *,
     number: int,
     domain: tuple[list[float], list[float]],
+    heading: list[str],
     lawful: bool,
 ) -> None:
     """Add one metric's line, band, axes and heading."""
@@ -177,7 +186,7 @@ def _add_panel(
         figure.add_annotation(off_axis(hidden, span, row=str(number + 1) if number else ""))
     below = "" if law is None else _law_text(law) if law.applies else f"{_NO_LAW}: {_no_law_reason(law)}"
     for text, shift, font in (
-        (f"<b>{style.literal(facts.title)}</b>", 24 if lawful else 8, {}),
+        (f"<b>{'<br>'.join(map(style.literal, heading))}</b>", 24 if lawful else 8, {}),
         (below, 8, {"size": style.SIZE - 2, "color": style.LIGHT.muted}),
     ):
         figure.add_annotation(
@@ -192,6 +201,11 @@ def _add_panel(
             showarrow=False,
             font=font,
         )
+
+
+def _heading(facts: MetricFacts, columns: int) -> list[str]:
+    """Return the lines of a panel's heading."""
+    return textwrap.wrap(facts.title, _HEADING) if columns > 1 else [facts.title]
 
 
 def _add_law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int) -> None:
@@ -240,10 +254,10 @@ def _has_arrow(texts: list[str]) -> bool:
     return any(text[:1] in ("↑", "↓") for text in texts)
 
 
-def _panel_domain(column: int, columns: int, row: int, body: int) -> tuple[list[float], list[float]]:
+def _panel_domain(column: int, columns: int, row: int, body: int, between: int) -> tuple[list[float], list[float]]:
     """Return a panel's place in the plot area, as shares of its width and height."""
     gap = 0.095 if columns > 1 else 0.0
     width = (1 - gap * (columns - 1)) / columns
     left = column * (width + gap)
-    top = 1 - row * (_PANEL + _BETWEEN) / body
+    top = 1 - row * (_PANEL + between) / body
     return [left, min(left + width, 1.0)], [max(top - _PANEL / body, 0.0), top]

@@ -121,7 +121,7 @@ def _add_heatmaps(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Add one sample's tokens and all samples; return their colour bars, and what the notes must say of the cells."""
     options: dict[str, Any] = {"metric": metric, "boundary": None, "spaces": "all"}
-    place = heatmap_cells.Place(int(_TOKENS * _WIDTH), height)
+    place = heatmap_cells.Place(int(_TOKENS * _WIDTH), height, has_options=False)
     tokens = draw_tokens(
         trace, sample=sample, start=None, words=None, place=place, most=MAX_TOKENS, require_all_tokens=False, **options
     )
@@ -130,7 +130,7 @@ def _add_heatmaps(
     # A word needs all the room that it was cut for, but a single column can be narrower.
     width = _TOKENS * (1 if has_words and count > 1 else min(max(count / _NARROW, 0.4), 1))
     across = [width + _GAP, 1 - _GAINS - _GAP]
-    place = heatmap_cells.Place(int((across[1] - across[0]) * _WIDTH), height)
+    place = heatmap_cells.Place(int((across[1] - across[0]) * _WIDTH), height, has_options=False)
     samples = draw_samples(trace, order=order, limit=MAX_SAMPLES, place=place, **options)
     shown = len(samples.layout.meta["samples"])
     total = trace.positions["sample"][trace.counted].nunique()

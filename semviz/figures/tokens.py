@@ -23,6 +23,8 @@ NO_TARGET = "no target here"
 """Why a cell has no value."""
 _MOST_NAMED = 64
 """Largest number of names below a picture; more would cover each other where a page is narrow."""
+_SLANTED = 25
+"""Width in pixels of a column below which slanted names would cover each other."""
 _LABEL_WIDTH = 12
 
 
@@ -93,7 +95,7 @@ def draw_tokens(
     index, rows = sample_rows(trace, sample, require_all_tokens=require_all_tokens)
     most = min(most, max(heatmap_cells.MAX_CELLS // len(shown), 1))
     most = min(most, place.width // cell_words.COMFORTABLE) if words else most
-    index, rows, hidden = _window(index, rows, start, most)
+    index, rows, hidden = _window(index, rows, start, most, has_options=place.has_options)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
     lines, earlier = heatmap_cells.token_lines(trace, index), None
     difference = difference_of(trace)
@@ -202,7 +204,8 @@ def _words_in_cells(
     body = heatmap_rows.height(rows) if place.body is None else place.body
     letters = cell_words.letters_that_fit(place.width / len(index), body / rows)
     if not letters:
-        return None, "Hover for the token that the head ranks first; words=True shows fewer tokens, with these words."
+        more = "; words=True shows fewer tokens, with these words" if place.has_options else ""
+        return None, f"Hover for the token that the head ranks first{more}."
     first = np.asarray(trace.top1)[index].T
     text_of = {i: cell_words.cell_word(trace.vocabulary.get(i, f"id {i}"), letters) for i in np.unique(first).tolist()}
     texts = [[text_of[i] for i in row] for row in first.tolist()]
@@ -224,7 +227,7 @@ def words_note(trace: DeviationsLike) -> str:
 
 
 def _window(
-    index: np.ndarray, rows: pd.DataFrame, start: int | None, width: int
+    index: np.ndarray, rows: pd.DataFrame, start: int | None, width: int, *, has_options: bool
 ) -> tuple[np.ndarray, pd.DataFrame, str]:
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)
@@ -238,7 +241,8 @@ def _window(
         start = total - width if (rows["role"] == "answer").any() else 0
     stop = min(start + width, total)
     other = 0 if start else stop
-    hidden = f"Tokens {start} to {stop - 1} of 0 to {total - 1} are shown; pass start={other} to see others."
+    how = f"; pass start={other} to see others" if has_options else ""
+    hidden = f"Tokens {start} to {stop - 1} of 0 to {total - 1} are shown{how}."
     return index[start:stop], rows.iloc[start:stop], hidden if stop - start < total else ""
 
 
@@ -265,7 +269,7 @@ def _label_angle(shown: list[str], width: int) -> tuple[int, int]:
     column = width / max(len(shown), 1)
     if longest <= column * 0.8:
         return 0, 26
-    return (-45, int(longest * 0.71) + 18) if column >= 16 else (-90, int(longest) + 10)
+    return (-45, int(longest * 0.71) + 18) if column >= _SLANTED else (-90, int(longest) + 10)
 
 
 def _frame_answers(figure: go.Figure, rows: pd.DataFrame, height: int) -> None:

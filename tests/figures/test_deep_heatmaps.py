@@ -326,3 +326,35 @@ def test_a_metric_of_ones_own_has_its_own_guess():
     assert colours.colour_range(mine, "mine") == colours.colour_range(trace, "lens")
     plain = replace(mine, facts={"mine": replace(facts, guess=None)})
     assert colours.colour_range(plain, "mine")[1] > math.log(50)
+
+
+@pytest.mark.parametrize("columns", [40, 120, 1000])
+def test_marks_in_narrow_columns_stay_apart_and_every_run_has_one(columns):
+    """Side by side they would be a line, which reads as a value."""
+    made = synthetic.make_trace(samples=columns, blocks=30, detail=0)
+    values = made.values["lens"].copy()
+    values[:, 1:] = 5
+    values[: columns // 3, 12] = 30
+    values[-1, 20] = 30
+    figure = _with(made, "lens", values).sample_heatmap(metric="lens", order="index", limit=columns)
+    (marks,) = synthetic.named(figure, "above the range")
+    cells = _cells(figure)
+    pixel = 820 / len(cells.x)
+    in_row = sorted(x for x, y in zip(marks.x, marks.y, strict=True) if y == 12)
+    assert in_row[0] == 0
+    assert min(np.diff(in_row)) * pixel >= 6
+    clipped = [c for c, z in enumerate(cells.z[12]) if z > cells.zmax]
+    assert max(clipped) - max(in_row) < 6 / pixel + 1, "to the end of the run"
+    assert (len(cells.x) - 1, 20) in zip(marks.x, marks.y, strict=True), "a lone one"
+
+
+@pytest.mark.parametrize("tokens", [60, 65, 96])
+def test_names_below_a_picture_leave_each_other_room(tokens):
+    words = tuple(f"word{i}" for i in range(tokens))
+    figure = synthetic.make_trace(tokens=tokens, words=words, detail=1).token_heatmap()
+    shown = list(figure.layout.xaxis.tickvals)
+    assert len(shown) <= 65
+    assert tokens - 1 in shown, "the answer has a name"
+    names = {f"{made}" for made in figure.layout.xaxis.ticktext}
+    assert {f"␣word{i - 1}" for i in shown if 1 < i < tokens - 1} <= names
+    assert ("Not all tokens are named below" in synthetic.notes(figure)) == (tokens > 64)

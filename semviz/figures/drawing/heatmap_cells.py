@@ -34,6 +34,8 @@ NOMINAL_WIDTH = 820
 MAX_CELLS = 3_000
 """Largest number of cells with hover texts sent to the browser: about 300 KB."""
 MAX_MARKS = 600
+_MARK_ROOM = 6
+"""Least distance of marks in a row, in pixels."""
 HOVER_WIDTH = 16
 """Graphemes of a token in a hover."""
 CLIPPED = ("above the range", "below the range")
@@ -82,10 +84,12 @@ class Place:
     Attributes:
         width: Width of its plot area in pixels, which decides what fits; the real one follows the page.
         body: Height of its plot area in pixels; None chooses it by the number of rows.
+        has_options: Whether its reader called a function, so that the notes may say what to pass to see more.
     """
 
     width: int = NOMINAL_WIDTH
     body: int | None = None
+    has_options: bool = True
 
 
 ALONE = Place()
@@ -99,7 +103,7 @@ def draw(
     Returns:
         The figure without title and columns, the height of its plot area, its right margin, what its notes must say.
     """
-    facts, thinned = trace.facts[metric], thinning_note(trace.n_blocks, cells.shown)
+    facts, thinned = trace.facts[metric], thinning_note(trace.n_blocks, cells.shown, has_options=place.has_options)
     low, high = colour_range(trace, metric)
     at_guess = ends_at_guess(trace, metric, high)
     cells = _of_rows(cells, with_spaces=bool(thinned))
@@ -144,12 +148,15 @@ def draw(
         # Where not all rows have a label, the cells of the others have marks of their own.
         labelled = labelled_rows(rows, body)
         marks = {k: sign for k, sign in _clipped_rows(above, below, ~is_missing).items() if k in labelled}
+        # In narrow columns marks side by side would be a line.
+        apart = max(int(np.ceil(_MARK_ROOM / pixel)), 1)
         lone = np.array([k not in marks for k in range(rows)])[:, None]
+        marked = [_sparse(clipped & lone, apart) for clipped in (above, below)]
         size = _mark_size(pixel)
         # In a corner where the middle has a word.
         corner = (0.0, 0.0) if cells.words is None else (0.5 - 5 / pixel, 0.5 - 5 * rows / body)
         _add_clipped_marks(
-            figure, above & lone, below & lone, size=min(size, 4) if any(corner) else size, corner=corner,
+            figure, *marked, size=min(size, 4) if any(corner) else size, corner=corner,
             colours=mark_colours(facts),
         )  # fmt: skip
         notes.append(f"{clipped_note(low, high, at_guess if above.any() else None)}; hover for the value.")
@@ -274,6 +281,17 @@ def _clipped_rows(above: Floats, below: Floats, has_value: Floats) -> dict[int, 
         for clipped, sign in ((above, "▴"), (below, "▾"))
         for k in np.flatnonzero(clipped.sum(1) / count >= 0.5)
     }
+
+
+def _sparse(marked: Floats, apart: int) -> Floats:
+    """Keep the first mark of every run of neighbouring columns, and every so many columns another one."""
+    kept = np.zeros_like(marked)
+    for row, cells in enumerate(marked):
+        columns = np.flatnonzero(cells)
+        starts = np.flatnonzero(np.diff(columns, prepend=-2) > 1)
+        for run in np.split(columns, starts[1:]):
+            kept[row, run[::apart]] = True
+    return kept
 
 
 def _add_missing(figure: go.Figure, cells: Cells, is_missing: Floats, gap: float, *, size: float) -> None:

@@ -53,11 +53,12 @@ def choose_spaces(n_blocks: int, spaces: Spaces | None = None, *, boundary: int 
     return tuple(sorted({int(k) for k in numbers}))
 
 
-def thinning_note(n_blocks: int, shown: Sequence[int]) -> str:
-    """Say that spaces are not shown, and how to see them; empty where all are."""
+def thinning_note(n_blocks: int, shown: Sequence[int], *, has_options: bool = True) -> str:
+    """Say that spaces are not shown, and how to see them where a reader can choose; empty where all are."""
     if len(shown) == n_blocks + 1:
         return ""
-    return f'{len(shown)} of {n_blocks + 1} spaces are shown, numbered on the left; pass spaces="all" to see all.'
+    how = '; pass spaces="all" to see all' if has_options else ""
+    return f"{len(shown)} of {n_blocks + 1} spaces are shown, numbered on the left{how}."
 
 
 def height(rows: int) -> int:
