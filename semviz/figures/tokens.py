@@ -110,7 +110,9 @@ def draw_tokens(
     angle, bottom = _label_angle(labels, place.width)
     roles = list(rows["role"])
     stride = -(-len(labels) // _MOST_NAMED)
-    named = [i for i, role in enumerate(roles) if i % stride == 0 or role == "answer"]
+    answers = [i for i, role in enumerate(roles) if role == "answer"] if stride > 1 else []
+    named = [i for i in range(0, len(labels), stride) if all(abs(i - answer) >= stride for answer in answers)]
+    named = sorted({*named, *answers})
     figure.update_xaxes(
         title_text="token",
         tickmode="array",
