@@ -255,6 +255,7 @@ def _add_accepted_level(figure: go.Figure, probes: ProbesLike) -> None:
         yanchor="bottom",
         showarrow=False,
         font={"size": style.SIZE - 1, "color": style.LIGHT.muted},
+        yshift=3,
         # Where the curve comes down late it runs behind it.
         bgcolor=style.LIGHT.paper,
         borderpad=0,

@@ -197,6 +197,7 @@ def _add_panel(
             y=down[1],
             xanchor="left",
             yanchor="bottom",
+            align="left",
             yshift=shift,
             showarrow=False,
             font=font,
