@@ -88,7 +88,7 @@ def benefit_curve(probes: ProbesLike, runs: RunsLike | None = None, *, boundary:
             "before finetuning. Whiskers: 95 % intervals"
             + (" (of measured runs: of the score alone)." if any(math.isfinite(m.low) for m in measured) else "."),
             "Probes are measured on validation rows, runs on test rows." if measured else "",
-            style.name(probes.message, width=400),
+            style.sentences(probes.message),
             f"Off the axis: {off_axis}; the tables have them." if off_axis else "",
         ],
         body=_BODY,
@@ -255,6 +255,10 @@ def _add_accepted_level(figure: go.Figure, probes: ProbesLike) -> None:
         yanchor="bottom",
         showarrow=False,
         font={"size": style.SIZE - 1, "color": style.LIGHT.muted},
+        yshift=3,
+        # Where the curve comes down late it runs behind it.
+        bgcolor=style.LIGHT.paper,
+        borderpad=0,
     )
 
 

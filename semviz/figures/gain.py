@@ -18,6 +18,8 @@ from semviz.figures.drawing.protocols import GainLike
 
 _BODY = 470
 _NEGATIVE = "negative gain"
+STEADY = "how steady the choice is, not how good"
+"""What the share of resamples that choose a boundary says, which readers take for more."""
 DEEP = 24
 """Largest number of blocks at which whiskers have caps."""
 _HATCH = {"size": 7, "solidity": 0.7}
@@ -226,7 +228,7 @@ def _notes(gain: GainLike) -> list[str]:
     k, last = gain.boundary, gain.n_blocks
     share = formats.percent(float(gain.chosen_share[k]))
     rule = f"★ The profile’s choice: boundary {k} (rule “{style.name(gain.rule)}”)"
-    notes = [f"{rule}: {frozen_and_trained(k, last)}; {share} of the resamples choose it."]
+    notes = [f"{rule}: {frozen_and_trained(k, last)}.", f"{share} of resamples of the rows choose it: {STEADY}."]
     if np.isfinite(gain.fitted).any():
         law = f"Law: β = {formats.number(gain.beta, digits=2)}, R² = {formats.number(gain.r2, digits=2)}."
     else:

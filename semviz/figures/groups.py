@@ -107,7 +107,7 @@ def _off_axis_annotation(hidden: list[float], span: list[float]) -> dict[str, ob
     annotation = off_axis(low, span, row="")
     if formats.number(low) != formats.number(high):
         annotation["text"] = f"{annotation['text']} to {formats.number(high)}"
-    return {**annotation, "xanchor": "left", "xshift": -4}
+    return annotation
 
 
 def _notes(others: list[str], boundary: int | None, *, is_cut: bool) -> list[str]:

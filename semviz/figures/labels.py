@@ -11,7 +11,8 @@ from semviz.common import formats
 from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
 from semviz.figures.drawing import boundary_marks, line_ends, style
-from semviz.figures.drawing.curves import guess_line, rounded, spaces_axis
+from semviz.figures.drawing.curves import rounded, spaces_axis
+from semviz.figures.drawing.guess_marks import guess_line
 from semviz.figures.drawing.inputs import check_boundary
 from semviz.figures.drawing.protocols import Floats, LabelledLike
 
@@ -86,14 +87,11 @@ def label_profile(trace: LabelledLike, *, sample: int | None = None, boundary: i
     for line, look in zip(drawn, looks, strict=False):
         _add_line(figure, line, look, is_summary=line is found.summary)
     figure.add_shape(guess_line(found.chance))
-    figure.add_annotation(
-        text=f"blind guess {formats.number(found.chance, digits=2)}", xref="x domain", x=0, y=found.chance,
-        xanchor="left", xshift=4, yanchor="bottom", showarrow=False,
-        font={"size": style.SIZE - 2, "color": style.LIGHT.muted},
-    )  # fmt: skip
-    texts = [_text(line) for line in drawn]
-    ends = np.array([line.values[-1] for line in drawn], dtype=float)
-    line_ends.add_labels(figure, texts, ends, [look[0] for look in looks], span=span, at=blocks, body=_BODY)
+    # At the end of its line, where no other line can run through it.
+    texts = [*(_text(line) for line in drawn), f"blind guess {formats.number(found.chance, digits=2)}"]
+    ends = np.array([*(line.values[-1] for line in drawn), found.chance], dtype=float)
+    colours = [*(look[0] for look in looks[: len(drawn)]), style.LIGHT.other]
+    line_ends.add_labels(figure, texts, ends, colours, span=span, at=blocks, body=_BODY)
     if boundary is not None:
         boundary_marks.add_line_through_space(figure, boundary)
     figure.update_layout(
@@ -200,8 +198,11 @@ def _notes(trace: LabelledLike, found: LabelLines, sample: int | None) -> list[s
     more = f" and {len(found.hidden) - 6} more" if len(found.hidden) > 6 else ""
     if sample is not None:
         rows = trace.positions[trace.counted & (trace.positions["sample"] == sample).to_numpy()]
-        right, said = (style.name(rows[column].iloc[0], width=24) for column in ("label", "predicted"))
-        verdict = f"The right label is “{right}”; the model says “{said}”."
+        # The token of a label begins with a space, and a label is read as a word here.
+        label, token = str(rows["label"].iloc[0]), str(rows["predicted"].iloc[0])
+        right, said = style.name(label, width=24), style.name(token.removeprefix(" ") or token, width=24)
+        is_right = (rows["predicted"] == rows["target"]).all()
+        verdict = f"The right label is “{right}”; the model says “{said}”{', which is right' if is_right else ''}."
         return [f"{verdict} {how}", f"The others: {names}{more}." if found.hidden else ""]
     return [
         f"The mean over a label’s own samples, their number in brackets. {how}",

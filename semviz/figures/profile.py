@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,14 +13,20 @@ from semviz.common.checks import as_list
 from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures.drawing import boundary_marks, style
-from semviz.figures.drawing.curves import axis, band, guess_line, off_axis, rounded, ticks, y_range
+from semviz.figures.drawing.curves import axis, band, off_axis, rounded, ticks, y_range
+from semviz.figures.drawing.guess_marks import add_guess
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike, Floats, LawLike
 
 _COLUMNS = 3
 _PANEL = 190
 _BETWEEN = 90
+_LINE = 16
+_HEADING = 19
+"""Letters of a heading that fit above a panel which has others beside it, on a narrow page."""
 _NO_LAW = "no law"
+_NARROW = 480
+"""Width of the plot area in pixels where a page is narrow."""
 
 
 def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boundary: int | None = None) -> go.Figure:
@@ -48,12 +55,16 @@ def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boun
     boundary = check_boundary(trace.n_blocks, boundary)
     columns = min(len(keys), _COLUMNS)
     rows = -(-len(keys) // columns)
-    body = rows * _PANEL + (rows - 1) * _BETWEEN
+    lines = max(len(_heading(trace.facts[key], columns)) for key in keys)
+    between = _BETWEEN + _LINE * (lines - 1)
+    body = rows * _PANEL + (rows - 1) * between
     figure = go.Figure()
     lawful = any(trace.facts[key].loss_like for key in keys)
     for number, key in enumerate(keys):
         row, column = divmod(number, columns)
-        _add_panel(figure, trace, key, number=number, domain=_panel_domain(column, columns, row, body), lawful=lawful)
+        domain = _panel_domain(column, columns, row, body, between)
+        heading = _heading(trace.facts[key], columns)
+        _add_panel(figure, trace, key, number=number, domain=domain, heading=heading, lawful=lawful)
         is_lowest = number + columns >= len(keys)
         figure.update_layout({axis("xaxis", number): {"title": {"text": "space"}} if is_lowest else {}})
         if boundary is not None:
@@ -67,7 +78,7 @@ def profile(trace: DeviationsLike, *, metrics: Sequence[str] | None = None, boun
         left=60,
         right=24,
         bottom=52,
-        above=44 if lawful else 28,
+        above=(44 if lawful else 28) + _LINE * (lines - 1),
     )
 
 
@@ -113,6 +124,7 @@ def _add_panel(
     *,
     number: int,
     domain: tuple[list[float], list[float]],
+    heading: list[str],
     lawful: bool,
 ) -> None:
     """Add one metric's line, band, axes and heading."""
@@ -169,12 +181,12 @@ def _add_panel(
             },
         }
     )
-    _add_guess(figure, trace, facts, mean, span, number=number)
+    _add_guess(figure, trace, facts, curves, span, width=(across[1] - across[0]) * _NARROW, number=number)
     if hidden is not None:
         figure.add_annotation(off_axis(hidden, span, row=str(number + 1) if number else ""))
     below = "" if law is None else _law_text(law) if law.applies else f"{_NO_LAW}: {_no_law_reason(law)}"
     for text, shift, font in (
-        (f"<b>{style.literal(facts.title)}</b>", 24 if lawful else 8, {}),
+        (f"<b>{'<br>'.join(map(style.literal, heading))}</b>", 24 if lawful else 8, {}),
         (below, 8, {"size": style.SIZE - 2, "color": style.LIGHT.muted}),
     ):
         figure.add_annotation(
@@ -185,10 +197,16 @@ def _add_panel(
             y=down[1],
             xanchor="left",
             yanchor="bottom",
+            align="left",
             yshift=shift,
             showarrow=False,
             font=font,
         )
+
+
+def _heading(facts: MetricFacts, columns: int) -> list[str]:
+    """Return the lines of a panel's heading."""
+    return textwrap.wrap(facts.title, _HEADING) if columns > 1 else [facts.title]
 
 
 def _add_law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int) -> None:
@@ -208,27 +226,21 @@ def _add_law(figure: go.Figure, facts: MetricFacts, law: LawLike, *, number: int
 
 
 def _add_guess(
-    figure: go.Figure, trace: DeviationsLike, facts: MetricFacts, mean: Floats, span: list[float], *, number: int
+    figure: go.Figure,
+    trace: DeviationsLike,
+    facts: MetricFacts,
+    curves: list[Floats],
+    span: list[float],
+    *,
+    width: float,
+    number: int,
 ) -> None:
     """Draw the line of a blind guess, where it is on the axis."""
     guess = facts.blind_guess(trace.meta.get("candidates"))
     if guess is None or not span[0] < guess < span[1]:
         return
-    figure.add_shape(guess_line(guess, number))
-    # Where the profile's beginning leaves room.
-    is_above = np.nanmean(mean[1 : 2 + len(mean) // 3]) < guess or guess - span[0] < 0.12 * (span[1] - span[0])
-    figure.add_annotation(
-        text=("right angle" if facts.guess == "right angle" else "blind guess") + f" {formats.number(guess)}",
-        xref=axis("x", number) + " domain",
-        yref=axis("y", number),
-        x=0,
-        y=guess,
-        xanchor="left",
-        xshift=4,
-        yanchor="bottom" if is_above else "top",
-        showarrow=False,
-        font={"size": style.SIZE - 3, "color": style.LIGHT.muted},
-    )
+    text = ("right angle" if facts.guess == "right angle" else "blind guess") + f" {formats.number(guess)}"
+    add_guess(figure, guess, text=text, curves=curves, span=span, width=width, body=_PANEL, number=number)
 
 
 def _law_text(law: LawLike) -> str:
@@ -243,10 +255,10 @@ def _has_arrow(texts: list[str]) -> bool:
     return any(text[:1] in ("↑", "↓") for text in texts)
 
 
-def _panel_domain(column: int, columns: int, row: int, body: int) -> tuple[list[float], list[float]]:
+def _panel_domain(column: int, columns: int, row: int, body: int, between: int) -> tuple[list[float], list[float]]:
     """Return a panel's place in the plot area, as shares of its width and height."""
     gap = 0.095 if columns > 1 else 0.0
     width = (1 - gap * (columns - 1)) / columns
     left = column * (width + gap)
-    top = 1 - row * (_PANEL + _BETWEEN) / body
+    top = 1 - row * (_PANEL + between) / body
     return [left, min(left + width, 1.0)], [max(top - _PANEL / body, 0.0), top]

@@ -21,7 +21,11 @@ Order = Literal["label", "correct", "deviation", "cluster", "index"]
 _ORDERS: tuple[Order, ...] = ("label", "correct", "deviation", "cluster", "index")
 _SORTED = {"deviation": ", sorted by deviation", "cluster": ", similar ones side by side"}
 _CHOICES = "'label', 'correct', 'deviation', 'cluster' or 'index'"
+NO_POSITION = "this sample has no position with a target"
+"""Why a cell has no value."""
 _WRONG, _RIGHT = "wrong", "right"
+_NARROW = 0.7
+"""Width of a narrow page as a share of what a place says."""
 _ROOMY = 500
 """Width in pixels from which groups are separated by wide gaps."""
 
@@ -79,13 +83,12 @@ def draw_samples(
     order = _check_order(order, trace, table)
     columns = _column_order(table, values, order)
     total = len(columns)
-    columns, hidden = _thin(columns, limit, len(shown), order)
+    columns, hidden = _thin(columns, limit, len(shown), order, has_options=place.has_options)
     if order == "cluster":  # after thinning, so that the cost is bounded
         columns = columns[similarity_order(values[columns, 1:])]
     table, values = table.iloc[columns], values[columns]
-    missing = "this sample has no position with a target"
     lines = _hover_lines(trace, metric, table, columns)
-    cells = heatmap_cells.Cells(values.T, _hover_heads(table), lines, missing, shown)
+    cells = heatmap_cells.Cells(values.T, _hover_heads(table), lines, NO_POSITION, shown)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     if order in ("label", "correct"):
         bottom, crowded = _set_group_axis(figure, _group_names(table, order), order, place)
@@ -217,7 +220,7 @@ def natural_sort_key(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def _thin(columns: Floats, limit: int, rows: int, order: Order) -> tuple[Floats, str]:
+def _thin(columns: Floats, limit: int, rows: int, order: Order, *, has_options: bool) -> tuple[Floats, str]:
     """Keep an evenly spaced part of too many columns, and say so."""
     room = max(heatmap_cells.MAX_CELLS // rows, 1)
     most = min(limit, room)
@@ -226,11 +229,11 @@ def _thin(columns: Floats, limit: int, rows: int, order: Order) -> tuple[Floats,
         return columns, ""
     drawn = columns[np.unique(np.linspace(0, total - 1, most).round().astype(int))]
     if limit < room:
-        hint = f"pass limit={min(total, room)} to see {'all' if total <= room else 'more'}"
+        hint = f"; pass limit={min(total, room)} to see {'all' if total <= room else 'more'}" if has_options else ""
     else:
-        hint = "a picture holds no more cells"
+        hint = "; a picture holds no more cells"
     where = "the data" if order == "cluster" else "this order"
-    return drawn, f"{len(drawn):,} of {total:,} samples are shown, evenly spaced in {where}; {hint}."
+    return drawn, f"{len(drawn):,} of {total:,} samples are shown, evenly spaced in {where}{hint}."
 
 
 def _hover_heads(table: pd.DataFrame) -> list[str]:
@@ -267,7 +270,7 @@ def _set_group_axis(figure: go.Figure, labels: Floats, order: Order, place: heat
     pixel = place.width / len(labels)
     names = [style.name(labels[s], width=18) for s in starts]
     wide = [(e - s) * pixel for s, e in zip(starts, ends, strict=True)]
-    turned = any(7 * len(text) + 8 > width for text, width in zip(names, wide, strict=True))
+    turned = any(7 * len(text) + 8 > _NARROW * width for text, width in zip(names, wide, strict=True))
     shown = [i for i, width in enumerate(wide) if not turned or width >= 15]
     figure.update_xaxes(
         title_text=f"samples, by label ({len(starts)} labels)"

@@ -7,6 +7,7 @@ boundary line runs through them; the gain of a layer lies in the row of its outp
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -15,22 +16,24 @@ from semviz.common.errors import SemvizError
 from semviz.common.scores import score_named
 from semviz.figures.drawing import boundary_marks, heatmap_cells, style
 from semviz.figures.drawing.colours import colour_bar, colour_range, ends_at_guess
-from semviz.figures.drawing.inputs import check_boundary
+from semviz.figures.drawing.inputs import check_boundary, readout_note
 from semviz.figures.drawing.pareto_points import is_far, points_of
 from semviz.figures.drawing.protocols import DeviationsLike, GainLike, ProbesLike, RunsLike
 from semviz.figures.gain import DEEP, frozen_and_trained, gain_axis_title, gain_bars
 from semviz.figures.pareto import chart
-from semviz.figures.samples import Order, draw_samples
-from semviz.figures.tokens import draw_tokens
+from semviz.figures.samples import NO_POSITION, Order, draw_samples
+from semviz.figures.tokens import NO_TARGET, draw_tokens, words_note
 
-MAX_SAMPLES, MAX_TOKENS = 120, 32
+MAX_SAMPLES, MAX_TOKENS = 120, 24
 _WIDTH = 880
 """Nominal width of the plot area in pixels."""
-_UPPER, _LOWER, _BETWEEN = 264, 262, 136
-"""Heights of the rows and of the space between them, in pixels."""
+_LOWER, _BETWEEN = 262, 136
+"""Heights of the lower row and of the space above it, in pixels."""
+_ROW, _SHORTEST, _TALLEST = 13, 264, 440
+"""Height of a space that can be read, and those of the upper row, in pixels."""
 _GAP = 0.03
-_GAINS = 0.19
-"""Share of the width that the gains take."""
+_TOKENS, _GAINS = 0.42, 0.19
+"""Shares of the width that many tokens, and the gains, take."""
 _NARROW = 16
 """Number of tokens below which their panel becomes narrower."""
 _WORDS = 66
@@ -62,7 +65,9 @@ def snapshot(
         probes: Probes; the notes name the boundary that they choose.
 
     Returns:
-        A plain Plotly figure, about 490 pixels high, or 910 with runs, that fits widths from 700 pixels on.
+        A plain Plotly figure that fits widths from 700 pixels on: of 8 blocks about 530 pixels high, or 930 with
+        runs, of deep models up to 180 more. The tokens that the head ranks first stand in the cells where they fit, in
+        samples of up to 11 tokens.
 
     Raises:
         SemvizError: The boundary, sample, metric or order does not exist, or gains and trace differ in depth.
@@ -75,23 +80,28 @@ def snapshot(
         )
     metric = trace.check(gain.metric if metric is None and gain.metric in trace.metrics else metric)
     points = [] if runs is None else points_of(runs)
-    body = _UPPER + (_BETWEEN + _LOWER) * bool(points)
-    rows = [1 - _UPPER / body, 1.0]
+    # All spaces have a row, since the gains beside them are those of all layers.
+    upper = min(max(_ROW * (trace.n_blocks + 1), _SHORTEST), _TALLEST)
+    body = upper + (_BETWEEN + _LOWER) * bool(points)
+    rows = [1 - upper / body, 1.0]
     figure = go.Figure()
-    bars = _add_heatmaps(figure, trace, metric, sample, order, rows)
+    bars, notes = _add_heatmaps(figure, trace, metric, sample, order, rows, upper)
     _add_gains(figure, gain, checked, rows)
     boundary_marks.add_line_across_rows(figure, checked, trace.n_blocks)
     ends = {text[:1] for bar in bars for text in bar["ticktext"]}
     facts, span = trace.facts[metric], colour_range(trace, metric)
     at_guess = ends_at_guess(trace, metric, span[1])
-    bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, at_guess=at_guess, body=_UPPER, room=_WORDS)
+    bar = colour_bar(facts, *span, above="≥" in ends, below="≤" in ends, at_guess=at_guess, body=upper, room=_WORDS)
     figure.data[0].update(showscale=True, colorbar={**bar, "y": 1, "yanchor": "top"})
+    if ends & {"≥", "≤"}:
+        note = heatmap_cells.clipped_note(*span, at_guess if "≥" in ends else None)
+        notes.append(f"{note}. The narrow columns of samples have none.")
     if runs is not None and points:
         _add_scores(figure, runs, [0.0, _LOWER / body])
     return style.finish(
         figure,
         title=_title(trace, checked),
-        notes=_notes(gain, checked, runs if points else None, probes),
+        notes=[*_notes(gain, checked, runs if points else None, probes), readout_note(trace), *notes],
         body=body,
         left=76,
         right=_WORDS + (96 if at_guess else 66),
@@ -101,19 +111,26 @@ def snapshot(
 
 
 def _add_heatmaps(
-    figure: go.Figure, trace: DeviationsLike, metric: str, sample: int | None, order: Order | None, rows: list[float]
-) -> list[dict[str, Any]]:
-    """Add one sample's tokens and all samples; return their colour bars."""
-    # All rows, since the gains beside them are those of all layers.
+    figure: go.Figure,
+    trace: DeviationsLike,
+    metric: str,
+    sample: int | None,
+    order: Order | None,
+    rows: list[float],
+    height: int,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Add one sample's tokens and all samples; return their colour bars, and what the notes must say of the cells."""
     options: dict[str, Any] = {"metric": metric, "boundary": None, "spaces": "all"}
-    place = heatmap_cells.Place(int(0.42 * _WIDTH), _UPPER)
+    place = heatmap_cells.Place(int(_TOKENS * _WIDTH), height, has_options=False)
     tokens = draw_tokens(
-        trace, sample=sample, start=None, words=False, place=place, most=MAX_TOKENS, require_all_tokens=False, **options
+        trace, sample=sample, start=None, words=None, place=place, most=MAX_TOKENS, require_all_tokens=False, **options
     )
     count = len(tokens.layout.xaxis.tickvals)
-    width = 0.42 * min(max(count / _NARROW, 0.4), 1)
+    has_words = tokens.data[0].texttemplate is not None
+    # A word needs all the room that it was cut for, but a single column can be narrower.
+    width = _TOKENS * (1 if has_words and count > 1 else min(max(count / _NARROW, 0.4), 1))
     across = [width + _GAP, 1 - _GAINS - _GAP]
-    place = heatmap_cells.Place(int((across[1] - across[0]) * _WIDTH), _UPPER)
+    place = heatmap_cells.Place(int((across[1] - across[0]) * _WIDTH), height, has_options=False)
     samples = draw_samples(trace, order=order, limit=MAX_SAMPLES, place=place, **options)
     shown = len(samples.layout.meta["samples"])
     total = trace.positions["sample"][trace.counted].nunique()
@@ -125,7 +142,7 @@ def _add_heatmaps(
     bars = []
     for part, head, x, domain in zip((tokens, samples), heads, ("x", "x2"), ([0, width], across), strict=True):
         bars.append(part.data[0].colorbar.to_plotly_json())
-        _copy_into(figure, part, x=x, y="y")
+        _copy_into(figure, part, x=x, y="y", leave_out=heatmap_cells.CLIPPED if part is samples else ())
         axis = part.layout.xaxis.to_plotly_json()
         figure.update_layout({_layout_key(x): {**axis, "domain": domain, "anchor": "y"}})
         _add_heading(figure, head, domain[0], rows[1])
@@ -136,8 +153,12 @@ def _add_heatmaps(
         xaxis={"title": {"text": ""}}, xaxis2={"title": {"text": sorting, "font": font, "standoff": 8}}
     )
     figure.update_layout(xaxis={"tickangle": -90 if count > 1 else 0, "tickfont": {"size": style.SIZE - 3}})
-    figure.update_layout(yaxis={**samples.layout.yaxis.to_plotly_json(), "domain": rows, "anchor": "x"})
-    return bars
+    # The labels stand beside the tokens, so their signs are those of the tokens.
+    figure.update_layout(yaxis={**tokens.layout.yaxis.to_plotly_json(), "domain": rows, "anchor": "x"})
+    is_missing = [any(cells.name == "missing" for cells in part.data) for part in (tokens, samples)]
+    notes = [words_note(trace) if has_words else ""]
+    reasons = {why: None for why, here in zip((NO_TARGET, NO_POSITION), is_missing, strict=True) if here}
+    return bars, [*notes, *map(heatmap_cells.missing_note, reasons)]
 
 
 def _add_gains(figure: go.Figure, gain: GainLike, boundary: int, rows: list[float]) -> None:
@@ -180,9 +201,11 @@ def _add_scores(figure: go.Figure, runs: RunsLike, rows: list[float]) -> None:
     _add_heading(figure, head, 0, rows[1])
 
 
-def _copy_into(figure: go.Figure, part: go.Figure, *, x: str, y: str) -> None:
+def _copy_into(figure: go.Figure, part: go.Figure, *, x: str, y: str, leave_out: Sequence[str] = ()) -> None:
     """Copy the contents of another figure onto these axes, without its colour bars and the hover texts of cells."""
     for trace in part.data:
+        if trace.name in leave_out:
+            continue
         spec = trace.to_plotly_json()
         if spec["type"] == "heatmap":
             spec = {k: v for k, v in spec.items() if k not in ("customdata", "hovertemplate", "colorbar")}
@@ -236,5 +259,5 @@ def _notes(gain: GainLike, boundary: int, runs: RunsLike | None, probes: ProbesL
     choices += [f"the probes choose {probes.boundary}"] if probes is not None else []
     return [
         f"The line is boundary {boundary}: {frozen_and_trained(boundary, gain.n_blocks)}. {', '.join(choices)}.",
-        style.name(runs.answer(), width=300) if runs is not None else "",
+        style.sentences(runs.answer()) if runs is not None else "",
     ]

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 96
 """Largest number of tokens drawn at once; longer samples are shown through a window."""
+NO_TARGET = "no target here"
+"""Why a cell has no value."""
+_MOST_NAMED = 64
+"""Largest number of names below a picture; more would cover each other where a page is narrow."""
+_SLANTED = 25
+"""Width in pixels of a column below which slanted names would cover each other."""
 _LABEL_WIDTH = 12
 
 
@@ -89,7 +95,7 @@ def draw_tokens(
     index, rows = sample_rows(trace, sample, require_all_tokens=require_all_tokens)
     most = min(most, max(heatmap_cells.MAX_CELLS // len(shown), 1))
     most = min(most, place.width // cell_words.COMFORTABLE) if words else most
-    index, rows, hidden = _window(index, rows, start, most)
+    index, rows, hidden = _window(index, rows, start, most, has_options=place.has_options)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
     lines, earlier = heatmap_cells.token_lines(trace, index), None
     difference = difference_of(trace)
@@ -98,15 +104,20 @@ def draw_tokens(
         before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
         lines = [heatmap_cells.change_line(difference.after.facts[metric].title, before, after), *lines]
     texts, said = _words_in_cells(trace, index, words, place, len(shown))
-    cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, "no target here", shown, texts)
+    cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, NO_TARGET, shown, texts)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
     labels = [token_text.short_label(text, width=_LABEL_WIDTH) for text in rows["token"]]
     angle, bottom = _label_angle(labels, place.width)
+    roles = list(rows["role"])
+    stride = -(-len(labels) // _MOST_NAMED)
+    answers = [i for i, role in enumerate(roles) if role == "answer"] if stride > 1 else []
+    named = [i for i in range(0, len(labels), stride) if all(abs(i - answer) >= stride for answer in answers)]
+    named = sorted({*named, *answers})
     figure.update_xaxes(
         title_text="token",
         tickmode="array",
-        tickvals=list(range(len(labels))),
-        ticktext=[_styled(text, role) for text, role in zip(labels, rows["role"], strict=True)],
+        tickvals=named,
+        ticktext=[_styled(labels[i], roles[i]) for i in named],
         tickangle=angle,
         tickfont={
             "family": style.MONO,
@@ -131,6 +142,7 @@ def draw_tokens(
         notes=[
             f"{_reading_note(rows, earlier)} {readout_note(trace)}".rstrip(),
             *(said, hidden, *notes, difference.note if difference is not None else ""),
+            "" if stride == 1 else "Not all tokens are named below; hover for the others.",
         ],
         body=body,
         left=84,
@@ -194,21 +206,30 @@ def _words_in_cells(
     body = heatmap_rows.height(rows) if place.body is None else place.body
     letters = cell_words.letters_that_fit(place.width / len(index), body / rows)
     if not letters:
-        return None, "Hover for the token that the head ranks first; words=True shows fewer tokens, with these words."
+        more = "; words=True shows fewer tokens, with these words" if place.has_options else ""
+        return None, f"Hover for the token that the head ranks first{more}."
     first = np.asarray(trace.top1)[index].T
     text_of = {i: cell_words.cell_word(trace.vocabulary.get(i, f"id {i}"), letters) for i in np.unique(first).tolist()}
     texts = [[text_of[i] for i in row] for row in first.tolist()]
     difference = difference_of(trace)
     before = None if difference is None else difference.before.top1
     if before is None:
-        return texts, "In the cells: the token that the head ranks first when it reads that space."
+        return texts, words_note(trace)
     is_new = first != np.asarray(before)[index].T
     texts = [[text if new else "" for text, new in zip(*row, strict=True)] for row in zip(texts, is_new, strict=True)]
-    return texts, "In the cells: the token that the head ranks first now, where it ranked another one first before."
+    return texts, words_note(trace)
+
+
+def words_note(trace: DeviationsLike) -> str:
+    """Say which words stand in the cells of a token heatmap."""
+    difference = difference_of(trace)
+    if difference is None or difference.before.top1 is None:
+        return "In the cells: the token that the head ranks first when it reads that space."
+    return "In the cells: the token that the head ranks first now, where it ranked another one first before."
 
 
 def _window(
-    index: np.ndarray, rows: pd.DataFrame, start: int | None, width: int
+    index: np.ndarray, rows: pd.DataFrame, start: int | None, width: int, *, has_options: bool
 ) -> tuple[np.ndarray, pd.DataFrame, str]:
     """Cut a long sample to the window that is drawn, and say what is hidden."""
     total = len(rows)
@@ -222,7 +243,8 @@ def _window(
         start = total - width if (rows["role"] == "answer").any() else 0
     stop = min(start + width, total)
     other = 0 if start else stop
-    hidden = f"Tokens {start} to {stop - 1} of 0 to {total - 1} are shown; pass start={other} to see others."
+    how = f"; pass start={other} to see others" if has_options else ""
+    hidden = f"Tokens {start} to {stop - 1} of 0 to {total - 1} are shown{how}."
     return index[start:stop], rows.iloc[start:stop], hidden if stop - start < total else ""
 
 
@@ -249,7 +271,7 @@ def _label_angle(shown: list[str], width: int) -> tuple[int, int]:
     column = width / max(len(shown), 1)
     if longest <= column * 0.8:
         return 0, 26
-    return (-45, int(longest * 0.71) + 18) if column >= 16 else (-90, int(longest) + 10)
+    return (-45, int(longest * 0.71) + 18) if column >= _SLANTED else (-90, int(longest) + 10)
 
 
 def _frame_answers(figure: go.Figure, rows: pd.DataFrame, height: int) -> None:

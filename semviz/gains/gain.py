@@ -178,9 +178,11 @@ class Gain:
                 f"{advice} {formats.percent(self.nonmonotone)} of the profile's movement leads away from the target, "
                 "so the scaling law does not apply here: trust measured runs instead."
             )
-        support = f"{formats.percent(self.chosen_share[k])} of bootstrap resamples choose this boundary"
+        # Readers take a large share for confidence in the boundary, which no number of rows can give.
+        share = formats.percent(self.chosen_share[k])
+        support = f"{share} of resamples of the rows choose this boundary: how steady the choice is, not how good."
         fits = "fits" if self.r2 >= GOOD_FIT else "fits poorly"
-        return f"{advice} The law's line {fits} (β = {self.beta:.2f}, R² = {self.r2:.2f}); {support}."
+        return f"{advice} The law's line {fits} (β = {self.beta:.2f}, R² = {self.r2:.2f}). {support}"
 
     @cached_property
     def _normalised(self) -> Array:

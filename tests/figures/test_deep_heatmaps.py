@@ -15,7 +15,10 @@ from semviz.common.errors import SemvizError
 from semviz.common.metric_facts import MetricFacts
 from semviz.figures import dark, sample_heatmap, token_heatmap
 from semviz.figures.drawing import cell_words, colours, heatmap_rows
+from semviz.figures.drawing.heatmap_cells import Place
 from semviz.figures.drawing.updates import moved
+from semviz.figures.samples import draw_samples
+from semviz.figures.tokens import draw_tokens
 
 DRAWS = (token_heatmap, sample_heatmap)
 
@@ -326,3 +329,47 @@ def test_a_metric_of_ones_own_has_its_own_guess():
     assert colours.colour_range(mine, "mine") == colours.colour_range(trace, "lens")
     plain = replace(mine, facts={"mine": replace(facts, guess=None)})
     assert colours.colour_range(plain, "mine")[1] > math.log(50)
+
+
+@pytest.mark.parametrize("width", [820, 240, 120])
+def test_marks_in_narrow_columns_stay_apart_and_every_run_has_one(width):
+    """Side by side they would be a line, which reads as a value."""
+    made = synthetic.make_trace(samples=90, blocks=30, detail=0)
+    values = made.values["lens"].copy()
+    values[:, 1:] = 5
+    values[:30, 12] = 30
+    values[-1, 20] = 30
+    options = {"metric": "lens", "order": "index", "boundary": None, "limit": 200, "place": Place(width)}
+    figure = draw_samples(_with(made, "lens", values), **options)
+    (marks,) = synthetic.named(figure, "above the range")
+    pixel = width / 90
+    in_row = sorted(x for x, y in zip(marks.x, marks.y, strict=True) if y == 12)
+    assert in_row[0] == 0
+    assert min(np.diff(in_row)) * pixel >= 6
+    assert 29 - max(in_row) < 6 / pixel + 1, "to the end of the run"
+    assert (89, 20) in zip(marks.x, marks.y, strict=True), "a lone one"
+
+
+def test_notes_name_options_only_where_they_can_be_passed():
+    words = tuple(f"word{i}" for i in range(120))
+    made = synthetic.make_trace(samples=900, blocks=60, tokens=120, words=words, detail=1)
+    for has_options in (True, False):
+        place = Place(320, has_options=has_options)
+        asked = {"metric": "lens", "boundary": 3, "place": place}
+        tokens = draw_tokens(made, sample=0, start=None, **asked)
+        samples = draw_samples(made, order="index", limit=10, **asked)
+        for figure, option in ((tokens, "words=True"), (tokens, "pass start="), (samples, "pass limit=")):
+            assert (option in synthetic.notes(figure)) == has_options
+        assert ('pass spaces="all"' in synthetic.notes(samples)) == has_options
+
+
+@pytest.mark.parametrize("tokens", [60, 65, 96])
+def test_names_below_a_picture_leave_each_other_room(tokens):
+    words = tuple(f"word{i}" for i in range(tokens))
+    figure = synthetic.make_trace(tokens=tokens, words=words, detail=1).token_heatmap()
+    shown = list(figure.layout.xaxis.tickvals)
+    assert min(np.diff(shown)) == (2 if tokens > 64 else 1)
+    assert tokens - 1 in shown, "the answer has a name"
+    names = {f"{made}" for made in figure.layout.xaxis.ticktext}
+    assert {f"␣word{i - 1}" for i in shown if 1 < i < tokens - 1} <= names
+    assert ("Not all tokens are named below" in synthetic.notes(figure)) == (tokens > 64)

@@ -52,7 +52,8 @@ def test_one_sample_has_a_line_for_each_label(trace):
         np.testing.assert_allclose(lines[name], trace.label_probabilities[row, :, i], rtol=1e-4)
     answer = _answers(trace).iloc[row]
     assert next(iter(lines)) == answer["label"], "the right one first"
-    assert f"The right label is “{answer['label']}”; the model says “{answer['predicted']}”." in synthetic.notes(figure)
+    said = f"The right label is “{answer['label']}”; the model says “{answer['predicted']}”"
+    assert said + (", which is right." if answer["correct"] else ".") in synthetic.notes(figure)
     assert figure.layout.title.text.startswith("Sample 7:")
 
 
@@ -138,3 +139,14 @@ def test_the_twin_has_the_numbers_of_the_lines(trace):
         for space, row in enumerate(twin.rows):
             assert [float(cell) for cell in row[1:]] == pytest.approx([t.y[space] for t in figure.data], abs=6e-3)
     assert "0.25" in labels_twin(trace).caption
+
+
+def test_the_blind_guess_is_named_at_the_end_of_its_line():
+    """Where no other line can run through it; all lines begin at a blind guess in a model that knows nothing."""
+    figure = label_profile(synthetic.make_trace(blocks=30))
+    (label,) = (a for a in figure.layout.annotations if "blind guess" in a.text)
+    assert (label.text, label.x, label.y) == ("blind guess 0.25", 30, 0.25)
+    others = [a for a in figure.layout.annotations if a.xanchor == "left" and a is not label]
+    pixels = 400 / np.diff(figure.layout.yaxis.range)[0]
+    heights = [a.y * pixels - a.ay for a in (label, *others) if a.ax == 26]
+    assert min(np.diff(sorted(heights))) >= 16.5

@@ -123,6 +123,28 @@ def test_a_far_space_0_is_left_off_the_axis_and_said():
 # Gain
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_label_of_a_blind_guess_is_off_the_profile_where_there_is_room(seed):
+    rng = np.random.default_rng(seed)
+    made = synthetic.make_trace(blocks=30, candidates=400, seed=seed)
+    guess = np.log(400)
+    curve = guess + np.cumsum(rng.normal(0, 0.35, 31))
+    values = {**made.values, "lens": np.tile(curve, (len(made.positions), 1)).astype(np.float32)}
+    figure = profile(replace(made, values=values), metrics=["lens"])
+    label = next((a for a in figure.layout.annotations if "blind guess" in a.text), None)
+    low, high = figure.layout.yaxis.range
+    if label is None:
+        assert not low < guess < high
+        return
+    share, pixel = min((6 * len(label.text)) / 480, 1), (high - low) / 190
+    start = {"left": 0, "center": (1 - share) / 2, "right": 1 - share}[label.xanchor]
+    bottom, top = (guess, guess + 12 * pixel) if label.yanchor == "bottom" else (guess - 12 * pixel, guess)
+    under = np.interp(np.linspace(start, start + share, 200) * 30, range(31), curve)
+    is_free = not ((under > bottom) & (under < top)).any()
+    assert is_free or label.bgcolor == style.LIGHT.paper
+    assert low <= bottom < top <= high or label.bgcolor, "inside the panel"
+
+
 def test_gain_bars_stand_between_the_spaces():
     made = synthetic.make_gain(boundary=4)
     figure = gain(made)
@@ -147,13 +169,15 @@ def test_gain_marks_boundary_frozen_side_and_the_skipped_layer():
     assert "<b>trained</b>" in texts
     assert "skipped" in texts
     assert "Layer 1 is skipped" in synthetic.notes(figure)
-    assert "blocks 1–4 are frozen, blocks 5–8 are trained; 83 % of the resamples" in synthetic.notes(figure)
+    steady = "83 % of resamples of the rows choose it: how steady the choice is, not how good."
+    assert steady in synthetic.notes(figure)
+    assert "blocks 1–4 are frozen, blocks 5–8 are trained." in synthetic.notes(figure)
 
 
 @pytest.mark.parametrize(
     ("boundary", "words"),
     [(1, "block 1 is frozen, blocks 2–8 are trained"), (7, "blocks 1–7 are frozen, block 8 is trained"),
-     (0, ": blocks 1–8 are trained"), (8, "blocks 1–8 are frozen;")],
+     (0, ": blocks 1–8 are trained"), (8, "blocks 1–8 are frozen.")],
 )  # fmt: skip
 def test_gain_says_which_side_is_frozen(boundary, words):
     assert words in synthetic.notes(gain(synthetic.make_gain(boundary=boundary)))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-from test_runs_figures import make_probes, make_ranges
+from synthetic_runs import make_probes, make_ranges
 
 from semviz.common.errors import SemvizError
 from semviz.figures import (

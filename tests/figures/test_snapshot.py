@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import synthetic
-from test_runs_figures import make_probes
+from synthetic_runs import make_probes
 
 from semviz.common.errors import SemvizError
 from semviz.figures import dark, pareto, sample_heatmap, token_heatmap
 from semviz.figures.drawing import colours, style
+from semviz.figures.drawing.cell_words import cell_word, letters_that_fit
 from semviz.figures.snapshot import snapshot
 
 
@@ -36,14 +38,15 @@ def test_three_panels_share_the_spaces_one_line_and_one_colour_range(trace):
     assert {(s.xref, s.x0, s.x1, s.yref, s.y0, s.y1) for s in lines} == {("paper", 0, 1, "y", 5.5, 5.5)}
     ends = [figure.layout[f"xaxis{n}"].domain for n in ("", "2", "3")]
     assert ends[0][1] < ends[1][0] < ends[1][1] < ends[2][0]
-    assert 440 <= figure.layout.height <= 510
+    assert 480 <= figure.layout.height <= 580
 
 
 def test_the_numbers_are_those_of_the_pictures_it_is_made_of(trace):
     made = synthetic.make_gain()
     figure = snapshot(trace, made, boundary=5, sample=2, metric="lens", order="correct")
     tokens, samples = _cells(figure)
-    assert tokens.z == _cells(token_heatmap(trace, sample=2, metric="lens"))[0].z
+    shown = [row[-len(tokens.x) :] for row in _cells(token_heatmap(trace, sample=2, metric="lens"))[0].z]
+    assert list(map(list, tokens.z)) == list(map(list, shown))
     assert samples.z == _cells(sample_heatmap(trace, metric="lens", order="correct", limit=120))[0].z
     (bars,) = synthetic.named(figure, "gain")
     assert list(bars.y) == [2, 3, 4, 5, 6, 8], "the gain of a layer lies in the row of its output"
@@ -64,7 +67,7 @@ def test_runs_add_a_row_with_intervals_and_the_front(trace):
     assert any("before: 23.0 %" in a.text for a in figure.layout.annotations)
     assert runs.answer() in synthetic.notes(figure)
     assert "the probes choose 4" in synthetic.notes(figure)
-    assert 840 <= figure.layout.height <= 900
+    assert 860 <= figure.layout.height <= 960
     near = snapshot(trace, synthetic.make_gain(), boundary=4, runs=synthetic.make_runs(zero_shot=0.7))
     assert [s.xref for s in synthetic.shapes(near, "before finetuning")] == ["x4 domain"]
     none = replace(runs, frame=runs.frame.iloc[:0])
@@ -100,7 +103,7 @@ def test_it_is_small_and_plain_for_deep_models_and_many_samples():
     assert len(stored) < 150_000
     assert "bdata" not in stored
     json.loads(stored, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert len(_cells(figure)[0].x) == 32
+    assert len(_cells(figure)[0].x) == 24
     assert figure.layout.xaxis.ticktext[-1].startswith("<b>"), "the end of the sample, where the answer is"
 
 
@@ -112,6 +115,51 @@ def test_language_modelling_and_differences_are_drawn(text_trace, difference):
     turned = dark(change).to_json()
     assert style.LIGHT.boundary not in turned
     assert style.LIGHT.paper not in turned
+
+
+@pytest.mark.parametrize("blocks", [8, 30, 48, 80])
+def test_every_clipped_token_is_marked_and_the_marks_are_explained(blocks):
+    made = synthetic.make_trace(blocks=blocks, tokens=20)
+    far = {**made.values, "lens": made.values["lens"] + 3}
+    figure = snapshot(replace(made, values=far), synthetic.make_gain(blocks=blocks), boundary=3, metric="lens")
+    cells = _cells(figure)[0]
+    signs = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    marked = {
+        (round(y), round(x)) for t in synthetic.named(figure, "above the range") for x, y in zip(t.x, t.y, strict=True)
+    }
+    clipped = {(r, c) for r, row in enumerate(cells.z) for c, z in enumerate(row) if z and z > cells.zmax * 1.001}
+    assert clipped
+    assert all(at in marked or "▴" in str(signs.get(at[0])) for at in clipped)
+    assert {t.xaxis for t in synthetic.named(figure, "above the range")} <= {"x"}, "none in narrow columns"
+    said = synthetic.notes(figure)
+    assert re.search(r"Triangles: beyond the colour range \([\d.]+ to 10\.8, no better than a blind guess; ", said)
+    assert "The narrow columns of samples have none." in said
+    assert "Grey cells with a cross: no target here." in said
+    assert "Spaces are read raw (logit lens)." in said
+
+
+def test_the_heads_first_choices_stand_in_the_cells_of_a_short_sample():
+    short = synthetic.make_trace(blocks=30, tokens=9)
+    figure = snapshot(short, synthetic.make_gain(blocks=30, boundary=12), boundary=12, metric="lens")
+    written = [t for t in figure.data if t.type == "heatmap" and t.texttemplate and t.xaxis == "x"]
+    rows = short.positions.query(f"sample == {short.detailed[0]}").index
+    words = ["".join(parts).strip("\u200b") for parts in zip(*(t.text[-1] for t in written), strict=True)]
+    room = letters_that_fit(0.42 * 880 / 9, 13)
+    assert words == ["", *(cell_word(short.vocabulary[i], room) for i in short.top1[rows[1:], -1].tolist())]
+    assert len(rows) == len(figure.layout.xaxis.tickvals)
+    assert "In the cells: the token that the head ranks first" in synthetic.notes(figure)
+    height = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    assert height / 31 >= 13, "rows that can be read"
+    long = snapshot(synthetic.make_trace(), synthetic.make_gain(), boundary=4, metric="lens")
+    assert "In the cells" not in synthetic.notes(long)
+
+
+def test_a_long_answer_is_whole():
+    long = "Training blocks 5–8 of 8 keeps 98 % of full finetuning's benefit, " * 12 + "as far as was measured."
+    figure = snapshot(
+        synthetic.make_trace(), synthetic.make_gain(), boundary=4, runs=synthetic.make_runs(sentence=long)
+    )
+    assert long in synthetic.notes(figure)
 
 
 def test_what_does_not_fit_together_is_refused(trace):

@@ -13,7 +13,7 @@ from semviz.explorer import markup
 from semviz.explorer.bindings import Bindings
 from semviz.explorer.widgets.picture import Click, Picture
 from semviz.figures.drawing import style
-from semviz.figures.drawing.heatmap_cells import ALONE, Place
+from semviz.figures.drawing.heatmap_cells import NOMINAL_WIDTH, Place
 from semviz.figures.drawing.heatmap_rows import choose_spaces
 from semviz.figures.samples import draw_samples
 from semviz.figures.tokens import draw_tokens
@@ -25,7 +25,7 @@ _ORDERS = {
     "index": "as in the data",
 }  # fmt: skip
 _VOCABULARIES = {"full": "full vocabulary", "labels": "label words only"}
-_TOKENS_WIDTH, _SAMPLES_WIDTH = 390, 240  # pixels of the plot areas, which are side by side
+_TOKENS_WIDTH, _SAMPLES_WIDTH = 320, 240  # pixels of the plot areas, which are side by side
 _MOST_TOKENS = 40  # that fit beside the sample heatmap; a longer sample takes the full width
 
 
@@ -111,7 +111,7 @@ class TracePanel:
             boundary=study.boundary,
             limit=200,
             spaces=self._rows,
-            place=Place(_SAMPLES_WIDTH),
+            place=Place(_SAMPLES_WIDTH, has_options=False),
         )
         self._top_margin = int(figure.layout.margin.t)
         self.samples.show(figure)
@@ -127,7 +127,7 @@ class TracePanel:
             boundary=study.boundary,
             start=study.start,
             spaces=self._rows,
-            place=ALONE if is_long else Place(_TOKENS_WIDTH),
+            place=Place(NOMINAL_WIDTH if is_long else _TOKENS_WIDTH, has_options=False),
         )
         if sample.own:
             figure.update_layout(

@@ -39,13 +39,13 @@ def off_axis(value: float, span: Sequence[float], *, row: str) -> dict[str, obje
     is_above = value > span[1]
     return {
         "text": f"{'↑' if is_above else '↓'} {formats.number(value)}",
-        "xref": f"x{row}",
+        "xref": f"x{row} domain",
         "yref": f"y{row} domain",
         "x": 0,
         "y": 1 if is_above else 0,
-        "xanchor": "center",
+        "xanchor": "left",  # space 0 is at the left end, and the axis has its numbers beyond it
         "yanchor": "top" if is_above else "bottom",
-        "xshift": 5,
+        "xshift": 1,
         "showarrow": False,
         "font": {"size": style.SIZE - 2, "color": style.LIGHT.muted},
         "bgcolor": style.LIGHT.paper,  # the line to space 0 runs behind it
@@ -69,21 +69,6 @@ def spaces_axis(n_blocks: int) -> dict[str, object]:
         "ticktext": [str(k) for k in shown],
         "title": {"text": "space"},
         "showgrid": False,
-    }
-
-
-def guess_line(guess: float, number: int = 0) -> dict[str, object]:
-    """Describe the line at a blind guess in a panel."""
-    return {
-        "type": "line",
-        "xref": f"{axis('x', number)} domain",
-        "yref": axis("y", number),
-        "x0": 0,
-        "x1": 1,
-        "y0": guess,
-        "y1": guess,
-        "line": {"width": 1.3, "dash": "dot", "color": style.LIGHT.other},
-        "name": "blind guess",
     }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
+from semviz.common.metric_facts import Guess
 from semviz.figures.drawing import boundary_marks, style
 from semviz.figures.drawing.cell_words import add_words, letters_that_fit
 from semviz.figures.drawing.colours import (
@@ -24,7 +25,7 @@ from semviz.figures.drawing.colours import (
     ends_at_guess,
     mark_colours,
 )
-from semviz.figures.drawing.heatmap_rows import height, row_labels, thinning_note
+from semviz.figures.drawing.heatmap_rows import height, labelled_rows, row_labels, thinning_note
 from semviz.figures.drawing.inputs import difference_of
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
@@ -33,8 +34,12 @@ NOMINAL_WIDTH = 820
 MAX_CELLS = 3_000
 """Largest number of cells with hover texts sent to the browser: about 300 KB."""
 MAX_MARKS = 600
+_MARK_ROOM = 6
+"""Least distance of marks in a row, in pixels."""
 HOVER_WIDTH = 16
 """Graphemes of a token in a hover."""
+CLIPPED = ("above the range", "below the range")
+"""Names of the marks on cells whose colour is only the end of the range."""
 _LABEL_ROOM = 66
 
 
@@ -79,10 +84,12 @@ class Place:
     Attributes:
         width: Width of its plot area in pixels, which decides what fits; the real one follows the page.
         body: Height of its plot area in pixels; None chooses it by the number of rows.
+        has_options: Whether its reader called a function, so that the notes may say what to pass to see more.
     """
 
     width: int = NOMINAL_WIDTH
     body: int | None = None
+    has_options: bool = True
 
 
 ALONE = Place()
@@ -96,7 +103,7 @@ def draw(
     Returns:
         The figure without title and columns, the height of its plot area, its right margin, what its notes must say.
     """
-    facts, thinned = trace.facts[metric], thinning_note(trace.n_blocks, cells.shown)
+    facts, thinned = trace.facts[metric], thinning_note(trace.n_blocks, cells.shown, has_options=place.has_options)
     low, high = colour_range(trace, metric)
     at_guess = ends_at_guess(trace, metric, high)
     cells = _of_rows(cells, with_spaces=bool(thinned))
@@ -136,28 +143,41 @@ def draw(
         add_directions(figure, room=room)
     if is_missing.any():
         _add_missing(figure, cells, is_missing, gap, size=_mark_size(pixel))
-        notes.append(f"Grey cells with a cross: {cells.missing}.")
+        notes.append(missing_note(cells.missing))
     if above.any() or below.any():
-        marks = _clipped_rows(above, below, ~is_missing)
+        # Where not all rows have a label, the cells of the others have marks of their own.
+        labelled = labelled_rows(rows, body)
+        marks = {k: sign for k, sign in _clipped_rows(above, below, ~is_missing).items() if k in labelled}
+        # In narrow columns marks side by side would be a line.
+        apart = max(int(np.ceil(_MARK_ROOM / pixel)), 1)
         lone = np.array([k not in marks for k in range(rows)])[:, None]
+        marked = [_sparse(clipped & lone, apart) for clipped in (above, below)]
         size = _mark_size(pixel)
         # In a corner where the middle has a word.
         corner = (0.0, 0.0) if cells.words is None else (0.5 - 5 / pixel, 0.5 - 5 * rows / body)
         _add_clipped_marks(
-            figure, above & lone, below & lone, size=min(size, 4) if any(corner) else size, corner=corner,
+            figure, *marked, size=min(size, 4) if any(corner) else size, corner=corner,
             colours=mark_colours(facts),
         )  # fmt: skip
-        what = f", {BLIND[at_guess]}" if at_guess and above.any() else ""
-        notes.append(
-            f"Triangles: beyond the colour range ({formats.number(low)} to {formats.number(high)}{what}; the same in "
-            "every picture of this trace); hover for the value."
-        )
+        notes.append(f"{clipped_note(low, high, at_guess if above.any() else None)}; hover for the value.")
     figure.update_yaxes(title_text=_space_title(body), range=[-0.5, rows - 0.5], **row_labels(cells.shown, body, marks))
     figure.update_yaxes(showgrid=False, ticks="", showline=False)
     figure.update_xaxes(range=[-0.5, columns - 0.5], showgrid=False, showline=False)
     if boundary is not None:
         boundary_marks.add_line_across_rows(figure, boundary, trace.n_blocks, shown=cells.shown)
     return figure, body, room + (96 if at_guess else 66), notes
+
+
+def clipped_note(low: float, high: float, at_guess: Guess | None) -> str:
+    """Say what triangles are, without a full stop; `at_guess` where some lie above a range that ends there."""
+    what = f", {BLIND[at_guess]}" if at_guess else ""
+    span = f"{formats.number(low)} to {formats.number(high)}"
+    return f"Triangles: beyond the colour range ({span}{what}; the same in every picture of this trace)"
+
+
+def missing_note(why: str) -> str:
+    """Say why cells have no value."""
+    return f"Grey cells with a cross: {why}."
 
 
 def _of_rows(cells: Cells, *, with_spaces: bool) -> Cells:
@@ -263,6 +283,17 @@ def _clipped_rows(above: Floats, below: Floats, has_value: Floats) -> dict[int, 
     }
 
 
+def _sparse(marked: Floats, apart: int) -> Floats:
+    """Keep the first mark of every run of neighbouring columns, and every so many columns another one."""
+    kept = np.zeros_like(marked)
+    for row, cells in enumerate(marked):
+        columns = np.flatnonzero(cells)
+        starts = np.flatnonzero(np.diff(columns, prepend=-2) > 1)
+        for run in np.split(columns, starts[1:]):
+            kept[row, run[::apart]] = True
+    return kept
+
+
 def _add_missing(figure: go.Figure, cells: Cells, is_missing: Floats, gap: float, *, size: float) -> None:
     """Draw cells without a value as separate cells, so that they have a hover."""
     rows, columns = cells.values.shape
@@ -293,8 +324,8 @@ def _add_clipped_marks(
 ) -> None:  # fmt: skip
     """Mark cells whose colour is only the end of the range."""
     for where, symbol, colour, name in (
-        (above, "triangle-up", colours[0], "above the range"),
-        (below, "triangle-down", colours[1], "below the range"),
+        (above, "triangle-up", colours[0], CLIPPED[0]),
+        (below, "triangle-down", colours[1], CLIPPED[1]),
     ):
         if where.sum() <= MAX_MARKS:
             _add_marks(figure, where, symbol=symbol, size=size, colour=colour, name=name, corner=corner)

@@ -53,11 +53,12 @@ def choose_spaces(n_blocks: int, spaces: Spaces | None = None, *, boundary: int 
     return tuple(sorted({int(k) for k in numbers}))
 
 
-def thinning_note(n_blocks: int, shown: Sequence[int]) -> str:
-    """Say that spaces are not shown, and how to see them; empty where all are."""
+def thinning_note(n_blocks: int, shown: Sequence[int], *, has_options: bool = True) -> str:
+    """Say that spaces are not shown, and how to see them where a reader can choose; empty where all are."""
     if len(shown) == n_blocks + 1:
         return ""
-    return f'{len(shown)} of {n_blocks + 1} spaces are shown, numbered on the left; pass spaces="all" to see all.'
+    how = '; pass spaces="all" to see all' if has_options else ""
+    return f"{len(shown)} of {n_blocks + 1} spaces are shown, numbered on the left{how}."
 
 
 def height(rows: int) -> int:
@@ -75,19 +76,26 @@ def boundary_height(boundary: int, shown: Sequence[int] | None) -> float:
     return boundary + 0.5 if shown is None else float(np.searchsorted(shown, boundary, side="right")) - 0.5
 
 
+def labelled_rows(rows: int, body: int) -> list[int]:
+    """Choose the rows with a label: all of them where they fit, else every second, fifth, …; the first and the last.
+
+    Args:
+        rows: Their number.
+        body: Height of the plot area in pixels.
+    """
+    stride = next((s for s in (1, 2, 4, 5, 8, 10, 16, 20) if s * body / rows >= 13), max(rows // 10, 1))
+    last = rows - 1
+    return sorted({0, last, *(i for i in range(0, rows, stride) if last - i >= stride)})
+
+
 def row_labels(shown: Sequence[int], body: int, marks: Mapping[int, str]) -> dict[str, Any]:
-    """Choose the row labels: all of them where they fit, else every second, fifth, …; always the first and the last.
+    """Describe the labels beside the rows.
 
     Args:
         shown: The spaces of the rows.
         body: Height of the plot area in pixels.
         marks: A sign before the label of a row, by its number.
     """
-    rows = len(shown)
-    stride = next((s for s in (1, 2, 4, 5, 8, 10, 16, 20) if s * body / rows >= 13), max(rows // 10, 1))
-    last = rows - 1
-    labelled = [i for i in range(0, rows, stride) if i == 0 or last - i >= stride or i == last]
-    labelled += [last] if last not in labelled else []
-    labelled = sorted({*labelled, *marks} if stride == 1 else labelled)
+    labelled = labelled_rows(len(shown), body)
     text = [f"{marks.get(i, '')} {'input 0' if shown[i] == 0 else shown[i]}".strip() for i in labelled]
     return {"tickmode": "array", "tickvals": labelled, "ticktext": text}

@@ -31,6 +31,10 @@ WRAP = 86
 """Characters in a line of a subtitle: Plotly does not break lines, and a picture may be only 500 pixels wide."""
 TITLE_WRAP = 56
 """Characters in a line of a title."""
+_PERCENT = "\u00a0%"
+"""A sign that stays with its number where lines are broken."""
+_LONGEST = 2_000
+"""Characters of the notes that come from a result, several times as long as the longest message."""
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -145,10 +149,11 @@ def align_top(figure: go.Figure, top: int) -> go.Figure:
 
 def _balanced(text: str) -> list[str]:
     """Break a text into lines; where the last would be short, into lines of about the same length."""
+    text = text.replace(" %", _PERCENT)
     lines = textwrap.wrap(text, WRAP)
     if len(lines) > 1 and len(lines[-1]) < WRAP // 4:
         lines = textwrap.wrap(text, min(-(-len(text) // len(lines)) + 12, WRAP))
-    return lines
+    return [line.replace(_PERCENT, " %") for line in lines]
 
 
 def literal(text: str) -> str:
@@ -159,6 +164,15 @@ def literal(text: str) -> str:
 def name(text: object, *, width: int = 40) -> str:
     """Return a name that came from outside (a task, a model, a label) as one short visible line, not yet escaped."""
     return token_text.short_label(str(text), width=width)
+
+
+def sentences(text: object) -> str:
+    """Return sentences of semviz's own, with names from outside in them, whole and visible; not yet escaped.
+
+    A note that ends in the middle says something else than it should. Only what is longer than any message of ours,
+    such as a damaged file's, is cut.
+    """
+    return name(text, width=_LONGEST)
 
 
 def capitalized(text: str) -> str:
