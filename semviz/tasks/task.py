@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks
+from semviz.common.callers import outside
 from semviz.common.errors import TaskError
-from semviz.tasks.splits import SPLITS, Split, check_split, make_split
-from semviz.tasks.tables import dataset_to_frame, texts_and_labels
+from semviz.tasks.data_files import HUB, read_files, read_hub
+from semviz.tasks.dataset_tables import read_dataset
+from semviz.tasks.splits import SPLITS, Split, is_share
+from semviz.tasks.tables import texts_and_labels
 from semviz.tasks.task_like import Scoring
-from semviz.tasks.words import words_of_labels
+from semviz.tasks.task_parts import check_parts, notes_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +33,11 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.tasks.look import Look
 
-    Rows = tuple[Sequence[str], Sequence[str]] | Sequence[str]
+    Rows = tuple[Sequence[str], Sequence[Any]] | Sequence[str] | float
+    Table = pd.DataFrame | float
+    Data = Dataset | DatasetDict
 
 Kind = Literal["classification", "language modelling"]
-_HELD_OUT = 0.15  # share of the training rows held out for a validation or test split that is not passed
-_HELD_OUT_MOST = 500
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Task:
         scoring: How label words of several tokens are scored where their first tokens do not tell them apart: `"sum"`
             of the tokens' log-probabilities (that of the word), or their `"mean"`.
         whole: Hash of the task of which this is a subset; empty if it is none.
+        remarks: What was noticed when the data were read, in sentences, such as an encoding that was guessed.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Task:
     max_tokens: int | None = None
     scoring: Scoring = "sum"
     whole: str = field(repr=False, compare=False, default="")
+    remarks: tuple[str, ...] = field(repr=False, compare=False, default=())
 
     @property
     def kind(self) -> Kind:
@@ -84,6 +91,11 @@ class Task:
     def lineage(self) -> str:
         """The hash; of a subset, the whole task's hash and a slash before it."""
         return f"{self.whole}/{self.hash}" if self.whole not in ("", self.hash) else self.hash
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before scores are read: remarks, texts that are in two splits, labels that nothing trains."""
+        return tuple(dict.fromkeys([*self.remarks, *notes_on(self.splits, self.labels)]))
 
     def split(self, name: str) -> Split:
         """One split by name: `"train"`, `"validation"` or `"test"`.
@@ -112,69 +124,66 @@ class Task:
     def from_texts(
         cls,
         texts: Sequence[str],
-        labels: Sequence[str] | None = None,
+        labels: Sequence[Any] | None = None,
         *,
         prompt: str | None = None,
-        words: Mapping[str, str] | None = None,
+        words: Mapping[Any, str] | None = None,
         test: Rows | None = None,
         validation: Rows | None = None,
         name: str = "texts",
         max_tokens: int | None = None,
         scoring: Scoring = "sum",
         seed: int = 0,
+        stratify: bool = True,
     ) -> Task:
         """Make a task from lists.
 
         Args:
             texts: n texts.
-            labels: n label names for classification; omit them for language modelling.
+            labels: n labels for classification: text, whole numbers or truth values; omit them for language modelling.
             prompt: Template with `{text}`; by default the text alone, or the text and `Label:` on a new line.
-            words: Label name → the word that the model should say; by default the name itself.
-            test: `(texts, labels)`, or texts alone for language modelling; by default 15 % of the rows, at most 500.
-            validation: As `test`; by default 15 % of the training rows, at most 500.
+            words: Label → the word that the model should say; by default the label's own name.
+            test: `(texts, labels)`, or texts alone for language modelling; or the share of the rows to hold out, such
+                as 0.2; by default 15 % of the rows, at most 500.
+            validation: As `test`.
             name: The task's name in tables and figures.
             max_tokens: Truncate texts to this many tokens instead of refusing long ones.
             scoring: How label words are scored where their first tokens do not tell them apart: by the `"sum"` of their
                 tokens' log-probabilities, which is the word's own, or by the `"mean"`, which does not favour words of
                 fewer tokens.
             seed: Seed of the splits that are drawn here.
+            stratify: Draw each label in proportion, and keep one row of each to train on.
 
         Raises:
-            TaskError: If there are no texts, an item is not a text, labels do not match the texts, the prompt lacks
-                `{text}`, or an argument is of the wrong kind.
+            TaskError: If there are no texts, an item is not a text, labels do not match the texts or are hardly
+                classes, the prompt lacks `{text}`, or an argument is of the wrong kind.
         """
-        prompt = prompt if prompt is not None else ("{text}" if labels is None else "{text}\nLabel:")
-        if not isinstance(prompt, str) or "{text}" not in prompt:
-            raise TaskError(
-                f"{checks.named_repr('prompt', prompt)} has no place for the text; pass a template with {{text}}."
-            )
-        checks.one_text("prompt", prompt)
+        return cls._checked(
+            texts, labels, prompt=prompt, words=words, test=test, validation=validation, name=name,
+            max_tokens=max_tokens, scoring=scoring, seed=seed, stratify=stratify,
+        )  # fmt: skip
+
+    @classmethod
+    def _checked(
+        cls,
+        texts: Any,
+        labels: Any,
+        *,
+        name: Any = "texts",
+        remarks: Sequence[str] = (),
+        of: str = "",
+        **given: Any,
+    ) -> Task:
+        """Check the parts of a task and make it; warn where splits that were passed share texts."""
         checks.one_text("name", name)
-        seed = checks.whole_number("seed", seed, error=TaskError)
-        if max_tokens is not None:
-            max_tokens = checks.whole_number("max_tokens", max_tokens, minimum=2, error=TaskError)
-        checks.one_of("scoring", scoring, get_args(Scoring), error=TaskError)
-        names: tuple[str, ...] = ()
-        if labels is not None:
-            labels = checks.as_list("labels", labels, "one label for each text", error=TaskError)
-            names = tuple(sorted({checks.one_text(f"labels[{i}]", label) for i, label in enumerate(labels)}))
-            if len(names) < 2:
-                count = "1 class" if names else "0 classes"
-                raise TaskError(f"labels has {count} ({', '.join(names)}); pass at least two.")
-        label_words = words_of_labels(words, names)
-        train = make_split(texts, labels, names, "texts")
-        if len(train) < 4:
-            raise TaskError(f"Got {len(train)} texts; pass at least 4, preferably a few hundred.")
-        rows = list(range(len(train)))
-        random.Random(seed).shuffle(rows)
-        held_out = min(_HELD_OUT_MOST, max(1, round(_HELD_OUT * len(rows))))
-        passed_splits = {"test": test, "validation": validation}
-        splits = {key: check_split(key, part, names) for key, part in passed_splits.items() if part is not None}
-        for key in passed_splits:
-            if key not in splits:
-                splits[key], rows = train.take(rows[:held_out]), rows[held_out:]
-        splits = {"test": splits["test"], "validation": splits["validation"], "train": train.take(sorted(rows))}
-        return cls(name, prompt, names, label_words, splits, max_tokens, scoring)
+        usual = {"prompt": None, "words": None, "test": None, "validation": None, "max_tokens": None}
+        options = {**usual, "scoring": "sum", "seed": 0, "stratify": True, **given}
+        parts = check_parts(texts, labels, of=of, **options)
+        task = cls(name=name, remarks=tuple(remarks), **{key: getattr(parts, key) for key in parts.__annotations__})
+        if any(options[key] is not None and not is_share(options[key]) for key in ("test", "validation")):
+            for note in task.notes:
+                warnings.warn(f"{name}: {note}", RuntimeWarning, stacklevel=outside())
+        return task
 
     @classmethod
     def from_frame(
@@ -183,57 +192,127 @@ class Task:
         *,
         text: str = "text",
         label: str | None = None,
-        test: pd.DataFrame | None = None,
-        validation: pd.DataFrame | None = None,
+        test: Table | None = None,
+        validation: Table | None = None,
         **options: Any,
     ) -> Task:
         """Make a task from a pandas DataFrame; other options as in `from_texts`.
 
         Args:
             frame: One row per text.
-            text: Column of texts.
-            label: Column of label names; omit it for language modelling.
-            test: Another DataFrame with the same columns.
+            text: Column of texts, which a prompt calls `{text}`. A prompt may name other columns, and several:
+                `"{premise} Therefore: {hypothesis}"`. What `max_tokens=` cuts is then the end of the last one.
+            label: Column of labels; omit it for language modelling.
+            test: Another DataFrame with the same columns, or the share of the rows to hold out.
             validation: As `test`.
-            **options: `prompt`, `words`, `name`, `max_tokens`, `scoring`, `seed`.
+            **options: `prompt`, `words`, `name`, `max_tokens`, `scoring`, `seed`, `stratify`.
 
         Raises:
             TaskError: If a column is missing, a row has no label, or as in `from_texts`.
         """
-        texts, labels = texts_and_labels("frame", frame, text, label)
-        passed_splits: dict[str, Any] = {}
-        for name, table in (("test", test), ("validation", validation)):
-            if table is not None:
-                rows = texts_and_labels(name, table, text, label)
-                passed_splits[name] = rows if label else rows[0]
-        return cls.from_texts(texts, labels, **passed_splits, **options)
+        return cls._from_tables({"frame": frame, "test": test, "validation": validation}, text, label, options)
+
+    @classmethod
+    def _from_tables(
+        cls, tables: Mapping[str, Any], text: str, label: str | None, options: Mapping[str, Any]
+    ) -> Task:
+        """Make a task from the tables of some splits: first the training rows, by the name that messages call them."""
+        read: list[Any] = []
+        prompt = given = options.get("prompt")
+        for name, table in tables.items():
+            if table is None or (read and is_share(table)):
+                read.append(table)
+                continue
+            prompt, texts, labels = texts_and_labels(name, table, text, label, given)
+            read.append((texts, labels) if label or not read else texts)
+        (texts, labels), test, validation = read
+        of = "" if (first := next(iter(tables))) == "frame" else f" of {first}"
+        return cls._checked(
+            texts, labels, **{**options, "prompt": prompt}, test=test, validation=validation, of=of
+        )
 
     @classmethod
     def from_dataset(
-        cls, dataset: Dataset | DatasetDict, *, text: str = "text", label: str | None = None, **options: Any
+        cls,
+        dataset: Dataset | DatasetDict,
+        *,
+        text: str = "text",
+        label: str | None = None,
+        test: Data | float | None = None,
+        validation: Data | float | None = None,
+        rows: int | None = None,
+        **options: Any,
     ) -> Task:
         """Make a task from a `datasets.Dataset`, or a `DatasetDict` with `train` and, if it has them, other splits.
 
         Args:
             dataset: The rows. The `test` and `validation` splits of a `DatasetDict` are used as such; if it has no
-                `test`, its `validation` becomes the test split.
-            text: Name of the column of texts.
+                `test`, its `validation` becomes the test split. A split without labels (all -1) is left out.
+            text: Name of the column of texts; a prompt may name others, as in `from_frame`.
             label: Name of the column of labels; None for language modelling. Integers with a `ClassLabel` feature are
                 turned into their names.
-            options: As in `from_texts`.
+            test: Another Dataset, or the share of the training rows to hold out, instead of the DatasetDict's own.
+            validation: As `test`.
+            rows: Read so many rows of each split: the first ones of an `IterableDataset`, which needs it, and random
+                ones of others.
+            **options: As in `from_frame`.
 
         Raises:
-            TaskError: If a column or the train split is missing, a row has no label, or as in `from_texts`.
+            TaskError: If a column or the train split is missing, a row has no label, a stream comes without `rows`, or
+                as in `from_texts`.
         """
-        parts = {"train": dataset}
-        if isinstance(dataset, dict):
-            if "train" not in dataset:
-                raise TaskError(f"The dataset has splits {sorted(dataset)}; pass one with a train split, or one split.")
-            parts = {name: dataset[name] for name in SPLITS if name in dataset}
-            if "test" not in parts and "validation" in parts:
-                parts["test"] = parts.pop("validation")
-        frames = {name: dataset_to_frame(part, text, label) for name, part in parts.items()}
-        return cls.from_frame(frames.pop("train"), text=text, label=label, **frames, **options)
+        passed = {"test": test, "validation": validation}
+        read = read_dataset(dataset, passed, text, label, rows, options)
+        remarks = [*options.get("remarks", ()), *read.remarks]
+        return cls._from_tables(read.tables, text, label, {**options, "words": read.words, "remarks": remarks})
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        text: str = "text",
+        label: str | None = None,
+        test: str | os.PathLike[str] | float | None = None,
+        validation: str | os.PathLike[str] | float | None = None,
+        separator: str | None = None,
+        encoding: str | None = None,
+        rows: int | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> Task:
+        """Make a task from a file: `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet`, also compressed (`.csv.gz`).
+
+        Cells are read as they are written: NA, None and null are words, and 01 is not 1.
+
+        Args:
+            path: The file; or `"hf:id"` or `"hf:id:config"`, a dataset of the Hugging Face hub or a folder with one.
+            text: Column of texts; a prompt may name others, as in `from_frame`.
+            label: Column of labels; omit it for language modelling.
+            test: Another file with the same columns, or the share of the rows to hold out.
+            validation: As `test`.
+            separator: What separates the cells of a `.csv` file; found by default: a comma, semicolon, tab or `|`.
+            encoding: The text's encoding; by default UTF-8, UTF-16 or UTF-32, and where it is none of them, Windows-1252
+                (with Latin-1), which `notes` say.
+            rows: Read so many rows of each split of an `hf:` dataset, as a stream, so that not all of it is downloaded.
+            name: The task's name; by default that of the file.
+            **options: `prompt`, `words`, `max_tokens`, `scoring`, `seed`, `stratify`.
+
+        Raises:
+            TaskError: If the file cannot be read, or as in `from_frame`.
+        """
+        if isinstance(path, str) and path.startswith(HUB):
+            data, called = read_hub(path, streaming=rows is not None)
+            return cls.from_dataset(
+                data, text=text, label=label, test=test, validation=validation, rows=rows,
+                name=called if name is None else name, **options,
+            )  # fmt: skip
+        if rows is not None:
+            raise TaskError(f"rows={rows} is for hf: datasets, which are streamed; pass subset(train={rows}) later.")
+        sources = {"train": path, "test": test, "validation": validation}
+        read = read_files(sources, text, label, separator=separator, encoding=encoding, options=options)
+        named = {**options, "name": read.name if name is None else name, "remarks": read.remarks}
+        return cls._from_tables(read.tables, text, label, named)
 
     def frame(self) -> pd.DataFrame:
         """Every text: columns split, text, and label for classification."""
@@ -262,41 +341,16 @@ class Task:
         return look(model, self, row, split)
 
     def __repr__(self) -> str:
-        """One line: name, kind, rows, labels."""
+        """One line: name, kind, rows, labels, notes."""
         sizes = ", ".join(f"{len(self.splits[s]):,} {s}" for s in SPLITS if s in self.splits)
         classes = f"; {len(self.labels)} labels: {', '.join(self.labels)}" if self.labels else ""
-        return f"Task({self.name}: {self.kind}; {sizes}{classes})"
+        notes = f"; {' '.join(self.notes)}" if self.notes else ""
+        return f"Task({self.name}: {self.kind}; {sizes}{classes}{notes})"
 
     def _repr_html_(self) -> str:
         from semviz.common.html_repr import line_and_table
 
         return line_and_table(repr(self), self.frame().groupby("split").head(2))
-
-
-def load_task(name: str) -> Task:
-    """Load a packaged demo task: `mood`, `question`, `where` or `dialect`.
-
-    Raises:
-        TaskError: If there is no such task; the message lists the packaged ones.
-    """
-    from semviz.demo import tasks as demo
-
-    if not isinstance(name, str) or name not in demo.SPECS:
-        raise TaskError(
-            f"There is no packaged task {checks.short_repr(name)}; pass one of {sorted(demo.SPECS)}, or make "
-            "your own with Task.from_dataset, Task.from_frame or Task.from_texts."
-        )
-    spec = demo.SPECS[name]
-    train, test = demo.rows(name, "train"), demo.rows(name, "test")
-    labels = [row["label"] for row in train] if spec.labels else None
-    texts = [row["text"] for row in test]
-    return Task.from_texts(
-        [row["text"] for row in train],
-        labels,
-        prompt=spec.prompt,
-        test=(texts, [row["label"] for row in test]) if spec.labels else texts,
-        name=name,
-    )
 
 
 def check_task(task: Any) -> Task:
