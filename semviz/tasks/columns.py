@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from semviz.common import checks
@@ -64,6 +65,6 @@ def template_of(prompt: Any, columns: Sequence[Any], text: Any) -> Template:
     named = [column_of[place.group()[1:-1]] for place in places]
     if not places or all(place.group() == f"{{{TEXT}}}" for place in places):
         return Template(prompt, (), (text,))
-    pieces = (prompt[one.end() : other.start()] for one, other in zip(places, places[1:]))  # noqa: B905
+    pieces = (prompt[one.end() : other.start()] for one, other in pairwise(places))
     whole = f"{prompt[: places[0].start()]}{{{TEXT}}}{prompt[places[-1].end() :]}"
     return Template(whole, tuple(pieces), tuple(named))

@@ -46,8 +46,8 @@ class FileTables:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name is meant as that of a file: it has the ending of one, or leads to one."""
-    return _ending(Path(name)) in _ENDINGS or Path(name).suffix.lower() in OPENERS or Path(name).exists()
+    """Whether a name is meant as that of a file: it has the ending of one, leads to one, or has folders before it."""
+    return _ending(Path(name)) in _ENDINGS or os.path.exists(name) or "/" in name or os.sep in name
 
 
 def read_files(
@@ -119,7 +119,10 @@ def _path(split: str, source: Any) -> Path:
             f"{checks.short_repr(str(path))} has the ending {_ending(path)!r}; pass a file that ends in {_KNOWN}."
         )
     if not path.exists():
-        raise TaskError(f"{checks.short_repr(str(path))} cannot be read: there is no such file; pass the path of one.")
+        form = _ending(path)[1:].upper()
+        raise TaskError(
+            f"{checks.short_repr(str(path))} cannot be read as {form}: there is no such file; pass another."
+        )
     return path
 
 

@@ -115,5 +115,5 @@ def _parsed(text: str, name: str, separator: str, header: list[str], *, quoting:
     sign = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(separator, repr(separator))
     raise TaskError(
         f"{name}: its {where} has {found} fields, and its header {expected}; put texts that contain {sign} in "
-        f"double quotes, such as \"bad{separator} but fine\", and end no row with {separator!r}."
+        f'double quotes, such as "bad{separator} but fine", and end no row with {separator!r}.'
     )

@@ -15,6 +15,18 @@ _DECIMAL = re.compile(r"\s*[-+]?\d*\.\d+([eE][-+]?\d+)?\s*")
 _SAY_SO = "or words={label: word} if each number is a class of its own"
 
 
+class WordsError(TaskError):
+    """Words that are not one for each label.
+
+    Attributes:
+        labels: The labels.
+    """
+
+    def __init__(self, message: str, labels: Sequence[str]) -> None:
+        super().__init__(message)
+        self.labels = tuple(labels)
+
+
 def label_name(where: str, label: Any, *, sure: bool = False) -> str:
     """Return a label's name: a text, whole number or truth value as people write it.
 
@@ -92,8 +104,8 @@ def words_of_labels(words: Mapping[Any, str] | None, names: tuple[str, ...]) -> 
         return names
     keys = _keys(words, names) if isinstance(words, Mapping) else {}
     if not isinstance(words, Mapping) or set(keys.values()) != set(names):
-        raise TaskError(
-            f"{checks.named_repr('words', words)}; pass one word for each label of {list(names)}, as a mapping."
+        raise WordsError(
+            f"{checks.named_repr('words', words)}; pass one word for each label of {list(names)}, as a mapping.", names
         )
     by_name: dict[str, str] = {}
     for key, name in keys.items():

@@ -53,8 +53,8 @@ def needed(name: str, columns: Sequence[Any], text: str, label: str | None, prom
     template = template_of(prompt, columns, text)
     if label is not None and label in template.columns:
         raise TaskError(
-            f"Column {checks.short_repr(label)} of {name} is both text and label, so each text would hold its own answer; "
-            "pass two columns."
+            f"Column {checks.short_repr(label)} of {name} is both text and label, so each text would hold its "
+            "own answer; pass two columns."
         )
     for column in (*template.columns, *([label] if label else [])):
         count = list(columns).count(column)

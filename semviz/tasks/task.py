@@ -180,9 +180,9 @@ class Task:
         options = {**usual, "scoring": "sum", "seed": 0, "stratify": True, **given}
         parts = check_parts(texts, labels, of=of, **options)
         task = cls(name=name, remarks=tuple(remarks), **{key: getattr(parts, key) for key in parts.__annotations__})
-        if any(options[key] is not None and not is_share(options[key]) for key in ("test", "validation")):
-            for note in task.notes:
-                warnings.warn(f"{name}: {note}", RuntimeWarning, stacklevel=outside())
+        passed = [key for key in ("test", "validation") if options[key] is not None and not is_share(options[key])]
+        for note in notes_on({key: task.splits[key] for key in ("train", *passed)}, ()):
+            warnings.warn(f"{name}: {note}", RuntimeWarning, stacklevel=outside())
         return task
 
     @classmethod
@@ -213,9 +213,7 @@ class Task:
         return cls._from_tables({"frame": frame, "test": test, "validation": validation}, text, label, options)
 
     @classmethod
-    def _from_tables(
-        cls, tables: Mapping[str, Any], text: str, label: str | None, options: Mapping[str, Any]
-    ) -> Task:
+    def _from_tables(cls, tables: Mapping[str, Any], text: str, label: str | None, options: Mapping[str, Any]) -> Task:
         """Make a task from the tables of some splits: first the training rows, by the name that messages call them."""
         read: list[Any] = []
         prompt = given = options.get("prompt")
@@ -227,9 +225,7 @@ class Task:
             read.append((texts, labels) if label or not read else texts)
         (texts, labels), test, validation = read
         of = "" if (first := next(iter(tables))) == "frame" else f" of {first}"
-        return cls._checked(
-            texts, labels, **{**options, "prompt": prompt}, test=test, validation=validation, of=of
-        )
+        return cls._checked(texts, labels, **{**options, "prompt": prompt}, test=test, validation=validation, of=of)
 
     @classmethod
     def from_dataset(
@@ -292,8 +288,8 @@ class Task:
             test: Another file with the same columns, or the share of the rows to hold out.
             validation: As `test`.
             separator: What separates the cells of a `.csv` file; found by default: a comma, semicolon, tab or `|`.
-            encoding: The text's encoding; by default UTF-8, UTF-16 or UTF-32, and where it is none of them, Windows-1252
-                (with Latin-1), which `notes` say.
+            encoding: The text's encoding; by default UTF-8, UTF-16 or UTF-32, and where it is none of them,
+                Windows-1252, which `notes` say.
             rows: Read so many rows of each split of an `hf:` dataset, as a stream, so that not all of it is downloaded.
             name: The task's name; by default that of the file.
             **options: `prompt`, `words`, `max_tokens`, `scoring`, `seed`, `stratify`.

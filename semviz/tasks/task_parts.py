@@ -101,8 +101,9 @@ def check_parts(
 def notes_on(splits: Mapping[str, Split], labels: tuple[str, ...]) -> list[str]:
     """What is odd about some splits, in sentences: texts that are in two of them, labels that training never sees."""
     notes = []
-    for name, others in (("validation", ("train",)), ("test", ("train", "validation"))):
-        seen = {text for other in others if other in splits for text in splits[other].texts}
+    for name, others in (("validation", ["train"]), ("test", ["train", "validation"])):
+        others = [other for other in others if other in splits]
+        seen = {text for other in others for text in splits[other].texts}
         twice = sum(text in seen for text in splits[name].texts) if name in splits else 0
         if twice:
             notes.append(

@@ -51,7 +51,7 @@ def decode(content: bytes, name: str, encoding: str | None) -> tuple[str, str]:
     Args:
         content: The file's content.
         name: What messages call it.
-        encoding: Its encoding. None: what a byte order mark says, or else UTF-8, UTF-16 without a mark, or Windows-1252.
+        encoding: Its encoding. None: what a byte order mark says, or else UTF-8, UTF-16, or Windows-1252.
 
     Raises:
         TaskError: If it is not text in this encoding, or in none of these.
