@@ -52,9 +52,14 @@ def label_name(where: str, label: Any, *, sure: bool = False) -> str:
             f"{where} is {type(label).__name__} {checks.short_repr(label)}, and each text has one label; pass one task "
             "for each label, or one row for each of its labels (frame.explode)."
         )
-    if not isinstance(label, str | bytes | None) and type(label).__str__ is not object.__str__:
+    if not isinstance(label, str | bytes | None) and prints_as_text(label):
         label = str(label)  # a date, a member of an enum
     return checks.one_text(where, label)
+
+
+def prints_as_text(value: Any) -> bool:
+    """Whether a value has a text of its own, and not only the name of its class."""
+    return getattr(type(value), "__str__", None) is not getattr(object, "__str__", None)
 
 
 def check_classes(names: Sequence[str], rows: int) -> None:
@@ -102,14 +107,14 @@ def words_of_labels(words: Mapping[Any, str] | None, names: tuple[str, ...]) -> 
                 "(label.strip()), or pass words={label: word} with words that differ otherwise."
             )
         return names
-    keys = _keys(words, names) if isinstance(words, Mapping) else {}
+    keys = {key: _meant(key, names) for key in words} if isinstance(words, Mapping) else {}
     if not isinstance(words, Mapping) or set(keys.values()) != set(names):
         raise WordsError(
             f"{checks.named_repr('words', words)}; pass one word for each label of {list(names)}, as a mapping.", names
         )
     by_name: dict[str, str] = {}
-    for key, name in keys.items():
-        word = checks.one_text(f"words[{key!r}]", words[key])
+    for key, meant in keys.items():
+        name, word = str(meant), checks.one_text(f"words[{key!r}]", words[key])
         if name in by_name:
             raise TaskError(f"words has two words for the label {name!r}; pass one word for each label.")
         by_name[name] = word
@@ -118,11 +123,6 @@ def words_of_labels(words: Mapping[Any, str] | None, names: tuple[str, ...]) -> 
     if same and same[0] != same[1]:
         raise TaskError(f"words has {same[0]!r} and {same[1]!r}, which differ only by blanks; pass other words.")
     return label_words
-
-
-def _keys(words: Mapping[Any, str], names: tuple[str, ...]) -> dict[Any, str | None]:
-    """The label that each key means; None where it means none, or could mean several."""
-    return {key: _meant(key, names) for key in words}
 
 
 def _meant(key: Any, names: Sequence[str]) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
@@ -39,7 +40,7 @@ class Split:
 
 def is_share(part: Any) -> bool:
     """Whether a split is asked for as a share of the rows."""
-    return isinstance(part, Real) and not isinstance(part, bool) and not checks.is_whole(part)
+    return isinstance(part, float | np.floating)
 
 
 def check_split(key: str, part: Any, names: tuple[str, ...], *, sure: bool = False) -> Split:

@@ -8,6 +8,7 @@ from typing import Any
 from semviz.common import checks
 from semviz.common.errors import TaskError
 from semviz.tasks.columns import Template, template_of
+from semviz.tasks.labels import prints_as_text
 
 _LOST = (
     " If the file says NA, None or null there, read it with Task.from_file, or with pd.read_csv(…, "
@@ -83,5 +84,5 @@ def _check_texts(where: str, cells: Iterable[Any]) -> None:
     """Refuse a value that is one of several in a text and has no text of its own."""
     for row, value in enumerate(cells):
         # Numbers and dates are written as they print; lists are not.
-        has_text = not hasattr(value, "__len__") and type(value).__str__ is not object.__str__
+        has_text = not hasattr(value, "__len__") and prints_as_text(value)
         checks.one_text(where.format(row), str(value) if has_text else value, empty=True)

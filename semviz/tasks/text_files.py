@@ -34,7 +34,7 @@ def read_bytes(path: Path) -> bytes:
         TaskError: If it cannot be read.
     """
     try:
-        with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:  # type: ignore[call-arg]
+        with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
             content: bytes = file.read()
     except FileNotFoundError as error:
         raise TaskError(f"There is no file {checks.short_repr(str(path))}; pass the path of one.") from error
