@@ -41,10 +41,11 @@ class Template:
         return first + "".join(piece + value for piece, value in zip(self.pieces, others, strict=True))
 
 
-def template_of(prompt: Any, columns: Sequence[Any], text: Any) -> Template:
+def template_of(name: str, prompt: Any, columns: Sequence[Any], text: Any) -> Template:
     """Read a prompt that may name columns of a table.
 
     Args:
+        name: Name of the table in messages.
         prompt: The prompt; None for the usual one. `{text}` stands for the column of texts, `{name}` for any other.
         columns: Names of the table's columns.
         text: The column of texts, which need not be there where the prompt does not name it.
@@ -55,13 +56,13 @@ def template_of(prompt: Any, columns: Sequence[Any], text: Any) -> Template:
     if not isinstance(prompt, str):  # what is no text is refused with the task's other options
         return Template(prompt, (), (text,))
     column_of = {str(column): column for column in columns if isinstance(column, str)} | {TEXT: text}
-    unknown = [name for name in _NAMED.findall(prompt) if name not in column_of]
+    unknown = [one for one in _NAMED.findall(prompt) if one not in column_of]
     if unknown:
         raise TaskError(
-            f"The prompt names {{{unknown[0]}}}, and the columns are {checks.short_repr(list(columns))}; name one of "
-            "them, or {text} for the column of texts."
+            f"The prompt names {{{unknown[0]}}}, and the columns of {name} are {checks.short_repr(list(columns))}; name "
+            "one of them, or {text} for the column of texts."
         )
-    places = list(re.finditer("|".join(re.escape(f"{{{name}}}") for name in column_of), prompt))
+    places = list(re.finditer("|".join(re.escape(f"{{{one}}}") for one in column_of), prompt))
     named = [column_of[place.group()[1:-1]] for place in places]
     if not places or all(place.group() == f"{{{TEXT}}}" for place in places):
         return Template(prompt, (), (text,))

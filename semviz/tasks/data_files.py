@@ -145,6 +145,8 @@ def _parquet(path: Path, check: partial[list[Any]]) -> pd.DataFrame:
         raise TaskError(
             f"{path.name} cannot be read as Parquet: {checks.first_line(error)}. Pass a file that pandas can read."
         ) from error
+    if frame.empty:
+        raise TaskError(f"{path.name} has no rows; pass a file with rows.")
     return frame.reset_index(drop=True)
 
 

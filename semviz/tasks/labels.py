@@ -59,7 +59,8 @@ def label_name(where: str, label: Any, *, sure: bool = False) -> str:
 
 def prints_as_text(value: Any) -> bool:
     """Whether a value has a text of its own, and not only the name of its class."""
-    return getattr(type(value), "__str__", None) is not getattr(object, "__str__", None)
+    plain: Any = object
+    return type(value).__str__ is not plain.__str__ or type(value).__repr__ is not plain.__repr__
 
 
 def check_classes(names: Sequence[str], rows: int) -> None:

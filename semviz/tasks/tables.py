@@ -51,7 +51,7 @@ def texts_and_labels(
 
 def needed(name: str, columns: Sequence[Any], text: str, label: str | None, prompt: Any) -> Template:
     """Return what a prompt needs of a table; refuse a needed column that is missing or duplicated."""
-    template = template_of(prompt, columns, text)
+    template = template_of(name, prompt, columns, text)
     if label is not None and label in template.columns:
         raise TaskError(
             f"Column {checks.short_repr(label)} of {name} is both text and label, so each text would hold its "
