@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,16 +27,20 @@ def progress_bar(total: int, label: str, *, unit: str, show: bool, delay: float 
     """
     options: dict[str, Any] = {"delay": delay}
     if _is_log():
-        every = _SECONDS_A_LINE
-        options = {"delay": every, "mininterval": every, "maxinterval": every, "file": _Lines(), "bar_format": _LINE}
+        options = {"file": _Lines(), "bar_format": _LINE, "position": 0}
     return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=not (show and bars_shown()), **options)
 
 
 class _Lines(io.TextIOBase):
-    """Each frame of a bar as a line of stderr."""
+    """Frames of a bar as lines of stderr, the first after half a minute, and one each half minute."""
+
+    def __init__(self) -> None:
+        self._written = time.monotonic()
 
     def write(self, text: str) -> int:
-        for frame in filter(None, map(str.strip, text.split("\r"))):
+        frame = text.strip()
+        if frame and time.monotonic() >= self._written + _SECONDS_A_LINE:
+            self._written = time.monotonic()
             print(frame, file=sys.stderr, flush=True)
         return len(text)
 

@@ -59,8 +59,8 @@ def template_of(name: str, prompt: Any, columns: Sequence[Any], text: Any) -> Te
     unknown = [one for one in _NAMED.findall(prompt) if one not in column_of]
     if unknown:
         raise TaskError(
-            f"The prompt names {{{unknown[0]}}}, and the columns of {name} are {checks.short_repr(list(columns))}; name "
-            "one of them, or {text} for the column of texts."
+            f"The prompt names {{{unknown[0]}}}, and the columns of {name} are {checks.short_repr(list(columns))}; "
+            "name one of them, or {text} for the column of texts."
         )
     places = list(re.finditer("|".join(re.escape(f"{{{one}}}") for one in column_of), prompt))
     named = [column_of[place.group()[1:-1]] for place in places]
