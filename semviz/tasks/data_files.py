@@ -79,21 +79,22 @@ def read_files(
             continue
         path = _path(split, source)
         read.name = read.name or path.name.partition(".")[0] or path.name
-        check = partial(_check, split, path.name, text, label, options.get("prompt"))
+        shown = checks.short_repr(path.name)
+        check = partial(_check, split, shown, text, label, options.get("prompt"))
         ending = _ending(path)
         if ending in _PARQUET:
             read.tables[split] = _parquet(path, check)
             continue
-        content, guess = decode(read_bytes(path), path.name, encoding)
+        content, guess = decode(read_bytes(path), shown, encoding)
         read.remarks += [guess] if guess else []
         if ending in _JSON:
-            read.tables[split] = _json(content, path.name, check)
+            read.tables[split] = _json(content, shown, check)
             continue
-        frame, remarks = read_delimited(content, path.name, check, separator=separator, usual=_SEPARATED[ending])
+        frame, remarks = read_delimited(content, shown, check, separator=separator, usual=_SEPARATED[ending])
         read.tables[split] = frame
         read.remarks += remarks
         if label and options.get("words") is None:
-            check_no_measurement(f"The labels of {split} ({path.name})", list(frame[label]))
+            check_no_measurement(f"The labels of {split} ({shown})", list(frame[label]))
     return read
 
 
@@ -112,7 +113,7 @@ def _path(split: str, source: Any) -> Path:
     path = checks.as_path(split, source).expanduser()
     if path.is_dir():
         raise TaskError(
-            f"{checks.short_repr(str(path))} is a folder; pass a file in it, or {HUB}{path} if it holds a dataset."
+            f"{checks.short_repr(str(path))} is a folder; pass a file in it, or {HUB} and its path for a dataset in it."
         )
     if _ending(path) not in _ENDINGS:
         raise TaskError(
@@ -143,10 +144,11 @@ def _parquet(path: Path, check: partial[list[Any]]) -> pd.DataFrame:
         raise
     except (OSError, ValueError, NotImplementedError) as error:
         raise TaskError(
-            f"{path.name} cannot be read as Parquet: {checks.first_line(error)}. Pass a file that pandas can read."
+            f"{checks.short_repr(path.name)} cannot be read as Parquet: {checks.first_line(error)}. Pass a file that "
+            "pandas can read."
         ) from error
     if frame.empty:
-        raise TaskError(f"{path.name} has no rows; pass a file with rows.")
+        raise TaskError(f"{checks.short_repr(path.name)} has no rows; pass a file with rows.")
     return frame.reset_index(drop=True)
 
 

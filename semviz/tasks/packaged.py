@@ -37,14 +37,14 @@ def load_task(name: str) -> Task:
 
 
 def as_task(task: Any) -> Task:
-    """Return a task, or the packaged one of this name; texts become a task of language modelling with one split.
+    """Return a task; texts become one of language modelling, with one split, `train`.
 
     Raises:
         TaskError: If it is something else, or no text.
     """
     if isinstance(task, str):
         if task in demo.SPECS:
-            return load_task(task)
+            raise TaskError(f"task={task!r} is not a task but the name of one; pass load_task({task!r}).")
         task = [task]
     if not isinstance(task, list | tuple) or not all(isinstance(text, str) for text in task):
         return check_task(task)

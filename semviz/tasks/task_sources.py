@@ -95,7 +95,7 @@ class TaskSources:
         task = cls._of_parts(name, parts, remarks)
         passed = [key for key in ("test", "validation") if options[key] is not None and not is_share(options[key])]
         for note in notes_on({key: parts.splits[key] for key in ("train", *passed)}, ()):
-            warnings.warn(f"{name}: {note}", RuntimeWarning, stacklevel=outside())
+            warnings.warn(f"{checks.short_repr(name)}: {note}", RuntimeWarning, stacklevel=outside())
         return task
 
     @classmethod

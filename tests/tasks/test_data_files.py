@@ -230,7 +230,7 @@ def test_each_split_may_have_a_file_of_its_own_in_a_form_of_its_own(tmp_path):
     assert set(task.split("test").texts) == set(later["text"])
     assert len(task.split("validation")) == round(0.25 * len(FRAME))
     later[["text"]].to_parquet(tmp_path / "test.parquet")
-    with pytest.raises(TaskError, match=r"'label' of test \(test.parquet\) is missing"):
+    with pytest.raises(TaskError, match=r"'label' of test \('test.parquet'\) is missing"):
         sv.Task.from_file(tmp_path / "train.csv", label="label", test=str(tmp_path / "test.parquet"))
 
 

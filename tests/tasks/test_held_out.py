@@ -80,7 +80,7 @@ def test_packaged_tasks_keep_their_rows():
 
 def test_texts_in_two_splits_are_said():
     texts, labels = [f"t{i}" for i in range(40)], ["a", "b"] * 20
-    with pytest.warns(RuntimeWarning, match=r"reviews: 2 of 3 test texts are also in train") as caught:
+    with pytest.warns(RuntimeWarning, match=r"'reviews': 2 of 3 test texts are also in train") as caught:
         task = sv.Task.from_texts(texts, labels, test=(["t1", "t2", "new"], ["a", "b", "a"]), name="reviews")
     assert caught[0].filename == __file__
     assert any("2 of 3 test texts are also in train" in note for note in task.notes)

@@ -35,7 +35,7 @@ def test_texts_are_traced_as_they_stand(texts, tiny):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [("", "empty"), ("  ", "empty"), ([], "empty"), (["a cat", ""], r"task\[1\] is empty"), ("cat", "two tokens"),
-     (3, "not a task"), (["a cat", 3], "not a task"), ("\udfff", "surrogate")],
+     (3, "not a task"), ("mood", r"load_task\('mood'\)"), (["a cat", 3], "not a task"), ("\udfff", "surrogate")],
 )  # fmt: skip
 def test_what_is_no_text(texts, message, tiny):
     with pytest.raises(TaskError, match=message):
