@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semviz.cli.report import as_number
 from semviz.common import checks
-from semviz.common.errors import SemvizError
+from semviz.common.errors import SemvizError, TaskError
 
 if TYPE_CHECKING:
     from semviz.tasks.task import Task
@@ -56,6 +56,8 @@ def asked_task(options: argparse.Namespace) -> Task:
             f"--words={words} has words for the labels {checks.short_repr(sorted(given['words']))}, and the file has "
             f"the labels {labels}; pass one pair for each, separated by commas."
         ) from error
+    except TaskError as error:
+        raise TaskError(f"--task={checks.short_repr(name)[1:-1]}: {error}") from error
 
 
 def _pairs(words: str | Mapping[str, str]) -> dict[str, str]:

@@ -111,19 +111,15 @@ def _path(split: str, source: Any) -> Path:
             f"and pass its path, or pass {HUB}id for a dataset of the Hugging Face hub."
         )
     path = checks.as_path(split, source).expanduser()
+    shown, form = checks.short_repr(str(path)), _ending(path)[1:].upper() or "a table"
     if path.is_dir():
         raise TaskError(
-            f"{checks.short_repr(str(path))} is a folder; pass a file in it, or {HUB} and its path for a dataset in it."
+            f"{shown} is a folder and cannot be read as {form}; pass a file in it, or {HUB} and its path for a dataset."
         )
     if _ending(path) not in _ENDINGS:
-        raise TaskError(
-            f"{checks.short_repr(str(path))} has the ending {_ending(path)!r}; pass a file that ends in {_KNOWN}."
-        )
+        raise TaskError(f"{shown} has the ending {_ending(path)!r}; pass a file that ends in {_KNOWN}.")
     if not path.exists():
-        form = _ending(path)[1:].upper()
-        raise TaskError(
-            f"{checks.short_repr(str(path))} cannot be read as {form}: there is no such file; pass another."
-        )
+        raise TaskError(f"{shown} cannot be read as {form}: there is no such file; pass another.")
     return path
 
 

@@ -44,7 +44,7 @@ def read_delimited(
     if said:
         text, separator = text[said.end() :], separator or said[1]
     if not text.strip():
-        raise TaskError(f"{name} is empty; pass a file with a header and rows.")
+        raise TaskError(f"{name} is empty and cannot be read; pass a file with a header and rows.")
     separator, header = _header(text, name, check, separator, usual)
     if not _unbalanced(text, separator, len(header)):
         return _parsed(text, name, separator, header, quoting=csv.QUOTE_MINIMAL), []
@@ -64,6 +64,8 @@ def _header(
         except TaskError:
             continue
         return candidate, header
+    if len(text.splitlines()) == 1:
+        raise TaskError(f"{name} cannot be read as a table: it is one line; pass a file with a header and rows.")
     check(max(headers.values(), key=len))  # says which column is missing, and those that there are
     raise AssertionError("a header that failed passes")
 
@@ -99,7 +101,7 @@ def _parsed(text: str, name: str, separator: str, header: list[str], *, quoting:
         )  # fmt: skip
         if isinstance(frame.index, pd.RangeIndex):
             if frame.empty:
-                raise TaskError(f"{name} has a header and no rows; pass a file with rows.")
+                raise TaskError(f"{name} has a header and no rows (texts is empty); pass a file with rows.")
             return frame.set_axis(header, axis=1)
         # Where the first row is longer than the header, pandas takes the columns in front for names of the rows.
         where, expected, found = "first row", len(frame.columns), len(frame.columns) + frame.index.nlevels

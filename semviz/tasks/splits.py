@@ -68,18 +68,20 @@ def check_split(key: str, part: Any, names: tuple[str, ...], *, sure: bool = Fal
     )
 
 
-def make_split(texts: Iterable[Any], labels: Sequence[str] | None, names: tuple[str, ...], argument: str) -> Split:
+def make_split(
+    texts: Iterable[Any], labels: Sequence[str] | None, names: tuple[str, ...], argument: str, *, of: str = ""
+) -> Split:
     """Check texts and turn names of labels into indices.
 
     Raises:
         TaskError: If an item is not a text, or labels are too few, too many or unknown.
     """
-    checked_texts = tuple(checks.texts(argument, texts))
+    checked_texts = tuple(checks.texts(argument, texts, of=of))
     if labels is None:
         return Split(checked_texts)
     if len(labels) != len(checked_texts):
         raise TaskError(
-            f"{argument} has {len(checked_texts)} texts and {len(labels)} labels; pass one label for each text."
+            f"{argument}{of} has {len(checked_texts)} texts and {len(labels)} labels; pass one label for each text."
         )
     unknown = sorted(set(labels) - set(names))
     if unknown:

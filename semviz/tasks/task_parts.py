@@ -79,7 +79,7 @@ def check_parts(
             count = "1 class" if names else "0 classes"
             raise TaskError(f"labels{of} has {count} ({', '.join(names)}); pass at least two.")
     label_words = words_of_labels(words, names)
-    train = make_split(texts, labels, names, f"texts{of}")
+    train = make_split(texts, labels, names, "texts", of=of)
     if len(train) < 4:
         raise TaskError(f"Got {len(train)} texts{of}; pass at least 4, preferably a few hundred.")
     if names and not sure:

@@ -160,7 +160,7 @@ REFUSED = {
     "nothing.csv": (b"text,label\n" + b"a b,\nc d,x\n" * 9, r"labels\[0\] of train is empty"),
     "nothing.jsonl": ("\n".join(['{"text": "a", "label": null}'] * 9).encode(), r"labels\[0\] of train is NoneType"),
     "no text.jsonl": ("\n".join(['{"text": null, "label": "a"}'] * 9).encode(), r"texts\[0\] of train is NoneType"),
-    "blank text.csv": (b"text,label\n" + b"  ,x\nc d,y\n" * 9, r"texts of train\[0\] is empty"),
+    "blank text.csv": (b"text,label\n" + b"  ,x\nc d,y\n" * 9, r"texts\[0\] of train is empty"),
     "ragged.csv": (b"text,label\na,x\nb,c,y\n", "its line 3 has 3 fields, and its header 2"),
     "nulls.csv": (b"text,label\na\0b,x\nc,y\n", "null characters, the first in line 2"),
     "damaged.csv": (("text,label\n" + "é è ü,x\n" * 9).encode() + b"\xff,y\n", "the first of them in line 11"),
