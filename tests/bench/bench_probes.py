@@ -3,10 +3,10 @@
     python tests/bench/bench_probes.py simulate                       # measured curves with noise drawn anew; a minute
     python tests/bench/bench_probes.py replay --store runs/method     # what bench_method.py made; a minute
 
-*Simulate*: the curves are those of tests/bench/README.md (test scores over three seeds) and SmolLM2's, one seed. They
-are taken for the truth; validation rows are drawn from them, as hard for every boundary (correlation 0.6), with a point
-of seed noise; losses get the scatter that the curve has about a straight line. *Replay*: nothing is drawn; the probes
-are runs in a store that were made with its first seed, and what is lost is that of test rows over all seeds.
+*Simulate*: the curves are those of measured.json (test scores over seeds), taken for the truth; validation rows are
+drawn from them, as hard for every boundary (correlation 0.6), with a point of seed noise; losses get the scatter that
+the curve has about a straight line. *Replay*: nothing is drawn; the probes are runs in a store that were made with its
+first seed, and what is lost is that of test rows over all seeds.
 
 Time is the cost table's times the number of learning rates tried (simulate: the same number everywhere), as a share of
 a sweep over eight boundaries, or all of them where there are fewer.
@@ -15,12 +15,12 @@ a sweep over eight boundaries, or all of them where there are fewer.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import measured
 import numpy as np
 import pandas as pd
 from pairs import PAIRS, load
@@ -66,25 +66,14 @@ def eight(n_blocks: int) -> np.ndarray:
 
 
 def curves() -> list[Curve]:
-    """The measured curves, as the README has them."""
-    text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\w+ \([\w ]+\)) \| (\d+|untrained) \| [\d.]* ?\| ([\d.]+) \|", text, re.MULTILINE)
+    """The measured curves; between measured boundaries a score is taken on a straight line."""
     found = []
-    for name, lines in pd.DataFrame(rows, columns=["name", "k", "score"]).groupby("name", sort=False):
-        values = lines.set_index("k")["score"].astype(float)
-        untrained, scores = values.pop("untrained"), values.to_numpy()
-        if lines["score"].str.contains(r"\.\d{3}").all():  # nats
-            x = np.arange(len(scores))
+    for curve in measured.load().values():
+        scores = np.asarray([curve.sign * curve.at(k) for k in range(curve.n_blocks)])
+        x, scatter = np.arange(len(scores)), 0.0
+        if curve.score == "loss":
             scatter = float(np.std(scores - np.polyval(np.polyfit(x, scores, 1), x)))
-            found.append(Curve(str(name), -scores, -untrained, scatter))
-        else:
-            found.append(Curve(str(name), scores / 100, untrained / 100))
-    at = [0, 8, 15, 22, 26, 29]
-    for name, scores, untrained in (
-        ("trec (SmolLM2)", [0.960, 0.966, 0.968, 0.930, 0.882, 0.862], 0.43),
-        ("sst2 (SmolLM2)", [0.906, 0.902, 0.894, 0.882, 0.874, 0.832], 0.80),
-    ):
-        found.append(Curve(name, np.interp(np.arange(30), at, scores), untrained))
+        found.append(Curve(curve.pair, scores, curve.sign * curve.untrained, scatter))
     return found
 
 

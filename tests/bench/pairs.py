@@ -26,7 +26,7 @@ PAIRS = {
     "smollm2-sst2": "SmolLM2",
 }
 BOUNDARIES = [0, 4, 8, 12, 15, 18, 22, 26, 29]  # of SmolLM2's 30; all of the others
-REPEATED = [0, 8, 15, 22]  # of these, with more than one seed
+REPEATED = [0, 4, 8, 15, 22]  # of these, with more than one seed
 
 
 def settings(name: str) -> dict[str, int]:
