@@ -1,7 +1,7 @@
 # The commands of the README. Each makes .venv if it is missing and installs what it needs, pinned in constraints.txt.
 PYTHON ?= python3
 TASK ?= mood
-BUDGET ?= 2m
+BUDGET ?= 150s
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
