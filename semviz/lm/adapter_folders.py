@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from semviz.common import checks
 from semviz.common.errors import ModelError
 from semviz.lm.loading import LoadOptions, check_config, explained, load_from_files, load_tokenizer
-from semviz.lm.model_files import check_headers, find_weights, has_tokenizer
+from semviz.lm.model_files import check_headers, has_tokenizer
 from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.sources import ADAPTER, Source, locate
 
@@ -30,16 +30,15 @@ def find_on_hub(source: Source, options: LoadOptions) -> Source | None:
     from transformers.utils import cached_file
     from transformers.utils.peft_utils import find_adapter_config_file
 
-    files = {name: value for name, value in options.files.items() if name != "trust_remote_code"}
-    if find_adapter_config_file(source.path, **files) is None:
+    if find_adapter_config_file(source.path, **options.place) is None:
         return None
-    weights = cached_file(source.path, _WEIGHTS, _raise_exceptions_for_missing_entries=False, **files)
+    weights = cached_file(source.path, _WEIGHTS, _raise_exceptions_for_missing_entries=False, **options.place)
     if weights is None:
         raise ModelError(
             f"{source.name} is an adapter without {_WEIGHTS}. semviz does not load pickled weights; convert them with "
             "model.save_pretrained(folder) of peft first."
         )
-    return Source(str(Path(weights).parent), source.name, "adapter")
+    return Source(str(Path(weights).parent), source.name, "adapter", weights=(Path(weights),))
 
 
 def load_adapter(
@@ -64,7 +63,7 @@ def load_adapter(
         import peft
     except ImportError as error:
         raise ModelError(f'{source.name} is an adapter of peft; run: pip install "semviz[peft]".') from error
-    check_headers(find_weights(Path(source.path), adapter=True))
+    check_headers(source.weights)
     config = _read(Path(source.path, ADAPTER))
     if str(config.get("task_type")) not in ("CAUSAL_LM", "None"):
         raise ModelError(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semviz.common import checks
 from semviz.common.errors import ModelError
 from semviz.lm.adapter_folders import find_on_hub, load_adapter
 from semviz.lm.loading import LoadOptions, load_from_files, load_tokenizer
-from semviz.lm.sources import Source, locate
+from semviz.lm.sources import Source, locate, not_a_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,10 +46,9 @@ def _adapter_on_hub(where: Source, options: LoadOptions, *, is_named: bool) -> S
     """Look for an adapter in a repository without a model's config; one that cannot be asked is left to the loader."""
     from transformers.utils import cached_file
 
-    files = {name: value for name, value in options.files.items() if name != "trust_remote_code"}
     try:
         has_config = not is_named and cached_file(
-            where.path, "config.json", _raise_exceptions_for_missing_entries=False, **files
+            where.path, "config.json", _raise_exceptions_for_missing_entries=False, **options.place
         )
         return None if has_config else find_on_hub(where, options)
     except ModelError:
@@ -82,10 +80,7 @@ def objects_in_memory(source: Any, tokenizer: Any) -> tuple[PreTrainedModel, Pre
     if not isinstance(model, PreTrainedModel) and not hasattr(model, "peft_config"):
         if isinstance(source, tuple | list):
             raise ModelError(f"Got a model of class {type(model).__name__}; pass a transformers or PEFT causal LM.")
-        raise ModelError(
-            f"{checks.named_repr('source', source)} is not a model; pass None for the demo, a folder, a .gguf file, a "
-            "hub id, a model of transformers or (model, tokenizer)."
-        )
+        raise not_a_model(source)
     path = str(getattr(model, "name_or_path", "") or getattr(model.config, "_name_or_path", "") or "")
     name = Path(path or type(model).__name__).name
     if isinstance(own, PreTrainedTokenizerBase):

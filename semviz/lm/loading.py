@@ -16,7 +16,7 @@ import torch
 from semviz.common import checks
 from semviz.common.errors import ModelError
 from semviz.lm.load_options import OF_FILES, resolve_device, resolve_dtype
-from semviz.lm.model_files import check_headers, find_weights, has_tokenizer
+from semviz.lm.model_files import check_headers, has_tokenizer
 from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.sources import DEMO, Source
 
@@ -47,11 +47,15 @@ class LoadOptions:
     handed_on: tuple[tuple[str, Any], ...] = ()
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Options that say where files lie."""
+        revision = {"revision": self.revision} if self.revision else {}
+        return revision | {name: value for name, value in self.handed_on if name in OF_FILES}
+
+    @property
     def files(self) -> dict[str, Any]:
         """Options of everything that is read: where it lies, and whether its code may run."""
-        of_files = {name: value for name, value in self.handed_on if name in OF_FILES}
-        revision = {"revision": self.revision} if self.revision else {}
-        return {**revision, "trust_remote_code": self.trust_remote_code, **of_files}
+        return {"trust_remote_code": self.trust_remote_code, **self.place}
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -85,13 +89,12 @@ def load_from_files(
             _check_gguf_package(source)
         config = AutoConfig.from_pretrained(source.path, **files)
         check_config(source.name, config, options.trust_remote_code)
-        if source.kind == "model" and not source.gguf_file:
-            check_headers(find_weights(Path(source.path)))
+        check_headers(source.weights)
         found = load_tokenizer(source, tokenizer, options)
         dtype = resolve_dtype(options.dtype, target)
         model = _load_weights(source, config, dtype, files, options.weights)
     placed = "device_map" in options.weights or hasattr(model, "hf_quantizer")
-    note = _dequantised(_form(source, options.files), dtype) if source.gguf_file else ""
+    note = _dequantised(_form(source, options.place), dtype) if source.gguf_file else ""
     return (model.eval() if placed else model.eval().to(target)), found, note
 
 
@@ -181,16 +184,15 @@ def _check_gguf_package(source: Source) -> None:
         raise ModelError(f'{source.gguf_file} is read by the gguf package; run: pip install "semviz[gguf]".') from error
 
 
-def _form(source: Source, files: dict[str, Any]) -> str:
+def _form(source: Source, place: dict[str, Any]) -> str:
     """Name the form that most weights of a GGUF file have, such as Q4_K."""
     from collections import Counter
 
     from gguf import GGUFReader
     from transformers.utils import cached_file
 
-    files = {name: value for name, value in files.items() if name != "trust_remote_code"}
     path = Path(source.path, source.gguf_file)
-    reader = GGUFReader(path if path.is_file() else cached_file(source.path, source.gguf_file, **files))
+    reader = GGUFReader(path if path.is_file() else cached_file(source.path, source.gguf_file, **place))
     counts: Counter[str] = Counter()
     for tensor in reader.tensors:
         counts[tensor.tensor_type.name] += int(tensor.n_elements)

@@ -174,13 +174,14 @@ def load_model(
     if dtype == "auto" and options.get("torch_dtype") is not None:  # the name that transformers had before
         dtype = options.pop("torch_dtype")
     of_files = {"base": base, "gguf_file": gguf_file, "device_map": device_map, "revision": revision}
-    of_files |= check_options(options)
+    handed_on = check_options(options)
+    of_files |= handed_on
     if isinstance(source, LanguageModel):
         given = {"tokenizer": tokenizer, "layers": layers, "general_text": general_text} | of_files
         check_unused(source, source.model, device, dtype, given)
         return source
     if isinstance(source, str | os.PathLike | None):
-        how = LoadOptions(device, device_map, dtype, revision, trust_remote_code, tuple(check_options(options).items()))
+        how = LoadOptions(device, device_map, dtype, revision, trust_remote_code, tuple(handed_on.items()))
         if isinstance(base, LanguageModel):
             base = (base.model, base.tokenizer)
         model, own_tokenizer, name, note = load_from_source(source, base, gguf_file, tokenizer, how)

@@ -26,12 +26,14 @@ class Source:
         name: The model's name in tables.
         kind: `"model"`, `"adapter"` of peft, or `"hub"`, of which it is not known yet.
         gguf_file: Name of the GGUF file in it, or empty.
+        weights: Its files of safetensors, where they were found in a folder of the user's.
     """
 
     path: str
     name: str
     kind: Literal["model", "adapter", "hub"] = "model"
     gguf_file: str = ""
+    weights: tuple[Path, ...] = ()
 
 
 def locate(source: object, *, gguf_file: str | None = None, has_base: bool = False) -> Source:
@@ -64,12 +66,17 @@ def locate(source: object, *, gguf_file: str | None = None, has_base: bool = Fal
     return Source(text, text, "hub", gguf_file or "")
 
 
+def not_a_model(source: object) -> ModelError:
+    """The error for an object of another kind."""
+    return ModelError(
+        f"{checks.named_repr('source', source)} is not a model; pass None for the demo, a folder, a .gguf file, a "
+        "hub id, a model of transformers or (model, tokenizer)."
+    )
+
+
 def _as_path(source: object) -> Path:
     if not isinstance(source, str | os.PathLike):
-        raise ModelError(
-            f"{checks.named_repr('source', source)} is not a model; pass None for the demo, a folder, a .gguf file, a "
-            "hub id, a model of transformers or (model, tokenizer)."
-        )
+        raise not_a_model(source)
     if isinstance(os.fspath(source), bytes) or not os.fspath(source).strip():
         raise ModelError(
             f"{checks.named_repr('source', source)} names no model; pass None for the demo, a folder or a hub id."
@@ -94,14 +101,12 @@ def _in_folder(path: Path, gguf_file: str | None, *, has_base: bool) -> Source:
             f"{ADAPTER} away to load the model alone."
         )
     if is_adapter:
-        find_weights(path, adapter=True)
-        return Source(str(path), name, "adapter")
+        return Source(str(path), name, "adapter", weights=tuple(find_weights(path, adapter=True)))
     if not is_model:
         return _in_gguf(path, _only_gguf(path)) if gguf_files(path) else _no_model(path)
     if not has_weights(path) and gguf_files(path):
         return _in_gguf(path, _only_gguf(path))
-    find_weights(path)
-    return Source(str(path), name)
+    return Source(str(path), name, weights=tuple(find_weights(path)))
 
 
 def _only_gguf(path: Path) -> str:
