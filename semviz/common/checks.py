@@ -22,6 +22,8 @@ from semviz.common.errors import SemvizError, TaskError
 
 _WIDTH = 80
 # Hub tokens, bearer headers and passwords in URLs: libraries put them into their error messages.
+# A Path has only one of the two slashes left.
+_URL = re.compile(r"[A-Za-z][\w+.-]+://|(https?|ftp|file|hf|s3|gs|gcs|az|abfss?|hdfs|ssh|git):/", re.IGNORECASE)
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{10,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)")
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Trainer, accepts."""
@@ -233,15 +235,21 @@ def as_path(name: str, value: Any) -> Path:
     """Return a path that the file system accepts.
 
     Raises:
-        SemvizError: If it is not a path, is empty, or contains a null character.
+        SemvizError: If it is not a path, is empty, contains a null character, or is a URL.
     """
     try:
         raw_path = os.fspath(value)
         if not raw_path or b"\0" in os.fsencode(raw_path):
             raise ValueError
-        return Path(os.fsdecode(raw_path))
+        path = Path(os.fsdecode(raw_path))
     except (TypeError, ValueError) as problem:
         raise SemvizError(f"{named_repr(name, value)} is not a path; pass the name of a file or folder.") from problem
+    if _URL.match(os.fsdecode(raw_path)):
+        raise SemvizError(
+            f"{named_repr(name, value)} is a URL; pass the path of a file or folder on this machine, such as a "
+            "download of it."
+        )
+    return path
 
 
 def require_attributes(name: str, value: Any, attributes: Collection[str], instead: str) -> None:

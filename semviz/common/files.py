@@ -2,52 +2,130 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import secrets
+import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from semviz.common.checks import as_path
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
 
+_locks: Any
+try:
+    import fcntl as _locks
+except ImportError:  # Windows has no such locks; what killed processes leave there stays
+    _locks = None
+
 _TEMPORARY_SUFFIX = ".semviz"  # so that no other program's file is taken for one of ours
-_ABANDONED_AFTER = 86_400  # seconds since the last write to a temporary file
+_LONGEST_PREFIX = 200  # bytes of the target's name in a temporary one; file systems allow 255 in all
+_PREFIX, _LOCK = "semviz-", ".semviz-lock"
+_YOUNG = 60  # seconds in which a temporary file or folder may not have its lock yet, or no longer
+_LOST = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # of fsync; the others say that a mount has none
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
     """Yield a temporary path in the same folder to write to; rename it to `path` unless an exception is raised.
 
+    A new file gets the permissions that the process gives to its files (umask), one that is replaced keeps its own. A
+    link stays a link: what it leads to is replaced.
+
     Raises:
         SemvizError: If the folder is missing or cannot be written to; an old file is then unchanged.
     """
     target = as_path("path", path)
     try:
+        real = Path(os.path.realpath(target))
+        if real.is_symlink():  # in a circle
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         # An interrupt could leave the temporary file behind, or report a failure after the rename.
         with interrupts_held():
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_TEMPORARY_SUFFIX)
+            handle, name = _temporary_beside(real)
             try:
-                os.close(handle)
-                yield name
-                with open(name, "r+b") as file:
-                    os.fsync(file.fileno())
-                # mkstemp makes private files; these are meant to be read like any other.
-                os.chmod(name, 0o644)
-                os.replace(name, target)
+                try:
+                    yield name
+                    with open(name, "r+b") as file:
+                        _flush(file.fileno())
+                finally:
+                    os.close(handle)
+                with suppress(OSError):  # no such file yet, or a mount without permissions
+                    os.chmod(name, stat.S_IMODE(real.stat().st_mode))
+                os.replace(name, real)
             except BaseException:
                 with suppress(OSError):  # the first error is the one to report
                     os.unlink(name)
                 raise
-            _remove_abandoned(target.parent)
+            _remove_abandoned_files(real.parent)
     except OSError as error:
         raise SemvizError(
             f"Cannot write {target}: {error.strerror or error}. Free some space there, or pass a path in a "
             "writable folder."
         ) from error
+
+
+def _temporary_beside(target: Path) -> tuple[int, str]:
+    """Create a file for one writer, locked for as long as its handle is open; return the handle and the path."""
+    start = target.name.encode("utf-8", "surrogateescape")[:_LONGEST_PREFIX].decode("utf-8", "ignore")
+    while True:
+        name = target.parent / f".{start}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}"
+        try:
+            # Not by mkstemp, whose files are private: the system applies umask and the folder's defaults to this one.
+            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        _lock(handle)
+        return handle, str(name)
+
+
+def _flush(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in _LOST:
+            raise
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file without waiting; whether it could be."""
+    if _locks is None:
+        return False
+    try:
+        _locks.flock(handle, _locks.LOCK_EX | _locks.LOCK_NB)
+    except OSError:  # somebody holds it, or the mount has no locks
+        return False
+    return True
+
+
+def _is_abandoned(path: str | Path) -> bool:
+    """Whether nobody has held a file of ours for a while."""
+    if time.time() - os.stat(path).st_mtime < _YOUNG:
+        return False
+    handle = os.open(path, os.O_RDWR)
+    try:
+        return _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned_files(folder: Path) -> None:
+    """Remove temporary files that killed processes left in a folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(_TEMPORARY_SUFFIX):
+                # Another process may be writing there, and its file may be gone by now.
+                with suppress(OSError):
+                    if _is_abandoned(entry.path):
+                        os.unlink(entry.path)
 
 
 def digest_of(*parts: bytes | memoryview) -> str:
@@ -67,14 +145,30 @@ def digest_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def temporary_folder(purpose: str) -> tempfile.TemporaryDirectory[str]:
+class HeldFolder(tempfile.TemporaryDirectory[str]):
+    """A temporary folder that the next process removes if this one is killed: nobody holds its lock any more."""
+
+    def __init__(self, purpose: str) -> None:
+        super().__init__(prefix=f"{_PREFIX}{purpose}-", ignore_cleanup_errors=True)
+        self._handle = os.open(Path(self.name, _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+        _lock(self._handle)
+
+    def cleanup(self) -> None:
+        """Remove the folder and what is in it."""
+        with suppress(OSError):  # closed by an earlier call
+            os.close(self._handle)
+        super().cleanup()
+
+
+def temporary_folder(purpose: str) -> HeldFolder:
     """Create a folder that is removed with the returned object.
 
     Raises:
         SemvizError: If there is no space, or no permission to create one.
     """
     try:
-        return tempfile.TemporaryDirectory(prefix=f"semviz-{purpose}-", ignore_cleanup_errors=True)
+        _remove_abandoned_folders(tempfile.gettempdir())
+        return HeldFolder(purpose)
     except OSError as error:
         raise SemvizError(
             f"Cannot create a temporary folder: {error.strerror or error}. Free some space there, or pass another "
@@ -82,15 +176,14 @@ def temporary_folder(purpose: str) -> tempfile.TemporaryDirectory[str]:
         ) from error
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove temporary files that killed processes left in a folder."""
-    with suppress(OSError), os.scandir(folder) as entries:
+@cache
+def _remove_abandoned_folders(parent: str) -> None:
+    """Remove what killed processes left: their states may take gigabytes. Once in a process."""
+    with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
-            if entry.name.startswith(".") and entry.name.endswith(_TEMPORARY_SUFFIX):
-                # Another process may be writing there, and its file may be gone by now.
-                with suppress(OSError):
-                    if time.time() - entry.stat().st_mtime > _ABANDONED_AFTER:
-                        os.unlink(entry.path)
+            with suppress(OSError):  # other people's, or gone by now
+                if entry.name.startswith(_PREFIX) and _is_abandoned(Path(entry.path, _LOCK)):
+                    shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def write_text_file(path: str | os.PathLike[str], text: str) -> Path:

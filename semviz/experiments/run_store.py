@@ -125,13 +125,20 @@ _RUNS_OF = {
 class Store:
     """A folder of finished runs, by key."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, weights: bool = False) -> None:
         """Open a folder, making it if missing.
+
+        Args:
+            folder: Where it is.
+            weights: Whether runs are needed with their weights; those that were kept without do not count then.
 
         Raises:
             SemvizError: If the folder cannot be made.
         """
-        self.folder = checks.as_path("store", folder)
+        self.folder, self._with_weights = checks.as_path("store", folder), weights
+        self._make()
+
+    def _make(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -148,6 +155,7 @@ class Store:
         Raises:
             SemvizError: If the run's key cannot be a file name, or the folder is full or cannot be written.
         """
+        self._make()  # it may have been moved or removed since
         record, digest = run.record(), None
         if run.weights:
             # First, since a run counts as finished once its JSON file exists.
@@ -165,8 +173,8 @@ class Store:
         return replace(run, weights=StoredWeights(self._weights(run.key), digest)) if run.weights else run
 
     def has(self, key: str) -> bool:
-        """Whether a run is finished."""
-        return self._path(key).is_file()
+        """Whether a run is finished, with its weights where these are needed."""
+        return self._path(key).is_file() and (not self._with_weights or self._weights(key).is_file())
 
     def find(self, key: str) -> Run | None:
         """Read a finished run, or return None.
@@ -175,13 +183,16 @@ class Store:
             SemvizError: If its file cannot be read, is damaged, or was written by a newer semviz.
         """
         path = self._path(key)
-        if not path.is_file():
+        if not self.has(key):
             return None
         try:
             content = json.loads(path.read_bytes())
             _HEADER.check(content)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
-            raise _unreadable(path, error) from error
+            raise SemvizError(  # which may be anybody's file
+                f"{path} is not one of semviz's runs ({checks.first_line(error)}); move it elsewhere, or pass another "
+                "store."
+            ) from error
         version, writer = content["format"], checks.short_repr(content["semviz"])
         if version < _OLDEST:
             raise SemvizError(f"{path} was written by an older semviz ({writer}); delete it or pass another store.")
@@ -253,7 +264,11 @@ class StoredWeights(Mapping[str, "Tensor"]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        if self._unchecked is not None and digest_of_file(self.path) != self._unchecked:
+        try:
+            is_ours = self._unchecked is None or digest_of_file(self.path) == self._unchecked
+        except OSError as error:
+            raise self._damaged(error) from error
+        if not is_ours:
             raise self._damaged("it was changed after it was written")
         self._unchecked = None
         with self._open() as file:
@@ -276,6 +291,11 @@ class StoredWeights(Mapping[str, "Tensor"]):
             raise self._damaged(error) from error
 
     def _damaged(self, why: object) -> SemvizError:
+        if not self.path.is_file():
+            return SemvizError(
+                f"{self.path} is not there any more. If its store was moved, move it back, or pass store= its new "
+                "folder to sweep, which reads finished runs; otherwise run it again."
+            )
         return SemvizError(
             f"{self.path} cannot be read ({checks.first_line(why)}); delete it and its .json and run again."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -71,7 +72,8 @@ def sweep(
         batch_size: Rows per step.
         checkpointing: As in `finetune`.
         arguments: As in `finetune`.
-        keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`.
+        keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`. Runs that were
+            stored without them are trained again.
         gain: Its predicted benefit is shown next to the measured one, and its boundary is named `profile`.
         store: Folder in which every finished run is saved at once, so that a stopped sweep can be resumed.
         budget: Seconds, or a text such as `"10 min"`: what changes the answer least is left out until the rest fits, as
@@ -151,7 +153,7 @@ def sweep_scopes(
     model_hash = model.hash  # once: it reads all weights
     if gain is not None:
         _check_gain(gain, model, task, model_hash)
-    run_store = Store(store) if store is not None else None
+    run_store = Store(store, weights=keep_weights) if store is not None else None
     for scope in scopes:
         _check_trainable(model, task, asked.with_scopes([scope]), run_store, model_hash)
     control = control or Control()
@@ -182,7 +184,7 @@ def sweep_scopes(
                 if run is None:
                     continue
                 if run_store and distributed.join()[0] == 0:
-                    run = run_store.add(run)
+                    run = _stored(run_store, run)
             runs.append(run)
             recipe = replace(recipe, lr=run.lr)  # searched with the first seed only
             bar.update()
@@ -256,6 +258,15 @@ def _check_gain(gain: Gain, model: LanguageModel, task: Task, model_hash: str) -
         )
         raise SemvizError(f"{what}; pass what Trace.gain() returns for this model, or None.")
     source_of(gain).check("gain", Source(model.name, model_hash, task.name, task.lineage), instead)
+
+
+def _stored(store: Store, run: Run) -> Run:
+    """Write a run; one that cannot be written is not lost, and neither are those that come after it."""
+    try:
+        return store.add(run)
+    except SemvizError as error:
+        warnings.warn(f"{error} Until then this run is kept in memory only.", UserWarning, stacklevel=2)
+        return run
 
 
 def _find_in_store(store: Store | None, key: str) -> Run | None:

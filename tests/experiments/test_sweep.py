@@ -101,7 +101,7 @@ def test_files_that_are_no_runs(tiny, mood, tmp_path):
     (path,) = tmp_path.glob("*.json")
     whole = path.read_text()
     path.write_text(whole[:100])
-    with pytest.raises(SemvizError, match="delete it"):
+    with pytest.raises(SemvizError, match="move it elsewhere"):
         sv.sweep(tiny, mood, [sv.Scope.last(tiny)], store=tmp_path, **QUICK)
     path.write_text(whole.replace('"format": 5', '"format": 99'))
     with pytest.raises(SemvizError, match="update semviz"):
