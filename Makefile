@@ -125,4 +125,4 @@ constraints:
 	mv constraints.new constraints.txt && rm -rf $(VENV)-new
 
 clean:
-	rm -rf $(VENV) build dist mutants semviz-report.html
+	rm -rf $(VENV) build dist mutants semviz-report.html semviz-runs

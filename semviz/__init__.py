@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from semviz.scopes.costs import estimate_costs as estimate_costs
     from semviz.scopes.scope import Scope as Scope
     from semviz.study.study import Study as Study
+    from semviz.tasks.packaged import load_task as load_task
     from semviz.tasks.task import Task as Task
-    from semviz.tasks.task import load_task as load_task
     from semviz.traces.calibration import calibrate as calibrate
     from semviz.traces.difference import TraceDifference as TraceDifference
     from semviz.traces.metrics import METRICS as METRICS
@@ -70,7 +70,7 @@ _HOMES = {
     "finetune": "finetuning.finetune",
     "load_model": "lm.model",
     "load_run": "finetuning.run",
-    "load_task": "tasks.task",
+    "load_task": "tasks.packaged",
     "metric": "traces.metrics",
     "plan": "experiments.planning",
     "probe": "experiments.probing",

@@ -58,7 +58,6 @@ WRONG = [
     (from_frame, "labels", [], "labels= is not for from_frame; pass label= with the name of the column"),
     (from_frame, "texts", [], "texts= is not for from_frame; pass text= with the name of the column"),
     (from_frame, "promt", "{text}", "promt= is not for from_frame; pass one of max_tokens=, name=, prompt="),
-    (from_dataset, "test", ROWS, "test= is not for from_dataset; pass a DatasetDict with that split"),
     (from_dataset, "labels", [], "labels= is not for from_dataset; pass label= with the name of the column"),
     (from_dataset, "train", 1, "train= is not for from_dataset; pass one of max_tokens="),
 ]

@@ -219,16 +219,21 @@ def one_text(name: str, value: Any, *, empty: bool = False) -> str:
     return value
 
 
-def texts(name: str, value: Any) -> list[str]:
+def texts(name: str, value: Any, *, of: str = "") -> list[str]:
     """Return a list of one or more texts that a tokenizer can read.
+
+    Args:
+        name: What messages call the list.
+        value: The list.
+        of: Where it is from, in messages: nothing, or words such as ` of train`.
 
     Raises:
         TaskError: If the list is empty, or an item is not such a text.
     """
     items = as_list(name, value, "a list of texts", error=TaskError)
     if not items:
-        raise TaskError(f"{name} is empty; pass at least a few texts.")
-    return [one_text(f"{name}[{i}]", item) for i, item in enumerate(items)]
+        raise TaskError(f"{name}{of} is empty; pass at least a few texts.")
+    return [one_text(f"{name}[{i}]{of}", item) for i, item in enumerate(items)]
 
 
 def as_path(name: str, value: Any) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +16,38 @@ from tqdm.auto import tqdm
 from semviz.common import checks
 from semviz.common.errors import Cancelled
 
+_SECONDS_A_LINE = 30.0
+_LINE = "{desc}: {percentage:.0f} % of {total_fmt}{unit}, {remaining} left"
+
 
 def progress_bar(total: int, label: str, *, unit: str, show: bool, delay: float = 0) -> Any:
-    """Return a progress bar that disappears when it is done, and that shows after `delay` seconds."""
-    return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=not (show and bars_shown()), delay=delay)
+    """Return a progress bar that disappears when it is done, and that shows after `delay` seconds.
+
+    Where stderr is a log, what takes long writes a line each half minute instead.
+    """
+    options: dict[str, Any] = {"delay": delay}
+    if _is_log():
+        options = {"file": _Lines(), "bar_format": _LINE, "position": 0}
+    return tqdm(total=total, desc=label, unit=f" {unit}", leave=False, disable=not (show and bars_shown()), **options)
+
+
+class _Lines(io.TextIOBase):
+    """Frames of a bar as lines of stderr, the first after half a minute, and one each half minute."""
+
+    def __init__(self) -> None:
+        self._written = time.monotonic()
+
+    def write(self, text: str) -> int:
+        frame = text.strip()
+        if frame and time.monotonic() >= self._written + _SECONDS_A_LINE:
+            self._written = time.monotonic()
+            print(frame, file=sys.stderr, flush=True)
+        return len(text)
+
+
+def _is_log() -> bool:
+    """Whether stderr is neither a terminal nor a notebook."""
+    return "ipykernel" not in sys.modules and not (sys.stderr is not None and sys.stderr.isatty())
 
 
 def say(message: str, *, show: bool) -> None:

@@ -92,7 +92,13 @@ class ReportPlan:
 
 
 def plan_report(
-    model: LanguageModel, task: Task, asked: AskedSweep, *, clock: Deadline, store: str | Path | None
+    model: LanguageModel,
+    task: Task,
+    asked: AskedSweep,
+    *,
+    clock: Deadline,
+    store: str | Path | None,
+    samples: int | None = None,
 ) -> ReportPlan | None:
     """Plan a report; None where it takes less than a minute and has no budget.
 
@@ -102,6 +108,7 @@ def plan_report(
         asked: The sweep but for the scope that the profile will choose (taken to be three quarters up).
         clock: When the report began, and its budget.
         store: Folder of finished runs.
+        samples: The most rows to trace; all by default.
 
     Raises:
         SemvizError: If nothing useful fits into the budget.
@@ -111,7 +118,7 @@ def plan_report(
         return None
     times = time_tracing(model, task, progress=True)
     estimate = measure(encoded_task, asked)
-    samples = times.samples(clock)
+    samples = min(times.samples(clock), times.rows if samples is None else samples)
     before = times.seconds(samples)
     upper = Scope.above(model, 3 * model.n_blocks // 4)
     later = replace(clock, started=clock.started - before)  # as if the trace were done

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from semviz.demo.tasks import SPECS
 from semviz.lm.sources import DEMO
-from semviz.tasks.task import load_task
+from semviz.tasks.packaged import load_task
 
 if TYPE_CHECKING:
     from semviz.study.study import Study

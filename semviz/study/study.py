@@ -24,7 +24,8 @@ from semviz.study.job import Job
 from semviz.study.opened_task import OpenedTask, Vocabulary, open_task
 from semviz.study.settings import Settings
 from semviz.study.view_state import Change, ViewState
-from semviz.tasks.task import Task, check_task, load_task
+from semviz.tasks.packaged import load_task
+from semviz.tasks.task import Task, check_task
 from semviz.traces.tracing import trace
 
 if TYPE_CHECKING:

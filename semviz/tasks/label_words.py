@@ -192,7 +192,7 @@ class LabelReader:
         """Why the words cannot be read behind a prompt."""
         prompt, ids = prompts.texts[i], prompts.ids[i]
         words = self._tokens_of_words([prompt], [ids], [natural_join(prompt)])[0]
-        sample = sample_named(self.task, prompts.split, prompts.first + i)
+        sample = sample_named(self.task, prompts.split, prompts.rows[i])
         sample = f"{sample}, which ends in {short_repr(prompt[-24:])},"
         colon = "" if prompt.endswith((":", "：")) else "end the prompt with a colon, or "
         joined = next((w for w, own in zip(self.task.words, words, strict=True) if not own), None)

@@ -21,11 +21,11 @@ _TEXTS_AT_ONCE = 1000
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Some consecutive prompts of a split.
+    """Some prompts of a split.
 
     Attributes:
         split: Name of the split; empty for texts that are none.
-        first: Row of the first one in the split.
+        rows: Row of each in the split.
         texts: The prompts, as far as they are read.
         ids: Ids of each prompt's own text, without what the tokenizer adds.
         encoding: What the tokenizer returned.
@@ -33,7 +33,7 @@ class Prompts:
     """
 
     split: str
-    first: int
+    rows: Sequence[int]
     texts: list[str]
     ids: list[list[int]]
     encoding: BatchEncoding
@@ -52,7 +52,13 @@ def sample_named(task: TaskLike, split: str, row: int) -> str:
 
 
 def read_prompts(
-    tokenizer: PreTrainedTokenizerBase, task: TaskLike, part: Split, limit: int, *, split: str = ""
+    tokenizer: PreTrainedTokenizerBase,
+    task: TaskLike,
+    part: Split,
+    limit: int,
+    *,
+    split: str = "",
+    numbers: Sequence[int] | None = None,
 ) -> Iterator[Prompts]:
     """Tokenize the prompts of a split; those that are too long are cut or refused.
 
@@ -62,11 +68,12 @@ def read_prompts(
         part: The rows.
         limit: The most tokens of a prompt, with those that the tokenizer puts before it.
         split: The name of these rows in messages; none by default.
+        numbers: Their numbers in messages; 0, 1, … by default.
 
     Raises:
         TaskError: If a prompt has no tokens, or too many and the task does not say that texts are to be cut.
     """
-    leading = leading_tokens(tokenizer)
+    leading, numbers = leading_tokens(tokenizer), range(len(part)) if numbers is None else numbers
     # In chunks: what a tokenizer returns is many times larger than the ids that are kept.
     for first in range(0, len(part), _TEXTS_AT_ONCE):
         texts = list(part.texts[first : first + _TEXTS_AT_ONCE])
@@ -77,18 +84,18 @@ def read_prompts(
         for row, ids in enumerate(rows):
             length = len(ids) + len(leading)
             if not length:
-                sample = sample_named(task, split, first + row)
+                sample = sample_named(task, split, numbers[first + row])
                 raise TaskError(f"S{sample[1:]} has no tokens; leave out empty texts.")
             if length > limit and len(with_leading(leading, ids)) > limit:
                 if task.max_tokens is None:
-                    sample = sample_named(task, split, first + row)
+                    sample = sample_named(task, split, numbers[first + row])
                     raise TaskError(
                         f"S{sample[1:]} has {length:,} tokens and the model reads "
                         f"{limit:,}; pass shorter texts, or max_tokens= to cut them."
                     )
                 prompts[row], rows[row] = _cut(tokenizer, task, texts[row], leading, limit)
                 cut.add(row)
-        yield Prompts(split, first, prompts, rows, encoding, frozenset(cut))
+        yield Prompts(split, numbers[first : first + _TEXTS_AT_ONCE], prompts, rows, encoding, frozenset(cut))
 
 
 def _cut(

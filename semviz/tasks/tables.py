@@ -1,24 +1,35 @@
-"""Read texts and labels from pandas and `datasets` tables."""
+"""Read texts and labels from pandas tables."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
+from semviz.tasks.columns import Template, template_of
+from semviz.tasks.labels import prints_as_text
 
-if TYPE_CHECKING:
-    import pandas as pd
+_LOST = (
+    " If the file says NA, None or null there, read it with Task.from_file, or with pd.read_csv(…, "
+    "keep_default_na=False)."
+)
 
 
-def texts_and_labels(name: str, table: Any, text: str, label: str | None) -> tuple[list[Any], list[Any] | None]:
-    """Read the texts and labels of a pandas DataFrame; labels become text.
+def texts_and_labels(
+    name: str, table: Any, text: str, label: str | None, prompt: Any
+) -> tuple[str | None, list[Any], list[Any] | None]:
+    """Read the texts and labels of a pandas DataFrame.
 
     Args:
-        name: Name of the argument, for messages.
+        name: Name of the argument or split, for messages.
         table: The DataFrame.
         text: Column of texts.
         label: Column of labels, or None.
+        prompt: The prompt, which may name other columns.
+
+    Returns:
+        The prompt with one place for the text, the texts, and the labels as they are.
 
     Raises:
         TaskError: If it is not a DataFrame, a column is missing or duplicated, or a cell is empty.
@@ -27,45 +38,51 @@ def texts_and_labels(name: str, table: Any, text: str, label: str | None) -> tup
 
     if not isinstance(table, pd.DataFrame):
         raise TaskError(f"{checks.named_repr(name, table)}; pass a pandas DataFrame.")
-    _check_columns(list(table.columns), text, label)
-    for column, what in ((text, "texts"), (label, "labels")) if label else ((text, "texts"),):
-        for row, value in enumerate(table[column]):
-            # As text, a missing label ("nan") would become a class of its own.
-            if pd.api.types.is_scalar(value) and pd.isna(value):
-                raise TaskError(
-                    f"{what}[{row}] of {name} is {type(value).__name__} ({value}), a missing value; drop rows without "
-                    "one. If the file says NA, None or null there, read it with pd.read_csv(…, keep_default_na=False)."
-                )
-    return list(table[text]), [str(value) for value in table[label]] if label else None
+    template = needed(name, list(table.columns), text, label, prompt)
+    for column in template.columns:
+        _check_cells(f"texts[{{}}] of {name}" if column == text else f"{column}[{{}}] of {name}", table[column])
+        if template.pieces:
+            _check_texts(f"{column}[{{}}] of {name}", table[column])
+    if label:
+        _check_cells(f"labels[{{}}] of {name}", table[label])
+    texts = template.texts([table[column] for column in template.columns])
+    return template.prompt, texts, list(table[label]) if label else None
 
 
-def dataset_to_frame(dataset: Any, text: str, label: str | None) -> pd.DataFrame:
-    """Convert a `datasets.Dataset` to a DataFrame, with the class names of its `ClassLabel`.
-
-    Raises:
-        TaskError: If it is not a dataset, a column is missing, or a row has no label.
-    """
-    if not hasattr(dataset, "to_pandas") or not hasattr(dataset, "__len__"):
+def needed(name: str, columns: Sequence[Any], text: str, label: str | None, prompt: Any) -> Template:
+    """Return what a prompt needs of a table; refuse a needed column that is missing or duplicated."""
+    template = template_of(name, prompt, columns, text)
+    if label is not None and label in template.columns:
         raise TaskError(
-            f"{checks.named_repr('dataset', dataset)}; pass a map-style datasets.Dataset, or a DatasetDict."
+            f"Column {checks.short_repr(label)} of {name} is both text and label, so each text would hold its "
+            "own answer; pass two columns."
         )
-    _check_columns(list(dataset.column_names), text, label)
-    frame: pd.DataFrame = dataset.select_columns([text, *([label] if label else [])]).to_pandas()
-    names = getattr(dataset.features[label], "names", None) if label else None
-    if not (label and names):
-        return frame
-    for row, index in enumerate(frame[label]):
-        if not 0 <= index < len(names):  # -1 stands for a missing label, and NaN fails every comparison
-            raise TaskError(
-                f"labels[{row}] is {index}, which is not the index of a label in {names}; drop rows without one."
-            )
-    return frame.assign(**{label: [names[int(i)] for i in frame[label]]})
-
-
-def _check_columns(columns: list[Any], *required: str | None) -> None:
-    """Refuse a required column that is missing or duplicated."""
-    for column in (name for name in required if name):
-        count = columns.count(column)
+    for column in (*template.columns, *([label] if label else [])):
+        count = list(columns).count(column)
         if count != 1:
             problem = "appears twice" if count else "is missing"
-            raise TaskError(f"Column {checks.short_repr(column)} {problem}; pass one of {checks.short_repr(columns)}.")
+            raise TaskError(
+                f"Column {checks.short_repr(column)} of {name} {problem}; pass one of "
+                f"{checks.short_repr(list(columns))}."
+            )
+    return template
+
+
+def _check_cells(where: str, cells: Iterable[Any]) -> None:
+    """Refuse a missing value: as text, it would be the word "nan"."""
+    import pandas as pd
+
+    for row, value in enumerate(cells):
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            raise TaskError(
+                f"{where.format(row)} is {type(value).__name__} ({value}), a missing value; drop rows without one."
+                f"{_LOST}"
+            )
+
+
+def _check_texts(where: str, cells: Iterable[Any]) -> None:
+    """Refuse a value that is one of several in a text and has no text of its own."""
+    for row, value in enumerate(cells):
+        # Numbers and dates are written as they print; lists are not.
+        has_text = not hasattr(value, "__len__") and prints_as_text(value)
+        checks.one_text(where.format(row), str(value) if has_text else value, empty=True)

@@ -91,8 +91,8 @@ class Encoded:
         )
 
 
-def encode(model: LanguageModel, task: TaskLike, split: str) -> Encoded:
-    """Tokenize one split of a task and find its targets.
+def encode(model: LanguageModel, task: TaskLike, split: str, rows: Sequence[int] | None = None) -> Encoded:
+    """Tokenize one split of a task, or some of its rows, and find their targets.
 
     In a classification task the target at the last prompt position is the first token of the label word as the
     tokenizer reads it there (`semviz.tasks.label_words`); earlier positions have the next token of the prompt as their
@@ -103,13 +103,15 @@ def encode(model: LanguageModel, task: TaskLike, split: str) -> Encoded:
             to the tokenizer, a text has no tokens, one is longer than the model's context, or the model has no
             embedding or logit for a token.
     """
-    part = task.split(split)
-    if not len(part):
+    whole_split = task.split(split)
+    if not len(whole_split):
         raise TaskError(f"Task {task.name!r} has no rows in its {split} split; pass another split.")
+    rows = range(len(whole_split)) if rows is None else rows
+    part = whole_split.take(rows)
     tokenizer, embeddings = model.tokenizer, model.anatomy.model.get_input_embeddings()
-    samples = _read_samples(model, task, split)
+    samples = _read_samples(model, task, split, rows)
     readings, reading = samples.readings, samples.reading
-    whole = bool(readings) and _scored_whole(model, task, split, readings)
+    whole = bool(readings) and _scored_whole(model, task, split, rows, readings)
     check_readings(tokenizer, task, readings, whole=whole)
     if not whole:
         readings = tuple(replace(r, words=tuple(word[:1] for word in r.words)) for r in readings)
@@ -205,26 +207,29 @@ class _Samples:
     reading: NDArray[np.int64]
 
 
-def _read_samples(model: LanguageModel, task: TaskLike, split: str) -> _Samples:
-    """Read a split's prompts, and its label words behind each; both must fit into the model's context."""
+def _read_samples(model: LanguageModel, task: TaskLike, split: str, rows: Sequence[int]) -> _Samples:
+    """Read prompts of a split, and the label words behind each; both must fit into the model's context."""
     room = 0
     while True:
         limit = min(task.max_tokens or model.context, model.context - room)
-        samples = _read_within(model.tokenizer, task, split, limit)
+        samples = _read_within(model.tokenizer, task, split, limit, rows)
         behind = max((len(r.blank) + max(map(len, r.words)) - 1 for r in samples.readings), default=0)
         if int(samples.ids.lengths.max()) + behind <= model.context or behind <= room:
             return samples
         room = behind
 
 
-def _read_within(tokenizer: PreTrainedTokenizerBase, task: TaskLike, split: str, limit: int) -> _Samples:
-    """Read a split's prompts, cut to a number of tokens, and its label words behind each."""
+def _read_within(
+    tokenizer: PreTrainedTokenizerBase, task: TaskLike, split: str, limit: int, numbers: Sequence[int]
+) -> _Samples:
+    """Read prompts of a split, cut to a number of tokens, and the label words behind each."""
     leading, labels = leading_tokens(tokenizer), LabelReader(tokenizer, task) if task.labels else None
     chunks: list[NDArray[np.int32]] = []
     lengths: list[int] = []
     unknown: list[bool] = []
     named = split if len(task.splits) > 1 else ""
-    for prompts in read_prompts(tokenizer, task, task.split(split), limit, split=named):
+    part = task.split(split).take(numbers)
+    for prompts in read_prompts(tokenizer, task, part, limit, split=named, numbers=numbers):
         if labels is not None:
             labels.add(prompts)
         rows = [with_leading(leading, ids) for ids in prompts.ids]
@@ -239,11 +244,17 @@ def _read_within(tokenizer: PreTrainedTokenizerBase, task: TaskLike, split: str,
     return _Samples(ids, len(leading), np.asarray(unknown), readings, np.asarray(of_rows, dtype=np.int64))
 
 
-def _scored_whole(model: LanguageModel, task: TaskLike, split: str, readings: Sequence[Reading]) -> bool:
+def _scored_whole(
+    model: LanguageModel, task: TaskLike, split: str, rows: Sequence[int], readings: Sequence[Reading]
+) -> bool:
     """Whether first tokens fail to tell the label words apart behind any text of the task, so that all splits agree."""
     if not all(reading.distinct for reading in readings):
         return True
     if len(readings) == 1 and not task.prompt.endswith("{text}"):
         return False
-    others = (name for name, part in task.splits.items() if name != split and len(part))
-    return not all(r.distinct for name in others for r in _read_samples(model, task, name).readings)
+    others = {name: range(len(part)) for name, part in task.splits.items() if len(part)}
+    if len(rows) == len(others[split]):
+        del others[split]
+    return not all(
+        r.distinct for name, numbers in others.items() for r in _read_samples(model, task, name, numbers).readings
+    )

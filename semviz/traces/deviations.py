@@ -221,12 +221,16 @@ class Deviations:
         return np.asarray(self.sample_means(metric).to_numpy(dtype=np.float32).mean(0))
 
     def frame(self) -> pd.DataFrame:
-        """Everything as one long table: the columns of `positions`, then space and one column per metric."""
+        """Everything as one long table: the columns of `positions`, then space and one column per metric.
+
+        A metric that is called like one of these columns has `_deviation` behind its name: `target` is the target's
+        text, `target_deviation` the metric.
+        """
         spaces = self.n_blocks + 1
         table = self.positions.loc[self.positions.index.repeat(spaces)].reset_index(drop=True)
         table["space"] = np.tile(np.arange(spaces), len(self.positions))
         for key, values in self.values.items():
-            table[key] = values.ravel()
+            table[f"{key}_deviation" if key in table else key] = values.ravel()
         return table
 
     def summary(self) -> pd.DataFrame:

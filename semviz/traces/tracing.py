@@ -25,8 +25,9 @@ from semviz.common.virtual_arc import PathKind
 from semviz.lm.model import check_model
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
+from semviz.tasks.packaged import as_task
 from semviz.tasks.streaming import longest_first, stream
-from semviz.tasks.task import Task, check_task
+from semviz.tasks.task import Task
 from semviz.tasks.tokenizing import NO_TARGET, Encoded, encode
 from semviz.traces.calibration import Calibration, check_calibration, default_calibration
 from semviz.traces.label_choices import label_choices
@@ -49,7 +50,7 @@ _ANNOUNCED_BYTES = 2**28  # size of a trace above which it is announced before t
 @default_surroundings()
 def trace(
     model: LanguageModel,
-    task: Task,
+    task: Task | str | Sequence[str],
     *,
     metrics: Sequence[str] | str | None = None,
     split: str = "train",
@@ -73,7 +74,7 @@ def trace(
 
     Args:
         model: A loaded model; it is not changed.
-        task: Source of the texts and targets.
+        task: Source of the texts and targets; or a text, or a list of them, to be read as it stands.
         metrics: Keys of `semviz.traces.metrics.METRICS`; all by default. `"target"` alone is by far the fastest.
         split: `"train"` by default: choosing a boundary on test rows would leak them.
         samples: Number of samples to trace, drawn at random with a fixed seed; all by default.
@@ -102,6 +103,7 @@ def trace(
     started = time.perf_counter()
     check_model(model)
     keys = resolve_metrics(metrics)
+    task = as_task(task)
     samples, detail = _check_options(task, vocab, path, samples, detail)
     checks.flag("centre", centre)
     if readout is not None:
@@ -115,11 +117,10 @@ def trace(
                 'calibration has no translators, since it was made with readout="raw"; pass calibrate(model), or '
                 'readout="raw".'
             )
-    encoded = encode(model, task, split)
-    sample_numbers = np.arange(len(encoded))
-    if samples is not None and samples < len(encoded):
-        sample_numbers = np.asarray(sorted(random.Random(0).sample(range(len(encoded)), samples)))
-        encoded = encoded.take(sample_numbers)
+    sample_numbers = np.arange(len(task.split(split)))
+    if samples is not None and samples < len(sample_numbers):
+        sample_numbers = np.asarray(sorted(random.Random(0).sample(range(len(sample_numbers)), samples)))
+    encoded = encode(model, task, split, sample_numbers.tolist())
     if vocab == "labels" and encoded.whole_words:
         raise SemvizError(
             f"The label words of task {task.name!r} begin alike and are scored whole, token by token; pass "
@@ -179,7 +180,6 @@ def trace(
 
 def _check_options(task: Task, vocab: str, path: str, samples: int | None, detail: int) -> tuple[int | None, int]:
     """Refuse options that cannot be traced; return `samples` and `detail` as plain numbers."""
-    check_task(task)
     if checks.one_of("vocab", vocab, ("full", "labels")) == "labels" and not task.labels:
         raise SemvizError(f'Task {task.name!r} has no labels; pass vocab="full".')
     checks.one_of("path", path, get_args(PathKind))

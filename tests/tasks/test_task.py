@@ -191,6 +191,7 @@ _CHANGED = {
     "scoring": "mean",
     "name": "renamed",
     "whole": "0123456789ab",
+    "remarks": ("read as Latin-1",),
 }
 
 
@@ -210,7 +211,7 @@ def test_every_field_decides_the_hash_but_names(field):
     assert changes, f"{field} is new: does it decide results?"
     for change in changes:
         changed = dataclasses.replace(task, **{field: change})
-        assert (changed.hash == task.hash) == (field in ("name", "whole"))
+        assert (changed.hash == task.hash) == (field in ("name", "whole", "remarks"))
 
 
 def test_a_subset_remembers_the_task_that_it_is_of():

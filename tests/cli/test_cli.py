@@ -72,7 +72,7 @@ def test_a_budget_in_which_nothing_fits_is_refused_before_anything_is_trained(mo
         (["--seeds", "0"], "at least 1"),
         (["--budget", "soon"], "10 min"),
         (["--model", "./nothing"], "no model folder"),
-        (["--task", "missing.csv"], "cannot be read as CSV"),
+        (["--task", "missing.csv"], "cannot be read as CSV: there is no such file"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(model_folder, arguments, message, capsys):
