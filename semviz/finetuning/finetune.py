@@ -67,8 +67,8 @@ def finetune(
         cache: Run the frozen prefix once. The cache is checked on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.
         checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
-        keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in, unless
-            the weights beside them are quantised.
+        keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in, but
+            for those beside quantised weights.
         arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
             "gradient_accumulation_steps": 2}`.
         control: To watch the run from another thread, and to cancel it within one step.

@@ -38,11 +38,12 @@ def tuned_model(
     """
     modules = scope.modules(model)
     known = {key for key, _ in model.anatomy.model.named_parameters(remove_duplicate=False)}
-    prepare = METHODS[method].prepare if method in METHODS else None
-    adds = method in METHODS and not METHODS[method].own_weights
-    if known.issuperset(weights) or not (adds and prepare):
-        if not known.issuperset(weights) and method not in METHODS:
-            raise SemvizError(f"The run keeps adapters of method={method!r}, which is not registered here; register it.")
+    if known.issuperset(weights):
+        return with_weights(model, modules, weights, name=name)
+    if method not in METHODS:
+        raise SemvizError(f"The run keeps adapters of {method!r}, which is no method here; register it first.")
+    prepare = METHODS[method].prepare
+    if METHODS[method].own_weights or prepare is None:  # no adapters: the message says what does not fit
         return with_weights(model, modules, weights, name=name)
 
     def add(network: nn.Module, blocks: Sequence[nn.Module]) -> None:

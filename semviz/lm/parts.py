@@ -129,7 +129,5 @@ def _part_names(anatomy: Anatomy) -> Names:
         blocks=anatomy.block_names,
         tail=tuple(names[id(module)] for module in anatomy.tail),
         head=names[id(anatomy.head)],
-        linears=tuple(
-            dict.fromkeys(name for name, m in inner if isinstance(m, nn.Linear | Conv1D) or is_packed(m))
-        ),
+        linears=tuple(dict.fromkeys(name for name, m in inner if isinstance(m, nn.Linear | Conv1D) or is_packed(m))),
     )

@@ -29,9 +29,14 @@ def is_quantised(p: Tensor) -> bool:
     """Whether a tensor is a quantised weight, which cannot train."""
     if _kind(p) in ("Params4bit", "Int8Params"):
         return p.itemsize < 2 or hasattr(p, "quant_state")  # Int8Params may also hold half-precision weights
-    if is_traceable_wrapper_subclass(p):
+    if is_wrapper(p):
         return type(p).__module__.partition(".")[0] == "torchao"
     return not (p.is_floating_point() or p.is_complex()) or p.itemsize < 2
+
+
+def is_wrapper(tensor: Tensor) -> bool:
+    """Whether a tensor has no memory of its own but consists of others, as torchao's do."""
+    return bool(is_traceable_wrapper_subclass(tensor))
 
 
 def features_of(module: nn.Module) -> tuple[int, int] | None:
@@ -82,7 +87,7 @@ def first_quantised(modules: Iterable[nn.Module]) -> str:
                 return type(inner).__name__
             for p in inner._parameters.values():
                 if p is not None and is_quantised(p):
-                    return _kind(p) if is_traceable_wrapper_subclass(p) else str(p.dtype)
+                    return _kind(p) if is_wrapper(p) else str(p.dtype)
     return ""
 
 
@@ -123,7 +128,7 @@ def _rounds(layer: nn.Module) -> bool:
     if weight is not None and _kind(weight) == "Params4bit":
         compute = getattr(layer, "compute_dtype", None)
         return compute not in (None, torch.float32, torch.float64) or _is_repacked(weight)
-    if weight is not None and is_traceable_wrapper_subclass(weight):
+    if weight is not None and is_wrapper(weight):
         return getattr(weight, "act_quant_kwargs", None) is not None
     return True
 
@@ -171,7 +176,7 @@ def shared_in_copies(source: nn.Module) -> dict[int, Any]:
 
 
 def _twin(p: nn.Parameter, memo: dict[int, Any]) -> nn.Parameter:
-    if is_traceable_wrapper_subclass(p) or not vars(p):
+    if is_wrapper(p) or not vars(p):
         return nn.Parameter(p.detach(), requires_grad=False)
     state = getattr(p, "quant_state", None)
     data = _unpacked(p.data, state) if _is_repacked(p) else p.data
@@ -283,7 +288,7 @@ def _is_script(value: Any) -> bool:
 
 def _holds_tensors(value: Any) -> bool:
     """Whether something that a layer keeps is neither module nor tensor, and holds tensors: a state."""
-    if isinstance(value, nn.Module | Tensor) or isinstance(value, type):
+    if isinstance(value, nn.Module | Tensor | type):
         return False
     held = value if isinstance(value, dict) else getattr(value, "__dict__", None)
     return isinstance(held, dict) and any(isinstance(item, Tensor) for item in held.values())

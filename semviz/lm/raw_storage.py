@@ -1,4 +1,4 @@
-"""The tensors that a model's weights really are, read without changing them: of quantised ones codes, scales and tables.
+"""The tensors that a model's weights really are, read without changing them: of quantised ones codes, scales, tables.
 
 bitsandbytes' own `state_dict` is not asked where it would rewrite the weights of the model that it reads.
 """
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from semviz.lm.quantization import first_quantised
+from semviz.lm.quantization import first_quantised, is_wrapper
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,9 +47,9 @@ def mean_weight_bytes(network: PreTrainedModel, parameters: int) -> float:
 
 def storages(tensor: Tensor) -> set[int]:
     """Addresses of the memory that a tensor lies in; torchao's lies in several places."""
-    if is_traceable_wrapper_subclass(tensor):
-        inner = [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
-        return set().union(*(storages(item) for item in inner if item is not None))
+    if is_wrapper(tensor):
+        names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+        return set().union(*(storages(getattr(tensor, name)) for name in names))
     return {tensor.untyped_storage().data_ptr()}
 
 
@@ -74,8 +73,8 @@ def _without_saving(network: nn.Module) -> dict[str, Any]:
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the plain tensors that a value is made of, and the text of all else in it."""
-    if isinstance(value, Tensor) and is_traceable_wrapper_subclass(value):
-        inner, context = value.__tensor_flatten__()
+    if isinstance(value, Tensor) and is_wrapper(value):
+        inner, context = value.__tensor_flatten__()  # type: ignore[attr-defined]
         for key in inner:
             yield from _flat(f"{name}.{key}", getattr(value, key))
         yield from _flat(f"{name}.context", str(context))

@@ -84,7 +84,7 @@ def _describe_quantised(own: nn.Module, network: nn.Module) -> str:
     if not layers:
         return ""
     kinds = {type(p).__name__ for layer in layers for p in layer.parameters()}
-    told = {"is_loaded_in_4bit": "Params4bit" in kinds, "is_loaded_in_8bit": "Int8Params" in kinds}
+    told: dict[str, Any] = {"is_loaded_in_4bit": "Params4bit" in kinds, "is_loaded_in_8bit": "Int8Params" in kinds}
     told |= {key: getattr(network, key, None) for key in ("config", "quantization_method", "hf_quantizer")}
     vars(own).update(told)
     for layer in {type(layer): layer for layer in layers}.values():
