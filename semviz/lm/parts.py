@@ -115,7 +115,7 @@ def _part_names(anatomy: Anatomy) -> Names:
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
     from semviz.lm.merging import adapter_modules, without_adapters
-    from semviz.lm.quantization import is_packed
+    from semviz.lm.quantization import is_quantised_layer
 
     adapters = adapter_modules(anatomy.model)
     names = {id(module): without_adapters(name) for name, module in anatomy.model.named_modules()}
@@ -129,5 +129,7 @@ def _part_names(anatomy: Anatomy) -> Names:
         blocks=anatomy.block_names,
         tail=tuple(names[id(module)] for module in anatomy.tail),
         head=names[id(anatomy.head)],
-        linears=tuple(dict.fromkeys(name for name, m in inner if isinstance(m, nn.Linear | Conv1D) or is_packed(m))),
+        linears=tuple(
+            dict.fromkeys(name for name, m in inner if isinstance(m, nn.Linear | Conv1D) or is_quantised_layer(m))
+        ),
     )

@@ -11,7 +11,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
 from semviz.common.training_methods import MethodPrice
 from semviz.lm.merging import is_adapted
-from semviz.lm.quantization import is_packed, passes_gradients, quantised_layers
+from semviz.lm.quantization import is_quantised_layer, passes_gradients, quantised_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,9 @@ def make_prepare(
                 "without rounding them anew; pass the model without it, or one that was loaded in a floating-point "
                 "dtype."
             )
-        linear_layers = {n: m for n, m in own.named_modules() if isinstance(m, _linear_classes()) or is_packed(m)}
+        linear_layers = {
+            n: m for n, m in own.named_modules() if isinstance(m, _linear_classes()) or is_quantised_layer(m)
+        }
         if not linear_layers:
             raise SemvizError(f'The blocks have no linear layer for method={key!r}; pass method="full".')
         quantised = _describe_quantised(own, network)
@@ -83,7 +85,8 @@ def _describe_quantised(own: nn.Module, network: nn.Module) -> str:
     layers = [layer for _, layer in quantised_layers(own)]
     if not layers:
         return ""
-    kinds = {type(p).__name__ for layer in layers for p in layer.parameters()}
+    of_library = [p for layer in layers for p in layer.parameters() if type(p).__module__.startswith("bitsandbytes.")]
+    kinds = {type(p).__name__ for p in of_library}
     told: dict[str, Any] = {"is_loaded_in_4bit": "Params4bit" in kinds, "is_loaded_in_8bit": "Int8Params" in kinds}
     told |= {key: getattr(network, key, None) for key in ("config", "quantization_method", "hf_quantizer")}
     vars(own).update(told)
