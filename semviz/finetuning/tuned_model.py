@@ -9,6 +9,7 @@ from torch import nn
 
 from semviz.common.errors import SemvizError
 from semviz.lm.copies import with_adapters, with_weights
+from semviz.lm.merging import without_adapters
 from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def tuned_model(
         SemvizError: If they do not fit the model, or are adapters of a method that is not registered here.
     """
     modules = scope.modules(model)
-    known = {key for key, _ in model.anatomy.model.named_parameters(remove_duplicate=False)}
+    # Names of the base model: adapters that are merged anyway leave these.
+    known = {without_adapters(key) for key, _ in model.anatomy.model.named_parameters(remove_duplicate=False)}
     if known.issuperset(weights):
         return with_weights(model, modules, weights, name=name)
     if method not in METHODS:
