@@ -10,8 +10,6 @@ from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
 from semviz.common.training_methods import MethodPrice
-from semviz.lm.merging import is_adapted
-from semviz.lm.quantization import is_quantised_layer, passes_gradients, quantised_layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +36,9 @@ def make_prepare(
             raise SemvizError(f'method={key!r} needs peft; run: pip install "semviz[peft]".') from error
         import torch
         from torch import nn
+
+        from semviz.lm.merging import is_adapted
+        from semviz.lm.quantization import is_quantised_layer
 
         # The blocks alone, so that peft leaves adapters of the user's in frozen blocks as they are.
         own = nn.ModuleList(blocks)
@@ -82,6 +83,8 @@ def _describe_quantised(own: nn.Module, network: nn.Module) -> str:
     Raises:
         SemvizError: If gradients do not pass through a quantised layer.
     """
+    from semviz.lm.quantization import passes_gradients, quantised_layers
+
     layers = [layer for _, layer in quantised_layers(own)]
     if not layers:
         return ""
