@@ -13,7 +13,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 WORKERS ?= 2
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-.PHONY: demo lab test browser real labs coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
+.PHONY: demo lab test browser real labs quantised coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --budget $(BUDGET) --out semviz-report.html
@@ -23,7 +23,7 @@ lab: $(VENV)/lab
 
 test: $(VENV)/test
 	$(QUIET) $(BIN)/python -m pytest -n $(WORKERS) \
-		$(NBVAL) --ignore=notebooks/exercises --ignore=tests/real --ignore=tests/browser notebooks tests semviz
+		$(NBVAL) --ignore=notebooks/exercises --ignore=tests/real --ignore=tests/browser --ignore=tests/quantised notebooks tests semviz
 
 # The Explorer in a real browser: needs Chromium on the PATH.
 browser: $(VENV)/test $(VENV)/old-kernel
@@ -45,10 +45,21 @@ $(SMOLLM2): | $(VENV)/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/gguf "gguf>=0.10"
 	PYTHONPATH=$(VENV)/gguf $(BIN)/python $(REAL)/get_smollm2.py $@
 
+# Bases quantised by bitsandbytes and torchao, and LoRA beside them. In a folder of their own: where bitsandbytes is
+# installed, peft loads it for every adapter.
+QUANTISED := $(VENV)/quantised
+quantised: $(VENV)/test $(QUANTISED) $(if $(wildcard $(REAL)),$(SMOLLM2))
+	$(QUIET) PYTHONPATH=$(abspath $(QUANTISED)) SEMVIZ_REQUIRE_QUANTISED=1 $(BIN)/python -m pytest -q tests/quantised
+
+$(QUANTISED): $(VENV)/python constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade --target $@ \
+		bitsandbytes torchao
+	touch $@
+
 # Lines of semviz/ that the tests run, browser tests and notebooks not counted.
 coverage: $(VENV)/test
 	$(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS) --cov=semviz --cov-report=term:skip-covered --cov-fail-under=90 \
-		--ignore=tests/browser tests semviz
+		--ignore=tests/browser --ignore=tests/quantised tests semviz
 
 # Kills, interrupts, full disks, lack of memory, damaged files, long use: the rows of tests/README.md. As root on Linux
 # it also mounts a small disk, and fills it.
@@ -120,7 +131,7 @@ audit: $(VENV)/test
 # The newest versions that work together, tried in a fresh environment; run the tests before committing the result.
 constraints:
 	rm -rf $(VENV)-new && $(PYTHON) -m venv $(VENV)-new
-	$(VENV)-new/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)" && $(VENV)-new/bin/pip install --quiet -e ".[lab,peft,test]"
+	$(VENV)-new/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)" && $(VENV)-new/bin/pip install --quiet -e ".[lab,peft,test,quantised]"
 	{ head -2 constraints.txt; $(VENV)-new/bin/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
 	mv constraints.new constraints.txt && rm -rf $(VENV)-new
 

@@ -207,7 +207,7 @@ class Estimate:
                 what += f", seed {seed}" if len(sweep.seeds) > 1 else ""
                 steps.append(PlanStep(what, rows["train"], seconds, cost.bytes, done, scope, recipe.method, seed))
         highest = max((s.scope.boundary for s in steps if s.scope is not None and not s.done), default=0)
-        weights = model.parts.total * self.prices.weight_bytes
+        weights = int(model.parts.total * self.prices.weight_bytes)
         if highest:
             every = sum(tokens.values())
             size = int(every * self.prices.state_bytes)

@@ -12,6 +12,7 @@ from semviz.experiments.plan import Plan, PlanStep
 from semviz.experiments.planning import WORTH_SAYING, Estimate, measure, worth_saying
 from semviz.experiments.run_store import Store
 from semviz.finetuning.encoded_task import EncodedTask
+from semviz.lm.raw_storage import mean_weight_bytes
 from semviz.scopes.scope import Scope
 from semviz.traces.calibration import default_calibration
 from semviz.traces.tracing import DETAILED, trace
@@ -123,7 +124,7 @@ def plan_report(
     upper = Scope.above(model, 3 * model.n_blocks // 4)
     later = replace(clock, started=clock.started - before)  # as if the trace were done
     sweep = estimate.fit(asked.with_scopes([*asked.scopes, upper]), clock=later, store=_open(store))
-    size = model.parts.total * model.model.dtype.itemsize
+    size = int(model.parts.total * mean_weight_bytes(model.model, model.parts.total))
     plan = replace(
         sweep.beginning(
             PlanStep("load the model", 0, 0.0, size, done=True),

@@ -66,7 +66,8 @@ def finetune(
         cache: Run the frozen prefix once. The cache is checked on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.
         checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
-        keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in.
+        keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in, but
+            for those beside quantised weights.
         arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
             "gradient_accumulation_steps": 2}`.
         control: To watch the run from another thread, and to cancel it within one step.
@@ -134,8 +135,11 @@ def train_scope(
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
     weights = suffix.weights(METHODS[recipe.method]) if keep_weights else {}
     if weights and METHODS[recipe.method].merged is not None:
-        error = merging_error(encoded_task, suffix, trainer.part("test", suffix), scope, weights)
+        part = trainer.part("test", suffix)
+        error = merging_error(encoded_task, suffix, part, scope, weights, method=recipe.method, seed=recipe.seed)
         notes, weights = [*notes, error], {} if error else weights
+        if weights and suffix.stays_unmerged:
+            notes.append("Its adapters are kept unmerged, since a merge would round the quantised weights anew.")
     prefix_cache = trainer.part("train", suffix).cache
     prefix_seconds = prefix_cache.seconds if prefix_cache else 0.0
     return Run(

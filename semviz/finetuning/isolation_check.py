@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from semviz.common.errors import SemvizError
 from semviz.lm.random_numbers import own_random_numbers
+from semviz.lm.raw_storage import storages
 
 _OF_EXPERTS = re.compile("expert")  # those that no token was sent to have no gradient
 
@@ -74,8 +75,8 @@ def check_isolation(
             f"Some of the weights that are meant to train get no gradient ({_listed(missed)}), since a hook or patched "
             "forward on the model keeps it from them; take it off first."
         )
-    storages = {p.untyped_storage().data_ptr() for p in users.values() if p.numel()}
-    shared = [name for name, p in own.items() if p.numel() and p.untyped_storage().data_ptr() in storages]
+    taken = set().union(*(storages(p) for p in users.values() if p.numel()))
+    shared = [name for name, p in own.items() if p.numel() and storages(p) & taken]
     if shared:
         raise SemvizError(
             f"The weights that are meant to train are your model's own ({_listed(shared)}); load the model anew."

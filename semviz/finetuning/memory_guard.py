@@ -29,7 +29,7 @@ def check_memory(encoded_task: EncodedTask, scope: Scope, recipe: Recipe, *, cac
     rows = max(recipe.batch_size // accumulated, 1)
     costs, free = price_scopes(model, encoded_task.part("train", 0).encoded, batch_size=rows), memory.free()
 
-    loaded = scope.parts.total * costs.weight_bytes  # the model itself is in memory already
+    loaded = int(scope.parts.total * costs.weight_bytes)  # the model itself is in memory already
 
     def needed_bytes(candidate: Scope, *, searched: bool = recipe.lr == "auto") -> int:
         cost = costs.of(candidate, method=recipe.method, cached=cache, checkpointing=recipe.checkpointing)

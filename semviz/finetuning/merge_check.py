@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semviz.finetuning.suffix_model import Suffix
-from semviz.lm.copies import with_weights
+from semviz.finetuning.tuned_model import tuned_model
 from semviz.lm.copy_proof import tolerance
 from semviz.scopes.scope import Scope
 from semviz.tasks.neighbours import extremes
@@ -23,7 +23,14 @@ _ROWS = 4
 
 @torch.no_grad()
 def merging_error(
-    encoded_task: EncodedTask, suffix: Suffix, part: SplitWithStates, scope: Scope, weights: Mapping[str, Tensor]
+    encoded_task: EncodedTask,
+    suffix: Suffix,
+    part: SplitWithStates,
+    scope: Scope,
+    weights: Mapping[str, Tensor],
+    *,
+    method: str,
+    seed: int,
 ) -> str:
     """Compare the logits of what was trained with those of the model with its merged weights, on a few rows.
 
@@ -35,13 +42,15 @@ def merging_error(
         suffix: What was trained.
         part: The rows, as the suffix reads them.
         scope: What was trained in the model.
-        weights: The merged weights.
+        weights: The merged weights; beside quantised ones, the adapters'.
+        method: Key of the training method.
+        seed: Seed of the adapters.
 
     Returns:
         Why they are not what was trained, in a sentence; empty if they are.
     """
     model = encoded_task.model
-    tuned = with_weights(model, scope.modules(model), weights, name=model.name)
+    tuned = tuned_model(model, scope, weights, method=method, seed=seed, name=model.name)
     plain = Suffix(
         tuned,
         Scope.last(tuned),
@@ -62,7 +71,8 @@ def merging_error(
     moved = float((merged - trained).abs().max() / trained.abs().max().clamp_min(1e-6))
     if moved <= tolerance(model):
         return ""
+    put = "beside the quantised weights" if suffix.stays_unmerged else "merged into the model"
     return (
-        f"Its weights were not kept: merged into the model they change its logits by {moved:.1g} of their size, since "
+        f"Its weights were not kept: {put} they change its logits by {moved:.1g} of their size, since "
         "a hook, patched forward or parametrization acts on the layers too."
     )

@@ -69,7 +69,8 @@ class Run:
         arguments: Further arguments of Trainer by name, as JSON texts.
         trial_steps: Optimizer steps of the trainings that `rates` are of; 0 if these were as long as the run itself,
             as in files of before and in the shortest runs.
-        weights: Trained tensors by their name in the model, on the CPU; empty unless kept.
+        weights: Trained tensors by their name in the model, on the CPU; empty unless kept. Adapters are merged into
+            them, but for those beside quantised weights, which are kept as they are.
         origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
     """
 
@@ -209,19 +210,25 @@ class Run:
 def load_run(model: LanguageModel, run: Run) -> LanguageModel:
     """Return the finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
 
+    Adapters that were trained beside quantised weights are put there again.
+
     Raises:
         SemvizError: If the run kept no weights, they do not fit the model, or they were trained above another one.
-            Models in half precision are not compared: their hash differs between machines.
+            Models in half precision, or with quantised layers that compute so, are not compared: their hash differs
+            between machines.
     """
-    from semviz.lm.copies import HALF, with_weights
+    from semviz.finetuning.tuned_model import tuned_model
+    from semviz.lm.copies import HALF
     from semviz.lm.model import check_model
+    from semviz.lm.quantization import is_rounded
 
     check_model(model)
     if not checks.of_class("run", run, Run, "what finetune() returns").weights:
         raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
     name = f"{model.name}, {run.scope.label} trained on {run.task}"
-    tuned = with_weights(model, run.scope.modules(model), run.weights, name=name)
-    if model.model.dtype not in HALF and run.environment.get("dtype") == str(model.model.dtype).removeprefix("torch."):
+    tuned = tuned_model(model, run.scope, run.weights, method=run.method, seed=run.seed, name=name)
+    rounded = model.model.dtype in HALF or is_rounded(model.model)
+    if not rounded and run.environment.get("dtype") == str(model.model.dtype).removeprefix("torch."):
         made = Source(run.model, run.model_hash)
         made.check("run", Source(model.name, model.hash), "pass the model that the run was made with")
     return tuned

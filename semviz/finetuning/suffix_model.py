@@ -16,6 +16,7 @@ from semviz.lm.copies import HALF, private_copy
 from semviz.lm.copy_proof import Probe, copy_error, default_probe, tolerance
 from semviz.lm.global_hooks import any_global_hooks, unseen_by_global_hooks
 from semviz.lm.position_state import PositionState
+from semviz.lm.quantization import first_quantised
 from semviz.lm.readout_proof import input_state
 from semviz.lm.truncation import replace_prefix
 from semviz.tasks.neighbours import Reading, groups
@@ -247,13 +248,25 @@ class Suffix(nn.Module):
         return share
 
     def weights(self, method: TrainingMethod) -> dict[str, Tensor]:
-        """Return the scope's current tensors by their name in the model, on the CPU, with adapters merged in."""
+        """Return the scope's current tensors by their name in the model, on the CPU, with adapters merged in.
+
+        Those of adapters themselves where the scope has quantised weights, which merging would round anew.
+        """
         tensors: dict[str, Tensor] = {}
+        if self.stays_unmerged:
+            trained = {id(p) for p in self.trainable_parameters}
+            named = self.network.named_parameters()
+            return {name: p.detach().to("cpu", copy=True) for name, p in named if id(p) in trained}
         for name in self._module_names:
             module = self._module(name)
             module = module if method.merged is None else method.merged(module)
             tensors |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
         return tensors
+
+    @property
+    def stays_unmerged(self) -> bool:
+        """Whether adapters stay beside quantised weights."""
+        return bool(first_quantised(self._module(name) for name in self._module_names))
 
     def _module(self, name: str) -> nn.Module:
         module = self.network.get_submodule(name)

@@ -21,6 +21,7 @@ from semviz.common.checks import first_line
 from semviz.common.errors import ModelError
 from semviz.common.interrupts import interrupts_held
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.quantization import is_rounded
 from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.surroundings import default_surroundings
 
@@ -63,7 +64,7 @@ def behaviour_of(network: PreTrainedModel, anatomy: Anatomy) -> list[int]:
                 f"{type(anatomy.model).__name__} no longer runs on a few tokens ({first_line(error)}); remove the hook "
                 "or patch that fails, or load it again."
             ) from error
-    half = {network.dtype, logits.dtype} & {torch.bfloat16, torch.float16}
+    half = {network.dtype, logits.dtype} & {torch.bfloat16, torch.float16} or is_rounded(network)
     return _projected(logits, _HALF_STEP if half else _STEP)
 
 

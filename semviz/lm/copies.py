@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,7 @@ from semviz.lm.callables import blanks
 from semviz.lm.copy_proof import Probe, default_probe, prove_copy, take_extras_along
 from semviz.lm.merging import merge_adapters
 from semviz.lm.position_state import own_buffers
+from semviz.lm.quantization import keep_as_loaded, shared_in_copies
 from semviz.lm.surroundings import default_surroundings
 
 if TYPE_CHECKING:
@@ -67,10 +68,15 @@ def private_copy(
     if to_train:
         # Running statistics change in training.
         memo |= {id(b): b.detach().clone() for module in modules for b in module.buffers()}
+    quantised = shared_in_copies(source)
+    memo |= quantised
     for p in source.parameters():
+        if id(p) in quantised:
+            continue
         is_own = id(p) in owned
         memo[id(p)] = _clone(p, to_train=to_train) if is_own else nn.Parameter(_usable(p.detach()), requires_grad=False)
     network = copy.deepcopy(source, memo)
+    keep_as_loaded(network)
     names = {id(module): name for name, module in source.named_modules()}
     inside = [names[id(module)] for module in modules]
     merged = merge_adapters(network, None if merge_all else inside)
@@ -88,6 +94,35 @@ def private_copy(
     if extras or merged:
         prove_copy(model, network, texts, extras, merged)
     return network
+
+
+@default_surroundings()
+def with_adapters(
+    model: LanguageModel,
+    modules: Sequence[nn.Module],
+    add: Callable[[nn.Module, Sequence[nn.Module]], object],
+    weights: Mapping[str, Tensor],
+    *,
+    name: str,
+) -> LanguageModel:
+    """Copy a model with adapters beside the weights of some modules, which are all shared with it.
+
+    Args:
+        model: The model; it is not changed.
+        modules: Its modules that get adapters.
+        add: Called with the copy and its modules: puts the adapters there.
+        weights: The adapters' own weights.
+        name: The copy's name.
+
+    Raises:
+        SemvizError: If a weight does not fit the model.
+    """
+    network = private_copy(model, modules, own_weights=False)
+    names = {id(module): name for name, module in model.anatomy.model.named_modules()}
+    add(network, [network.get_submodule(names[id(module)]) for module in modules])
+    network.requires_grad_(False)
+    _fill(network, weights)
+    return model.replaced(network.eval(), name=name)
 
 
 def _usable(data: Tensor) -> Tensor:
@@ -121,6 +156,16 @@ def with_weights(
         SemvizError: If a weight does not fit the model.
     """
     network = private_copy(model, own, merge_all=True)
+    _fill(network, weights)
+    return model.replaced(network, name=name)
+
+
+def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Write weights into the parameters of these names.
+
+    Raises:
+        SemvizError: If a weight does not fit.
+    """
     parameters = dict(network.named_parameters(remove_duplicate=False))
     with interrupts_held(), torch.no_grad():
         for key, value in weights.items():
@@ -131,4 +176,3 @@ def with_weights(
                     f"{in_model}; pass the model that the run was made with."
                 )
             parameters[key].copy_(value)
-    return model.replaced(network, name=name)

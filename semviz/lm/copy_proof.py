@@ -19,6 +19,7 @@ from semviz.lm.eval_mode import evaluating
 from semviz.lm.global_hooks import any_global_hooks, unseen_by_global_hooks
 from semviz.lm.offloading import execution_device
 from semviz.lm.position_state import fresh_positions
+from semviz.lm.quantization import is_rounded
 from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.readout_proof import probe_ids
 
@@ -179,7 +180,7 @@ def _equal(one: list[Tensor], other: list[Tensor]) -> bool:
 
 def tolerance(model: LanguageModel) -> float:
     """Return how much a copy's logits may differ from the model's, relative to their size."""
-    return _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF)
+    return _TOLERANCE_HALF if is_rounded(model.model) else _TOLERANCE.get(model.model.dtype, _TOLERANCE_HALF)
 
 
 def copy_error(model: LanguageModel, network: nn.Module, probe: Probe, *, seen: bool = False) -> float:

@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from semviz.lm.quantization import not_repacked
+
 _LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
 
@@ -26,7 +28,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         modes = [(module, module.training) for module in model.modules()]
         try:
             model.eval()
-            yield
+            with not_repacked(model):
+                yield
         finally:
             # Through train() first, since classes may do more there than set the flag.
             model.train(training)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from semviz.lm.behaviour import behaviour_of, tokenizer_behaviour_of
 from semviz.lm.position_state import fresh_positions
+from semviz.lm.raw_storage import stored_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -91,7 +92,7 @@ class Identity:
         if offloaded and "offloaded" in self._known:  # reading them again takes long, and nobody can edit them
             return bytes.fromhex(self._known["offloaded"][1])
         digest = hashlib.blake2b()
-        for name, value in sorted(_state_dict(self.network).items()):
+        for name, value in sorted(stored_tensors(self.network).items()):
             stamp = _tensor_stamp(value)
             known = self._tensors.get(name)
             # Tied weights have two names and one place in memory.
@@ -161,15 +162,6 @@ def _tokenizer_stamp(tokenizer: PreTrainedTokenizerBase) -> bytes:
     limits = [len(tokenizer), min(tokenizer.model_max_length, 1e9)]  # those without a limit have 1e30 here
     content = [states, added, special, flags, limits, tokenizer_behaviour_of(tokenizer)]
     return hashlib.blake2b(_json(content)).digest()
-
-
-def _state_dict(network: PreTrainedModel) -> dict[str, Tensor]:
-    """Return all weights by name, including those that accelerate has offloaded."""
-    if not any(p.is_meta for p in network.parameters()):
-        return network.state_dict()
-    from accelerate.utils.modeling import get_state_dict_offloaded_model
-
-    return get_state_dict_offloaded_model(network)
 
 
 def _hex(*parts: bytes | str) -> str:

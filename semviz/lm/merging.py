@@ -11,6 +11,7 @@ from torch import nn
 
 from semviz.common import checks
 from semviz.common.errors import ModelError
+from semviz.lm.quantization import is_quantised_layer
 
 
 def merge_adapters(network: nn.Module, within: Collection[str] | None = None) -> list[str]:
@@ -18,7 +19,7 @@ def merge_adapters(network: nn.Module, within: Collection[str] | None = None) ->
 
     Active adapters are merged, inactive and disabled ones fall away. A merged layer gets weights of its own, and keeps
     its flags; sums are formed in float32. Adapters that are no layers of their own, such as those that patch attention,
-    are left as they are.
+    are left as they are. So are those on quantised weights, which a merge would round anew: they go on beside them.
 
     Args:
         network: The copy.
@@ -36,7 +37,9 @@ def merge_adapters(network: nn.Module, within: Collection[str] | None = None) ->
     for parent, leaf, name in _outermost(network):
         if within is not None and not any(f"{name}.".startswith(f"{outer}.") for outer in within):
             continue
-        layer = parent._modules[leaf]
+        layer: Any = parent._modules[leaf]
+        if is_quantised_layer(_base(layer)):
+            continue
         try:
             with torch.no_grad():
                 plain = _plain(layer)

@@ -18,6 +18,7 @@ from semviz.lm.load_dispatch import load_from_source, objects_in_memory
 from semviz.lm.load_options import check_options, check_unused
 from semviz.lm.loading import LoadOptions
 from semviz.lm.parts import Parts, parts_of
+from semviz.lm.quantization import keep_as_loaded
 from semviz.lm.sources import DEMO
 from semviz.lm.surroundings import default_surroundings
 
@@ -185,6 +186,7 @@ def load_model(
         if isinstance(base, LanguageModel):
             base = (base.model, base.tokenizer)
         model, own_tokenizer, name, note = load_from_source(source, base, gguf_file, tokenizer, how)
+        keep_as_loaded(model)
     else:
         model, own_tokenizer, name = objects_in_memory(source, tokenizer)
         check_unused(model, model, device, dtype, of_files)

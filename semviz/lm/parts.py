@@ -78,14 +78,15 @@ PARTS = Record(
 
 
 def parts_of(anatomy: Anatomy) -> Parts:
-    """Count the unique parameters of a model's parts."""
+    """Count the unique parameters of a model's parts; quantised ones as those that they stand for."""
     from semviz.lm.merging import adapter_parameters
+    from semviz.lm.quantization import true_counts
 
     # Adapters are merged wherever a scope trains, so they are no parts of their own.
     counted = adapter_parameters(anatomy.model)
 
     def count(*modules: nn.Module) -> int:
-        fresh = {id(p): p.numel() for m in modules for p in m.parameters() if id(p) not in counted}
+        fresh = {key: n for m in modules for key, n in true_counts(m).items() if key not in counted}
         counted.update(fresh)
         return sum(fresh.values())
 
@@ -114,6 +115,7 @@ def _part_names(anatomy: Anatomy) -> Names:
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
     from semviz.lm.merging import adapter_modules, without_adapters
+    from semviz.lm.quantization import is_quantised_layer
 
     adapters = adapter_modules(anatomy.model)
     names = {id(module): without_adapters(name) for name, module in anatomy.model.named_modules()}
@@ -127,5 +129,7 @@ def _part_names(anatomy: Anatomy) -> Names:
         blocks=anatomy.block_names,
         tail=tuple(names[id(module)] for module in anatomy.tail),
         head=names[id(anatomy.head)],
-        linears=tuple(dict.fromkeys(name for name, module in inner if isinstance(module, nn.Linear | Conv1D))),
+        linears=tuple(
+            dict.fromkeys(name for name, m in inner if isinstance(m, nn.Linear | Conv1D) or is_quantised_layer(m))
+        ),
     )

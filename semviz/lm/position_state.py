@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from semviz.lm.quantization import is_packed
+
 _BASE = "original_inv_freq"  # transformers' name for the angles of a model that has read nothing yet
 # Its kinds of angles that change with what is read; those of others may have been edited, and stay.
 _CHANGING = ("dynamic", "longrope")
@@ -22,7 +24,7 @@ class PositionState:
         Args:
             network: A model; dynamic rotary embeddings in it forget what they have read.
         """
-        self._modules = [m for m in network.modules() if not any(True for _ in m.parameters())]
+        self._modules = _silent(network)
         for module in self._modules:
             _forget(module)
         self._fresh = [_State(module) for module in self._modules]
@@ -40,7 +42,7 @@ class PositionState:
 @contextmanager
 def fresh_positions(network: nn.Module) -> Iterator[PositionState]:
     """Let a model read as if it had read nothing yet, and give it its state back afterwards."""
-    before = [_State(m) for m in network.modules() if not any(True for _ in m.parameters())]
+    before = [_State(m) for m in _silent(network)]
     try:
         yield PositionState(network)
     finally:
@@ -50,8 +52,12 @@ def fresh_positions(network: nn.Module) -> Iterator[PositionState]:
 
 def own_buffers(network: nn.Module) -> dict[int, Tensor]:
     """Return clones, by Python id, of the buffers of modules without weights, which forward passes may write into."""
-    silent = [m for m in network.modules() if not any(True for _ in m.parameters())]
-    return {id(b): b.detach().clone() for m in silent for b in m.buffers(recurse=False)}
+    return {id(b): b.detach().clone() for m in _silent(network) for b in m.buffers(recurse=False)}
+
+
+def _silent(network: nn.Module) -> list[nn.Module]:
+    """Modules without weights; those that pack them into buffers have some."""
+    return [m for m in network.modules() if not any(True for _ in m.parameters()) and not is_packed(m)]
 
 
 class _State:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semviz.common.errors import ModelError
+from semviz.lm.quantization import is_rounded
 
 _SAMPLES, _TOKENS = 2, 8
 _HALF = {torch.bfloat16, torch.float16}
@@ -158,7 +159,7 @@ def observe(wrapper: nn.Module, model: nn.Module, names: Sequence[str], head: nn
         tail=tuple(module for module, _ in tail),
         entry_scale=_factor(record["tail_input"], tail[0][1]) if tail else 1.0,
         outputs=record["outputs"],
-        tolerance=3e-2 if {spaces[-1].dtype, head.weight.dtype} & _HALF else 1e-3,
+        tolerance=3e-2 if {spaces[-1].dtype, head.weight.dtype} & _HALF or is_rounded(model) else 1e-3,
     )
 
 

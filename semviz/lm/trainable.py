@@ -12,6 +12,7 @@ from torch import nn
 from semviz.common.errors import ScopeError
 from semviz.common.interrupts import interrupts_held
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.quantization import first_quantised, is_quantised
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
@@ -30,7 +31,11 @@ def temporarily_trainable(model: LanguageModel, modules: Sequence[nn.Module]) ->
     check_floats(modules)
     # Gradients too: the user's own training may be between backward and step.
     flags = [(p, p.requires_grad, p.grad) for p in network.parameters()]
-    saved = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
+    saved = [
+        (tensor, tensor.detach().clone())
+        for tensor in (*network.parameters(), *network.buffers())
+        if not (isinstance(tensor, nn.Parameter) and is_quantised(tensor))
+    ]
     with evaluating(network), _untied(model, modules):
         try:
             network.requires_grad_(False)
@@ -51,10 +56,10 @@ def check_floats(modules: Iterable[nn.Module]) -> None:
     """Refuse to train weights that cannot have gradients.
 
     Raises:
-        ScopeError: If one holds integers, as quantized weights do.
+        ScopeError: If some are quantised.
     """
-    quantized = next((p.dtype for module in modules for p in module.parameters() if not p.is_floating_point()), None)
-    if quantized is not None:
+    quantized = first_quantised(modules)
+    if quantized:
         raise ScopeError(
             f"The scope has quantized weights ({quantized}), which cannot be trained; load the model in a "
             'floating-point dtype, or pass method="lora" to train adapters beside them.'

@@ -20,6 +20,7 @@ from semviz.lm.copies import private_copy
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.model import check_model
 from semviz.lm.position_state import fresh_positions
+from semviz.lm.quantization import first_quantised
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
 from semviz.lm.truncation import with_network
@@ -208,12 +209,10 @@ def _check_weights(model: LanguageModel) -> None:
     """Refuse weights that are offloaded or quantized."""
     if any(p.is_meta for p in model.model.parameters()):
         raise ModelError("The model is offloaded, so its weights cannot be read; load it whole, without device_map.")
-    for block in model.anatomy.blocks:
-        for name, p in block.named_parameters():
-            if not p.is_floating_point():
-                raise ModelError(
-                    f"{name} of a block is {p.dtype}; load the model in a floating-point dtype, not quantized."
-                )
+    if quantised := first_quantised(model.anatomy.blocks):
+        raise ModelError(
+            f"The blocks have quantized weights ({quantised}); load the model in a floating-point dtype, not quantized."
+        )
 
 
 def _highest_scoring(model: LanguageModel, scores: NDArray[np.float64], size: int) -> Scope:

@@ -108,7 +108,7 @@ class Costs:
         batch_targets: Targets in it.
         vocabulary: V.
         state_bytes: Bytes of one token's state.
-        weight_bytes: Bytes of one weight.
+        weight_bytes: Bytes of one weight; their mean where some are quantised.
     """
 
     scopes: tuple[Scope, ...]
@@ -121,7 +121,7 @@ class Costs:
     batch_targets: int
     vocabulary: int
     state_bytes: int
-    weight_bytes: int
+    weight_bytes: float
 
     @property
     def head(self) -> float:
@@ -227,7 +227,7 @@ class Costs:
             # A trained block keeps its input, and the rest only while it is recomputed.
             saved += self.block_bytes[own].max() + self.state_bytes * len(own) - self.block_bytes[own].sum()
         return {
-            "weights": scope.parts.total * self.weight_bytes + int(trained * price.copies),
+            "weights": int(scope.parts.total * self.weight_bytes) + int(trained * price.copies),
             "gradients": int(trained * price.gradients),
             "optimizer": int(trained * _MOMENTS * price.moments),
             "activations": int(saved * self.longest_batch),
@@ -275,6 +275,7 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
 
 def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32) -> Costs:
     """Do what `estimate_costs` does, with tokenized training rows."""
+    from semviz.lm.raw_storage import mean_weight_bytes
     from semviz.scopes.flop_counting import count_flops
     from semviz.scopes.scope import Scope
     from semviz.tasks.streaming import longest_first
@@ -294,5 +295,5 @@ def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32
         batch_targets=sum(int(encoded.counted[int(row)].sum()) for row in longest),
         vocabulary=model.anatomy.vocabulary,
         state_bytes=model.anatomy.width * itemsize,
-        weight_bytes=itemsize,
+        weight_bytes=mean_weight_bytes(model.model, model.parts.total),
     )

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from semviz.common import interrupts
 from semviz.lm.copies import private_copy
 from semviz.lm.eval_mode import evaluating
+from semviz.lm.quantization import features_of, is_quantised, quantised_layers
+from semviz.lm.raw_storage import storages
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.truncation import with_network
 from semviz.tasks.streaming import longest_first, pad_batch, pad_id
@@ -45,6 +47,26 @@ def _missing_counts() -> dict[Any, Callable[..., int]]:
 _Shape = torch.Size
 
 
+def _count_by_shape(layer: nn.Module, weights: set[int]) -> None:
+    """Let a quantised layer of a copy cost what a plain one of its shape does, since torch knows no library's kernels.
+
+    Args:
+        layer: The layer.
+        weights: Addresses of what is a weight and no activation; that of the zeros that stand in for its own is added.
+    """
+    features = features_of(layer)
+    assert features is not None
+    zeros: dict[torch.dtype, Tensor] = {}
+
+    def forward(states: Tensor) -> Tensor:
+        if states.dtype not in zeros:
+            zeros[states.dtype] = states.new_zeros(1).requires_grad_()
+            weights.update(storages(zeros[states.dtype]))
+        return nn.functional.linear(states, zeros[states.dtype].expand(features[::-1]))
+
+    vars(layer)["forward"] = forward
+
+
 @default_surroundings()
 @interrupts.interrupts_held()  # torch counts with hooks on all modules in the process
 def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -61,20 +83,22 @@ def count_flops(model: LanguageModel, encoded: Encoded) -> tuple[NDArray[np.floa
     # A copy that shares all weights, so that the user's own keep their flags.
     network = private_copy(model)
     for p in network.parameters():
-        p.requires_grad_(p.is_floating_point())  # quantized weights have none
+        p.requires_grad_(not is_quantised(p))
     anatomy = with_network(model, network).anatomy
-    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    weights = {address for p in network.parameters() for address in storages(p)}
+    for _, layer in quantised_layers(network):
+        _count_by_shape(layer, weights)
     counter = FlopCounterMode(display=False, custom_mapping=_missing_counts())
     flops: list[int] = []
     saved_bytes: list[int] = []
-    storages: set[int] = set()
+    seen: set[int] = set()
     total_bytes = 0
 
     def pack(tensor: Tensor) -> Tensor:
         nonlocal total_bytes
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights | storages:
-            storages.add(storage.data_ptr())
+        if storage.data_ptr() not in weights | seen:
+            seen.add(storage.data_ptr())
             total_bytes += storage.nbytes()
         # Detached: its history would close a reference cycle that torch never frees.
         return tensor.detach()

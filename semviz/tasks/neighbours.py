@@ -23,6 +23,7 @@ from semviz.common.interrupts import interrupts_held
 from semviz.lm.copy_proof import tolerance
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.position_state import PositionState, fresh_positions
+from semviz.lm.quantization import is_rounded
 from semviz.lm.readout_proof import check_finite
 
 if TYPE_CHECKING:
@@ -113,14 +114,15 @@ def _prove(model: LanguageModel, texts: Sequence[NDArray[np.int64]]) -> Reading:
         beside = _last_states(model, texts, positions)
         angles = positions.buffers()
         alone = [_last_states(model, [text], positions)[0] for text in texts[1:]]
-        moved = max(_distance(one, other) for one, other in zip(alone, beside[1:], strict=True))
+        rounded = is_rounded(model.model)
+        moved = max(_distance(one, other, rounded) for one, other in zip(alone, beside[1:], strict=True))
         # Angles that have changed move states by less than half precision shows, but do so in every text.
         if moved <= tolerance(model) and _same(angles, positions.buffers()):
             return Reading.TOGETHER
         # The same length: what follows the longest text is then the same.
         text = texts[-1]
         pair = _last_states(model, [texts[0][: len(text)], text], positions)
-        moved = _distance(alone[-1], pair[-1])
+        moved = _distance(alone[-1], pair[-1], rounded)
         if moved <= tolerance(model):
             return Reading.BY_LENGTH
     warnings.warn(
@@ -164,10 +166,10 @@ def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     )
 
 
-def _distance(one: Tensor, other: Tensor) -> float:
+def _distance(one: Tensor, other: Tensor, rounded: bool) -> float:
     """Return how far states moved, relative to their size: the largest distance, or the median in half precision.
 
-    There rounding may send single tokens to another expert.
+    There, and where quantised layers round states, rounding may send single tokens to another expert.
     """
     distances = (one.float() - other.float()).norm(dim=-1) / one.float().norm(dim=-1).clamp_min(1e-6)
-    return float(distances.median() if one.dtype.itemsize < 4 else distances.max())
+    return float(distances.median() if rounded or one.dtype.itemsize < 4 else distances.max())

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
 from semviz.common.training_methods import MethodPrice
@@ -35,22 +36,69 @@ def make_prepare(
             raise SemvizError(f'method={key!r} needs peft; run: pip install "semviz[peft]".') from error
         from torch import nn
 
+        from semviz.lm.merging import is_adapted
+        from semviz.lm.quantization import is_quantised_layer
         from semviz.lm.random_numbers import own_random_numbers
 
         # The blocks alone, so that peft leaves adapters of the user's in frozen blocks as they are.
         own = nn.ModuleList(blocks)
-        linear_layers = {name: m for name, m in own.named_modules() if isinstance(m, _linear_classes())}
+        if is_adapted(own):
+            raise SemvizError(
+                "The blocks of this scope carry an adapter beside quantised weights, into which it cannot be merged "
+                "without rounding them anew; pass the model without it, or one that was loaded in a floating-point "
+                "dtype."
+            )
+        linear_layers = {
+            n: m for n, m in own.named_modules() if isinstance(m, _linear_classes()) or is_quantised_layer(m)
+        }
         if not linear_layers:
             raise SemvizError(f'The blocks have no linear layer for method={key!r}; pass method="full".')
+        quantised = _describe_quantised(own, network)
         network.requires_grad_(False)
         with interrupts_held(), own_random_numbers(seed):
-            inject_adapter_in_model(config(network, linear_layers), own)
+            try:
+                inject_adapter_in_model(config(network, linear_layers), own)
+            except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+                if not quantised:
+                    raise
+                raise SemvizError(
+                    f"peft has no adapter of method={key!r} for the quantised layers of this model ({quantised}: "
+                    f"{checks.first_line(error)[:200]}); load it in a floating-point dtype, or quantised otherwise."
+                ) from error
         adapters = [p for block in blocks for p in block.parameters() if p.requires_grad]
         for p in adapters:
             p.data = p.data.float()
         return adapters
 
     return prepare
+
+
+def _describe_quantised(own: nn.Module, network: nn.Module) -> str:
+    """Tell peft, which reads it off the model that it is given, how blocks are quantised, and check that they train.
+
+    Returns:
+        The class of the first quantised layer; empty if there is none.
+
+    Raises:
+        SemvizError: If gradients do not pass through a quantised layer.
+    """
+    from semviz.lm.quantization import passes_gradients, quantised_layers
+
+    layers = [layer for _, layer in quantised_layers(own)]
+    if not layers:
+        return ""
+    of_library = [p for layer in layers for p in layer.parameters() if type(p).__module__.startswith("bitsandbytes.")]
+    kinds = {type(p).__name__ for p in of_library}
+    told: dict[str, Any] = {"is_loaded_in_4bit": "Params4bit" in kinds, "is_loaded_in_8bit": "Int8Params" in kinds}
+    told |= {key: getattr(network, key, None) for key in ("config", "quantization_method", "hf_quantizer")}
+    vars(own).update(told)
+    for layer in {type(layer): layer for layer in layers}.values():
+        if not passes_gradients(layer, getattr(network, "dtype", None)):
+            raise SemvizError(
+                f"No gradients pass through the quantised layers of this model ({type(layer).__name__}), so adapters "
+                "below them cannot train; load it in a floating-point dtype, or quantised by bitsandbytes or torchao."
+            )
+    return type(layers[0]).__name__
 
 
 def any_transposed(linear_layers: Mapping[str, nn.Module]) -> bool:
