@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -64,7 +65,7 @@ def plain_text(lines: int = 60) -> list[str]:
     ]
 
 
-def mood_task() -> Task:
+def mood_task(**options: Any) -> Task:
     """A task that one sentence decides: good things are liked."""
     texts, labels = [], []
     for i in range(80):
@@ -72,4 +73,4 @@ def mood_task() -> Task:
         good = (i // 5) % 2 == 0
         texts.append(f"the {('red', 'blue', 'green')[i % 3]} {thing} was {'good' if good else 'bad'} .")
         labels.append("yes" if good else "no")
-    return Task.from_texts(texts, labels, prompt="{text} mood :", name="tiny mood")
+    return Task.from_texts(texts, labels, prompt="{text} mood :", name="tiny mood", **options)

@@ -110,7 +110,7 @@ def test_runs_keep_their_keys(monkeypatch):
     runs of both older folders whose rates were looked for: they were tried in whole trainings.
     """
     monkeypatch.setattr("semviz.finetuning.recipe.__version__", "0.1.0")
-    model, task = SimpleNamespace(hash="0123456789ab"), mood_task()
+    model, task = SimpleNamespace(hash="0123456789ab"), mood_task(stratify=False)
     scopes = {"half": above(2), "ends": Scope((1, 4), 4, made_parts(4), tail=False), "head": above(3, head=True)}
     recipes = {
         "plain": Recipe(lr=1e-3),

@@ -53,6 +53,9 @@ def wait(child: int, *, kill_after: float | None = None) -> int:
         time.sleep(0.001)
 
 
+TEMPORARY = "a temporary file is created"
+
+
 def on_operations(folder: Path, act: Callable[[int, str], Any]) -> None:
     """Before every file operation of Python's in a folder, call `act(how many so far, event)`."""
     begin, seen = os.fspath(folder), [0]
@@ -60,7 +63,7 @@ def on_operations(folder: Path, act: Callable[[int, str], Any]) -> None:
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if any(isinstance(arg, str | os.PathLike) and os.fspath(arg).startswith(begin) for arg in args):
             seen[0] += 1
-            act(seen[0], event)
+            act(seen[0], TEMPORARY if event == "open" and args[2] & os.O_EXCL else event)
 
     sys.addaudithook(hook)
 
@@ -70,7 +73,7 @@ def limit_the_size(folder: Path, file: int, size: int) -> None:
     begun = [0]
 
     def act(_number: int, event: str) -> None:
-        if event == "tempfile.mkstemp":
+        if event == TEMPORARY:
             begun[0] += 1
             if begun[0] == file:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

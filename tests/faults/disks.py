@@ -7,7 +7,6 @@ import errno
 import os
 import resource
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,9 +35,8 @@ class FakeDisk:
     @contextmanager
     def inserted(self) -> Iterator[FakeDisk]:
         """Let `semviz.common.files` use this disk."""
-        given = {name: vars(files).get(name) for name in ("os", "tempfile", "open")}
-        files.os = _Module(self, os, ("close", "fsync", "chmod", "replace"))  # type: ignore[assignment]
-        files.tempfile = _Module(self, tempfile, ("mkstemp",))  # type: ignore[assignment]
+        given = {name: vars(files).get(name) for name in ("os", "open")}
+        files.os = _Module(self, os, ("open", "close", "fsync", "replace"))  # type: ignore[assignment]
         files.open = self.open  # type: ignore[attr-defined]
         try:
             yield self
@@ -47,7 +45,7 @@ class FakeDisk:
                 setattr(files, name, value) if value is not None else delattr(files, name)
 
     def open(self, *args: Any, **options: Any) -> Any:
-        self.strike("open")
+        self.strike("open of a file")
         return _File(self, builtins.open(*args, **options))
 
 

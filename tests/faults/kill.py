@@ -42,7 +42,7 @@ import gc
 
 import torch
 
-from faults.children import PATIENCE, fork, limit_the_size, on_operations, wait
+from faults.children import PATIENCE, TEMPORARY, fork, limit_the_size, on_operations, wait
 from faults.surroundings import own_temporary_folder
 from faults.works import WORKS, Work
 
@@ -126,7 +126,7 @@ class Trial:
         if wait(fork(counting, log=self.log)) != 0:
             raise SystemExit(f"The undisturbed {self.what} failed:\n{self.log.read_text()}")
         self.seconds, events = time.perf_counter() - started, pickle.loads(counted.read_bytes())
-        self.operations, self.writes = events.total(), events["tempfile.mkstemp"]
+        self.operations, self.writes = events.total(), events[TEMPORARY]
         self.twins = {name: self.work.read(twin / name) for name in visible(twin)}
         self.least = min((twin / name).stat().st_size for name in self.twins)
         self.expected = pickle.loads(self.result(twin).read_bytes())

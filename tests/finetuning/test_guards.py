@@ -129,7 +129,7 @@ def test_an_optimizer_that_misses_a_parameter_is_refused(tiny, mood, monkeypatch
 
 
 def test_a_finite_loss_far_above_guessing_stops_the_run(tiny, mood):
-    run = sv.finetune(tiny, mood, **{**QUICK, "lr": 30.0, "epochs": 20})
+    run = sv.finetune(tiny, mood, **{**QUICK, "lr": 100.0, "epochs": 20})
     assert run.diverged
     assert "guessing" in run.note or "not finite" in run.note
     assert run.steps < 20 * len(mood.split("train")) / 8

@@ -27,7 +27,7 @@ def model_and_tasks(folder: Path) -> tuple[sv.LanguageModel, sv.Task, sv.Task]:
     pair = (AutoModelForCausalLM.from_pretrained(folder / "model"), AutoTokenizer.from_pretrained(folder / "model"))
     model = sv.load_model(pair, general_text=plain_text())
     words = [" ".join(line.split()[: 4 + i % 8]) for i, line in enumerate(plain_text(40))]
-    return model, mood_task(), sv.Task.from_texts(words, name="tiny stories")
+    return model, mood_task(stratify=False), sv.Task.from_texts(words, name="tiny stories")
 
 
 def write_traces(folder: Path, model: sv.LanguageModel, mood: sv.Task, stories: sv.Task) -> dict[str, sv.Trace]:
