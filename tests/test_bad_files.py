@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from faults import fuzz_files
-from refusals import case, check_words, files_in, refused, unchanged
+from refusals import case, files_in, refused, unchanged
 from safetensors import SafetensorError
 from small import plain_text, tiny_llama, word_tokenizer
 
