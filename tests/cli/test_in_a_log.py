@@ -58,12 +58,23 @@ def test_a_terminal_has_a_bar(monkeypatch):
     assert "\r" in drawn(monkeypatch, terminal=True, seconds=1)
 
 
+def heeding_interrupts():
+    """Let a child heed SIGINT, which a shell makes those ignore that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(folder, after, *options):
     """Send Ctrl-C to a report once `after` holds; its exit code and what it said."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "0"}
     with open(folder / "stdout.txt", "w") as stdout:
         process = subprocess.Popen(
-            [*REPORT, *options], cwd=folder, env=environment, text=True, stdout=stdout, stderr=subprocess.PIPE
+            [*REPORT, *options],
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            preexec_fn=heeding_interrupts,
         )
     until = time.monotonic() + 240
     while process.poll() is None and not after() and time.monotonic() < until:
