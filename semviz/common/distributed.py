@@ -13,6 +13,9 @@ from semviz.common.errors import SemvizError
 
 LAUNCH_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables in which a launch tells each of its processes about the others."""
+MPI_PREFIXES = ("PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "MPI_LOCAL")
+"""How names of such variables begin under MPI, which accelerate takes for a launch of its own."""
+_RANKS = ("RANK", "LOCAL_RANK", "MASTER_PORT")
 
 
 def is_distributed() -> bool:
@@ -34,12 +37,32 @@ def join() -> tuple[int, int]:
     """Return this process's rank and the number of processes; the first call connects them and assigns devices."""
     if not is_distributed():
         return 0, 1
+    _check_launch()
     import torch
     from accelerate import PartialState
 
     # Without cpu=True accelerate does not connect processes on a machine without a GPU.
     state = PartialState(cpu=not torch.cuda.is_available())
     return state.process_index, state.num_processes
+
+
+def _check_launch() -> None:
+    """Refuse an environment in which this process would wait for others that nobody can find.
+
+    Raises:
+        SemvizError: If the variables of a launch do not fit together.
+    """
+    size = os.environ["WORLD_SIZE"].strip()
+    wrong = {name: os.environ.get(name, "") for name in _RANKS if not os.environ.get(name, "").strip().isdecimal()}
+    wrong |= {} if os.environ.get("MASTER_ADDR", "").strip() else {"MASTER_ADDR": ""}
+    if not wrong and int(os.environ["RANK"]) >= int(size):
+        wrong = {"RANK": os.environ["RANK"]}
+    for name, value in wrong.items():
+        found = f"is {checks.short_repr(value)}" if value else "is not set"
+        raise SemvizError(
+            f"The environment variable WORLD_SIZE says that this is one of {size} processes, but {name} {found}; start "
+            "with accelerate launch or torchrun, or remove WORLD_SIZE."
+        )
 
 
 def shard(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -63,9 +63,10 @@ def _own_environment() -> Iterator[None]:
     """Hide accelerate's settings in the environment, and undo what Trainer writes there."""
     # A single process needs to know of no others; Trainer fails on variables that are empty.
     launch = () if distributed.is_distributed() else distributed.LAUNCH_VARIABLES
+    other = () if distributed.is_distributed() else distributed.MPI_PREFIXES
 
     def hidden(name: str) -> bool:
-        return name in launch or (name.startswith(_SETTINGS) and name not in _PLACES)
+        return name in launch or name.startswith(other) or (name.startswith(_SETTINGS) and name not in _PLACES)
 
     def kept_back(name: str) -> bool:
         return hidden(name) or name in _DETERMINISM

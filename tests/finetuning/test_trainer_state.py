@@ -48,6 +48,9 @@ SETTINGS = {
     "WORLD_SIZE": "",
     "RANK": "",
     "LOCAL_RANK": "0",
+    "PMI_SIZE": "2",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "MV2_COMM_WORLD_SIZE": "2",
 }
 
 
@@ -61,6 +64,26 @@ def test_the_environment_of_accelerate_changes_no_number(name, tiny, mood, loss,
 def test_a_number_of_processes_that_is_none_is_refused(tiny, mood, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(SemvizError, match="WORLD_SIZE"):
+        sv.finetune(tiny, mood, **QUICK)
+
+
+LAUNCH = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in LAUNCH if name != "WORLD_SIZE" for value in (None, "", " ")),
+        *((name, "first") for name in ("RANK", "LOCAL_RANK", "MASTER_PORT")),
+        ("RANK", "2"),
+        ("RANK", "-1"),
+    ],
+)
+def test_a_launch_that_says_half_is_refused(name, value, tiny, mood, monkeypatch):
+    for variable, usual in LAUNCH.items():
+        monkeypatch.setenv(variable, usual)
+    monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    with pytest.raises(SemvizError, match=rf"one of 2 processes, but {name} is .* accelerate launch"):
         sv.finetune(tiny, mood, **QUICK)
 
 
