@@ -10,7 +10,7 @@ import regex
 
 from semviz.common import checks, token_text
 from semviz.common.errors import SemvizError
-from semviz.figures.drawing import boundary_marks, heatmap_cells, heatmap_rows, style
+from semviz.figures.drawing import boundary_marks, cell_hovers, heatmap_cells, heatmap_rows, style
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike, Floats
 
@@ -242,25 +242,25 @@ def _hover_heads(table: pd.DataFrame) -> list[str]:
     for row in table.to_dict("records"):
         text = f"sample {row['sample']}"
         if isinstance(row["label"], str):
-            text += f" · {heatmap_cells.hover_text(row['label'])}"
+            text += f" · {cell_hovers.hover_text(row['label'])}"
         if row["count"] > 1:
             text += f" · {row['count']} positions"
         else:
-            text += f" · {heatmap_cells.hover_text(row['token'])} → target {heatmap_cells.hover_text(row['target'])}"
-            text += f", model: {heatmap_cells.hover_text(row['predicted'])}"
+            text += f" · {cell_hovers.hover_text(row['token'])} → target {cell_hovers.hover_text(row['target'])}"
+            text += f", model: {cell_hovers.hover_text(row['predicted'])}"
         heads.append(text)
     return heads
 
 
-def _hover_lines(trace: DeviationsLike, metric: str, table: pd.DataFrame, columns: Floats) -> list[heatmap_cells.Line]:
+def _hover_lines(trace: DeviationsLike, metric: str, table: pd.DataFrame, columns: Floats) -> list[cell_hovers.Line]:
     """Write the further lines of the hover; a mean of several positions has no nearest tokens."""
     lines, difference = [], difference_of(trace)
     if difference is not None:
         before, after = (sample_means(t, metric)[1][columns] for t in (difference.before, difference.after))
-        lines.append(heatmap_cells.change_line(difference.after.facts[metric].title, before, after))
+        lines.append(cell_hovers.change_line(difference.after.facts[metric].title, before, after))
     if (table["count"] > 1).any():
         return lines
-    return [*lines, *heatmap_cells.token_lines(trace, table["row"].to_numpy())]
+    return [*lines, *cell_hovers.token_lines(trace, table["row"].to_numpy())]
 
 
 def _set_group_axis(figure: go.Figure, labels: Floats, order: Order, place: heatmap_cells.Place) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from semviz.common import checks, token_text
 from semviz.common.checks import is_whole, short_repr
 from semviz.common.errors import SemvizError
-from semviz.figures.drawing import boundary_marks, cell_words, heatmap_cells, heatmap_rows, style
+from semviz.figures.drawing import boundary_marks, cell_hovers, cell_words, heatmap_cells, heatmap_rows, style
 from semviz.figures.drawing.inputs import check_boundary, difference_of, models_of, readout_note
 from semviz.figures.drawing.protocols import DeviationsLike
 
@@ -97,12 +97,12 @@ def draw_tokens(
     most = min(most, place.width // cell_words.COMFORTABLE) if words else most
     index, rows, hidden = _window(index, rows, start, most, has_options=place.has_options)
     values = np.asarray(trace.values[metric], dtype=float)[index].T
-    lines, earlier = heatmap_cells.token_lines(trace, index), None
+    lines, earlier = cell_hovers.token_lines(trace, index), None
     difference = difference_of(trace)
     if difference is not None:
         earlier = difference.before.positions.iloc[index]
         before, after = (np.asarray(t.values[metric])[index] for t in (difference.before, difference.after))
-        lines = [heatmap_cells.change_line(difference.after.facts[metric].title, before, after), *lines]
+        lines = [cell_hovers.change_line(difference.after.facts[metric].title, before, after), *lines]
     texts, said = _words_in_cells(trace, index, words, place, len(shown))
     cells = heatmap_cells.Cells(values, _hover_heads(rows), lines, NO_TARGET, shown, texts)
     figure, body, right, notes = heatmap_cells.draw(trace, metric, cells, boundary=boundary, place=place)
@@ -254,8 +254,8 @@ def _hover_heads(rows: pd.DataFrame) -> list[str]:
     for position, token, target_id, target in zip(
         rows["position"], rows["token"], rows["target_id"], rows["target"], strict=True
     ):
-        aim = f" → target {heatmap_cells.hover_text(target)}" if target_id >= 0 else ""
-        heads.append(f"{position}: {heatmap_cells.hover_text(token)}{aim}")
+        aim = f" → target {cell_hovers.hover_text(target)}" if target_id >= 0 else ""
+        heads.append(f"{position}: {cell_hovers.hover_text(token)}{aim}")
     return heads
 
 

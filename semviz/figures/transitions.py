@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from semviz.common import formats, token_text
-from semviz.figures.drawing import boundary_marks, heatmap_cells, labels, style
+from semviz.figures.drawing import boundary_marks, cell_hovers, heatmap_cells, labels, style
 from semviz.figures.drawing.curves import rounded, ticks
 from semviz.figures.drawing.inputs import check_boundary
 from semviz.figures.drawing.protocols import TraceLike
@@ -212,7 +212,7 @@ def _hover(trace: TraceLike, route: Route) -> tuple[list[list[str]], str]:
     if "virtual" in trace.values:
         title = style.literal(trace.facts["virtual"].title)
         lines.append((title, [formats.number(float(v)) for v in trace.values["virtual"][route.row]]))
-    for line in heatmap_cells.token_lines(trace, np.array([route.row])):
+    for line in cell_hovers.token_lines(trace, np.array([route.row])):
         lines.append((line.name, line.texts[0]))
     lines.append(("in the plane", [f"{formats.percent(float(share))} of its squared length" for share in route.shown]))
     texts = [[str(space), *(values[space] for _, values in lines)] for space in range(len(route.factual))]

@@ -9,7 +9,7 @@ import numpy as np
 from semviz.common import formats
 from semviz.common.scores import score_named
 from semviz.figures.drawing import style
-from semviz.figures.drawing.heatmap_cells import token_lines
+from semviz.figures.drawing.cell_hovers import token_lines
 from semviz.figures.drawing.inputs import with_unit
 from semviz.figures.drawing.pareto_points import pareto_front, points_of
 from semviz.figures.drawing.protocols import Floats, GainLike, ProbesLike, RunsLike
