@@ -51,6 +51,11 @@ def text_of(path):
     return path.read_text(encoding="utf-8")
 
 
+def test_the_page_of_what_people_bring_is_what_the_marks_say():
+    """Written by `python docs/bring.py`."""
+    assert text_of(ROOT / "docs" / "bring.md") == runpy.run_path(str(ROOT / "docs" / "bring.py"))["page"]()
+
+
 # Code
 
 

@@ -47,6 +47,11 @@ def drawn(monkeypatch, *, terminal, seconds, steps=100):
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(1, 0), (29, 0), (100, 3), (600, 19)])
+@pytest.mark.brings(
+    "The shell",
+    "a log in place of a terminal",
+    "writes a line each half minute",
+)
 def test_a_log_has_a_line_each_half_minute(seconds, lines, monkeypatch):
     written = drawn(monkeypatch, terminal=False, seconds=seconds)
     assert "\r" not in written
@@ -95,6 +100,11 @@ def test_ctrl_c_while_loading_is_one_line(seconds, tmp_path):
 
 
 @SIGNALS
+@pytest.mark.brings(
+    "The shell",
+    "Ctrl-C",
+    "one line that says where the finished runs are, and exit code 130",
+)
 def test_ctrl_c_while_training_says_where_the_finished_runs_are(model_folder, tmp_path):
     store = tmp_path / "semviz-runs"
     lines = [f"the cat {i % 7} was {('bad', 'good')[i % 2]},{('no', 'yes')[i % 2]}" for i in range(40)]

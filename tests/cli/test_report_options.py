@@ -58,6 +58,11 @@ def test_the_folder_of_runs_is_beside_the_page_unless_it_is_named_or_not_wanted(
     assert report.run_folder(options("--no-store")) is None
 
 
+@pytest.mark.brings(
+    "The shell",
+    "`--task FILE` of any form, `--test`, `--validation`",
+    "reads it as `Task.from_file` does",
+)
 def test_a_task_of_any_file_and_of_its_splits(cats):
     task = cli._task(options("--task", "cats.csv", "--label", "label", "--test", "dogs.csv"))
     assert task.labels == ("no", "yes")
@@ -104,6 +109,11 @@ def test_a_configuration_is_what_would_be_typed_and_what_is_typed_goes_before_it
     assert len(task.split("test")) == 18
 
 
+@pytest.mark.brings(
+    "The shell",
+    "`--config FILE.toml`",
+    "takes every option from it",
+)
 def test_every_option_may_stand_in_a_configuration(cats, monkeypatch):
     parser = argparse.ArgumentParser()
     add_report(parser)

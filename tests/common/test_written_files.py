@@ -35,6 +35,11 @@ def umask():
 
 @posix
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640), (0o002, 0o664)])
+@pytest.mark.brings(
+    "Files",
+    "a umask",
+    "is kept, so texts on a shared server stay private",
+)
 def test_a_new_file_follows_the_umask(tmp_path, umask, mask, mode):
     umask(mask)
     assert mode_of(write_text_file(tmp_path / "a.txt", "x")) == mode
@@ -53,6 +58,11 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
 @posix
 @pytest.mark.parametrize("exists", [True, False])
 @pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.brings(
+    "Files",
+    "a link to a file",
+    "stays a link; what it leads to is replaced",
+)
 def test_links_stay_links(tmp_path, exists, relative):
     (tmp_path / "elsewhere").mkdir()
     real, link = tmp_path / "elsewhere" / "real.txt", tmp_path / "link.txt"
@@ -76,6 +86,11 @@ def test_a_link_into_nothing_and_one_in_a_circle(tmp_path):
 
 @pytest.mark.parametrize("call", ["fsync", "chmod", "flock"])
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS])
+@pytest.mark.brings(
+    "Files",
+    "a mount without `chmod` or `fsync`",
+    "writes all the same",
+)
 def test_what_a_mount_refuses_loses_nothing(tmp_path, monkeypatch, call, code):
     def refuse(*_args):
         raise OSError(code, os.strerror(code))
@@ -99,6 +114,11 @@ def test_what_did_not_reach_the_disk_is_told(tmp_path, monkeypatch, code):
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "a" * 250 + ".json", "😀" * 63])
+@pytest.mark.brings(
+    "Files",
+    "names as long as the system allows",
+    "writes them",
+)
 def test_names_up_to_the_systems_limit(tmp_path, name):
     assert write_text_file(tmp_path / name, "x").read_text() == "x"
     assert os.listdir(tmp_path) == [name]
@@ -148,6 +168,11 @@ def process(tmp_path, monkeypatch):
 
 
 @posix
+@pytest.mark.brings(
+    "Files",
+    "what a killed kernel left",
+    "clears it with the next",
+)
 def test_the_next_process_clears_what_a_killed_one_left(tmp_path, process):
     process("kill").wait()
     assert len(os.listdir(tmp_path / "out")) == len(os.listdir(tmp_path / "temporary")) == 1
@@ -207,6 +232,11 @@ URLS = [
         lambda url, trace: sv.load_model(url),
     ],
     ids=["path", "load", "save", "model"],
+)
+@pytest.mark.brings(
+    "Files",
+    "a URL where a path belongs",
+    "refuses it, and makes no request",
 )
 def test_a_url_makes_no_request_and_no_folder(tmp_path, monkeypatch, url, use):
     monkeypatch.chdir(tmp_path)

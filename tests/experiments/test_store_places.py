@@ -20,6 +20,11 @@ def scopes(tiny):
     return [sv.Scope.last(tiny), sv.Scope.above(tiny, 2)]
 
 
+@pytest.mark.brings(
+    "Files",
+    "a store that vanishes during a sweep",
+    "makes it again",
+)
 def test_a_store_that_vanishes_while_runs_are_made_is_made_again(tiny, mood, scopes, tmp_path):
     folder, left = tmp_path / "runs", tmp_path / "elsewhere"
 
@@ -34,6 +39,11 @@ def test_a_store_that_vanishes_while_runs_are_made_is_made_again(tiny, mood, sco
     assert len(list(folder.glob("*.json"))) == 1
 
 
+@pytest.mark.brings(
+    "Files",
+    "a full disk during a sweep",
+    "keeps the runs in memory, and warns",
+)
 def test_runs_that_cannot_be_written_are_kept(tiny, mood, scopes, tmp_path, monkeypatch):
     def refuse(*_args, **_options):
         raise OSError(28, "No space left on device")
@@ -63,6 +73,11 @@ def test_weights_of_a_run_whose_store_was_moved(tiny, mood, scopes, tmp_path):
     assert sv.load_run(tiny, run).n_blocks == 4
 
 
+@pytest.mark.brings(
+    "Files",
+    "a store filled without weights, then `keep_weights=True`",
+    "trains again what lacks them",
+)
 def test_a_store_without_weights_is_filled_with_them_on_demand(tiny, mood, scopes, tmp_path):
     folder = tmp_path / "runs"
     plain = sv.sweep(tiny, mood, scopes, store=folder, **OPTIONS)
@@ -79,6 +94,11 @@ def test_a_store_without_weights_is_filled_with_them_on_demand(tiny, mood, scope
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "3", '{"architectures": ["LlamaForCausalLM"]}', "not json", ""])
+@pytest.mark.brings(
+    "Files",
+    "other programs' JSON in a store",
+    "never calls it deletable",
+)
 def test_other_peoples_files_are_never_called_deletable(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(SemvizError) as refused:

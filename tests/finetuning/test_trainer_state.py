@@ -55,6 +55,11 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.brings(
+    "Machines",
+    "settings of accelerate or MPI in the environment",
+    "the run is trained as its options say",
+)
 def test_the_environment_of_accelerate_changes_no_number(name, tiny, mood, loss, monkeypatch):
     monkeypatch.setenv(name, SETTINGS[name])
     assert sv.finetune(tiny, mood, **QUICK).loss == loss
@@ -78,6 +83,11 @@ LAUNCH = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "loc
         ("RANK", "2"),
         ("RANK", "-1"),
     ],
+)
+@pytest.mark.brings(
+    "Machines",
+    "`WORLD_SIZE` without the rest of a launch",
+    "names the variable",
 )
 def test_a_launch_that_says_half_is_refused(name, value, tiny, mood, monkeypatch):
     for variable, usual in LAUNCH.items():

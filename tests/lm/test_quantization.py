@@ -178,6 +178,11 @@ def test_a_stored_run_comes_back_with_its_adapters(tmp_path):
     assert again.trace(model, task, progress=False).frame().shape[0] > 0
 
 
+@pytest.mark.brings(
+    "Quantised models",
+    "quantised blocks and LoRA",
+    "keeps adapters unmerged, and says so in `run.note`",
+)
 def test_adapters_beside_quantised_weights_are_never_merged():
     pytest.importorskip("peft")
     model, task = quantised(EightBit), mood_task()
@@ -193,6 +198,11 @@ def test_adapters_beside_quantised_weights_are_never_merged():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["full", "lisa"])
+@pytest.mark.brings(
+    "Quantised models",
+    'quantised blocks and `method="full"`',
+    "refuses it: pass LoRA or (IA)³",
+)
 def test_quantised_weights_themselves_do_not_train(kind, method):
     model = quantised(kind)
     with pytest.raises(sv.SemvizError, match="quantized weights"):
@@ -204,6 +214,11 @@ def test_quantised_weights_themselves_do_not_train(kind, method):
 
 
 @pytest.mark.parametrize("kind", [Buffers, Plain])
+@pytest.mark.brings(
+    "Quantised models",
+    "layers that peft has no adapter for",
+    "names them",
+)
 def test_layers_that_peft_has_no_adapter_for_are_named(kind):
     pytest.importorskip("peft")
     model = quantised(kind)
@@ -219,6 +234,11 @@ def dynamic():
     return loaded(network)
 
 
+@pytest.mark.brings(
+    "Quantised models",
+    "`torch.ao`'s `quantize_dynamic`",
+    "counts and hashes it; refuses to train below such layers, which pass no gradients",
+)
 def test_torchs_own_dynamic_layers_count_and_hash_but_pass_no_gradients():
     pytest.importorskip("peft")
     model = dynamic()

@@ -55,6 +55,11 @@ def sharded(tmp_path):
     return folder, shards
 
 
+@pytest.mark.brings(
+    "Models",
+    "a folder of `save_pretrained`, whole or in shards",
+    "loads it (safetensors only)",
+)
 def test_a_sharded_folder_is_the_model(sharded):
     model = sv.load_model(sharded[0], general_text=TEXT)
     assert torch.equal(logits(model.model), logits(tiny_llama()))
@@ -87,6 +92,11 @@ def damage(file, how):
     ],
 )
 @pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.brings(
+    "Models",
+    "a folder with a missing, cut or empty shard",
+    "names the file",
+)
 def test_a_broken_shard_is_named(sharded, how, words, which):
     folder, shards = sharded
     damage(shards[which], how)
@@ -97,6 +107,11 @@ def test_a_broken_shard_is_named(sharded, how, words, which):
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.brings(
+    "Models",
+    "a Git LFS pointer in place of a file",
+    "names the file, and how to fetch it",
+)
 def test_a_pointer_in_place_of_any_file_is_named(tmp_path, file):
     folder = saved(tmp_path / "model")
     (folder / file).write_text(POINTER)
@@ -110,6 +125,11 @@ def test_a_broken_index_is_named(sharded, content):
     assert "model.safetensors.index.json" in refusal(folder)
 
 
+@pytest.mark.brings(
+    "Models",
+    "a folder of checkpoints",
+    "names those to pass",
+)
 def test_a_folder_of_folders_names_those_to_pass(tmp_path):
     for place in ("checkpoint-1", "checkpoint-2"):
         saved(tmp_path / place)
@@ -124,6 +144,11 @@ def test_a_folder_of_folders_names_those_to_pass(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["object", "folder"])
+@pytest.mark.brings(
+    "Models",
+    "a folder without a tokenizer",
+    "takes `tokenizer=`: an object, a folder or an id",
+)
 def test_a_folder_without_a_tokenizer_takes_one(tmp_path, form):
     folder = saved(tmp_path / "model", tokenizer=False)
     assert "tokenizer=" in refusal(folder)
@@ -142,6 +167,11 @@ def test_a_tokenizer_that_is_nowhere(tmp_path):
 # Objects in memory
 
 
+@pytest.mark.brings(
+    "Models",
+    "a model in memory, alone",
+    "takes its tokenizer from where it came",
+)
 def test_only_a_model_brings_its_tokenizer_from_where_it_came(tmp_path):
     folder = saved(tmp_path / "model")
     network = AutoModelForCausalLM.from_pretrained(folder)
@@ -151,6 +181,11 @@ def test_only_a_model_brings_its_tokenizer_from_where_it_came(tmp_path):
     assert model.name == "model"
 
 
+@pytest.mark.brings(
+    "Models",
+    "a model in memory that came from nowhere",
+    "asks for `tokenizer=`",
+)
 def test_only_a_model_from_nowhere_asks_for_a_tokenizer():
     assert "(model, tokenizer)" in refusal(tiny_llama())
     assert sv.load_model(tiny_llama(), tokenizer=word_tokenizer(), general_text=TEXT).n_blocks == 4
@@ -167,6 +202,11 @@ def test_only_a_model_from_nowhere_asks_for_a_tokenizer():
         (lambda: 3, "not a model"),
         (lambda: b"bytes", "not a model"),
     ],
+)
+@pytest.mark.brings(
+    "Models",
+    "something else than a model",
+    "says what to pass",
 )
 def test_other_objects_are_refused(make, words):
     assert words in refusal(make())
@@ -202,6 +242,11 @@ def test_options_that_say_what_is_so_are_taken():
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("cls", [LlamaForSequenceClassification, LlamaForTokenClassification])
+@pytest.mark.brings(
+    "Models",
+    "a checkpoint of a classifier",
+    "refuses it: its head predicts no tokens",
+)
 def test_a_classifiers_checkpoint_is_no_causal_lm(tmp_path, cls, tied):
     config = tiny_llama(tie_word_embeddings=tied).config
     folder = saved(tmp_path / "classifier", cls(config))
@@ -210,11 +255,21 @@ def test_a_classifiers_checkpoint_is_no_causal_lm(tmp_path, cls, tied):
     assert "label words" in said
 
 
+@pytest.mark.brings(
+    "Models",
+    "a checkpoint of a masked LM",
+    "refuses it",
+)
 def test_a_masked_lm_is_no_causal_lm(tmp_path):
     config = BertConfig(vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
     assert "BertForMaskedLM" in refusal(saved(tmp_path / "bert", BertForMaskedLM(config)))
 
 
+@pytest.mark.brings(
+    "Models",
+    "a body without its LM head",
+    "refuses it, unless head and embeddings are one",
+)
 def test_a_body_alone(tmp_path):
     untied, tied = (LlamaModel(tiny_llama(tie_word_embeddings=tied).config) for tied in (False, True))
     assert "lm_head" in refusal(saved(tmp_path / "untied", untied))
@@ -223,6 +278,11 @@ def test_a_body_alone(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:torch")
+@pytest.mark.brings(
+    "Quantised models",
+    "a quantised head",
+    "refuses it in words: the head reads every space",
+)
 def test_a_quantised_head_is_named():
     network = torch.ao.quantization.quantize_dynamic(tiny_llama(), {torch.nn.Linear}, dtype=torch.qint8)
     said = refusal((network, word_tokenizer()))
@@ -248,6 +308,11 @@ def test_a_quantised_head_is_named():
     ],
 )
 @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+@pytest.mark.brings(
+    "Models",
+    '`dtype="bf16"`, `"half"`, `torch_dtype=`, `torch.float16` …',
+    "loads in that type",
+)
 def test_dtypes_by_every_name(model_folder, word, dtype, name):
     assert sv.load_model(model_folder, **{name: word}).model.dtype == dtype
 
@@ -273,12 +338,22 @@ def test_other_dtypes_are_refused(model_folder, word):
         ("zzz", "from_pretrained"),
     ],
 )
+@pytest.mark.brings(
+    "Models",
+    "options of `from_pretrained` that semviz sets otherwise",
+    "says by name what to pass",
+)
 def test_options_that_are_answered_by_name(model_folder, name, words):
     said = refusal(model_folder, **{name: True})
     assert name in said
     assert words in said
 
 
+@pytest.mark.brings(
+    "Models",
+    "`attn_implementation=`, `revision=`, `subfolder=`, `token=` and the like",
+    "hands them on to `from_pretrained`",
+)
 def test_options_are_handed_on(model_folder, tmp_path):
     eager = sv.load_model(model_folder, attn_implementation="eager")
     assert eager.model.config._attn_implementation == "eager"
@@ -311,6 +386,11 @@ def adapter(tmp_path):
     return base, tmp_path / "adapter", network
 
 
+@pytest.mark.brings(
+    "Models",
+    "a folder of a peft adapter",
+    "loads it on the base that it names",
+)
 def test_an_adapters_folder_is_the_adapted_model(adapter):
     base, folder, network = adapter
     model = sv.load_model(folder, general_text=TEXT)
@@ -323,6 +403,11 @@ def test_an_adapters_folder_is_the_adapted_model(adapter):
 
 
 @pytest.mark.parametrize("form", ["folder", "pair", "loaded", "model"])
+@pytest.mark.brings(
+    "Models",
+    "an adapter and `base=`, also a model in memory",
+    "puts it on a copy of that base",
+)
 def test_an_adapter_takes_the_base_that_is_passed_and_leaves_it_as_it_is(adapter, tmp_path, form):
     base, folder, network = adapter
     moved = tmp_path / "moved"
@@ -342,6 +427,11 @@ def test_an_adapter_takes_the_base_that_is_passed_and_leaves_it_as_it_is(adapter
     assert not hasattr(live, "peft_config")
 
 
+@pytest.mark.brings(
+    "Models",
+    "an adapter, to finetune on",
+    "trains above it, with the adapter merged into the copy",
+)
 def test_an_adapted_folder_trains(adapter, mood):
     model = sv.load_model(adapter[1], general_text=TEXT)
     run = sv.finetune(model, mood, sv.Scope.last(model), lr=1e-3, epochs=1, progress=False)
@@ -349,6 +439,11 @@ def test_an_adapted_folder_trains(adapter, mood):
     assert torch.equal(logits(model.model), logits(adapter[2]))
 
 
+@pytest.mark.brings(
+    "Models",
+    "an adapter made for another base",
+    "refuses it",
+)
 def test_an_adapter_on_another_base_is_refused(adapter, tmp_path):
     wide = saved(tmp_path / "wide", tiny_llama(hidden_size=64))
     deep = saved(tmp_path / "deep", tiny_llama(blocks=6))
@@ -420,6 +515,11 @@ def ids_of(model):
     return model.tokenizer("the film was good")["input_ids"]
 
 
+@pytest.mark.brings(
+    "Models",
+    "a `.gguf` file",
+    "reads it; the same logits as the model that it was made of",
+)
 def test_a_gguf_file_is_the_model(network, tmp_path):
     model = sv.load_model(gguf_of(network, tmp_path / "tiny.gguf"))
     assert torch.equal(logits(model.model), logits(network))
@@ -435,6 +535,11 @@ def test_a_gguf_file_is_the_model(network, tmp_path):
         ("Q4_0", "dequantised from Q4_0", 0.3),
     ],
 )
+@pytest.mark.brings(
+    "Models",
+    "a quantised `.gguf` file",
+    "dequantises it, and says so in its repr",
+)
 def test_quantised_gguf_files_are_dequantised_and_said(network, tmp_path, form, note, far):
     model = sv.load_model(gguf_of(network, tmp_path / "tiny.GGUF", form))
     assert f"{note} to float32" in repr(model)
@@ -444,6 +549,11 @@ def test_quantised_gguf_files_are_dequantised_and_said(network, tmp_path, form, 
         assert error < far, name
 
 
+@pytest.mark.brings(
+    "Models",
+    "a folder with `.gguf` files, or `gguf_file=`",
+    "reads the one there is, or asks which",
+)
 def test_folders_with_gguf_files(network, tmp_path):
     gguf_of(network, tmp_path / "a.gguf")
     assert sv.load_model(tmp_path).name == "a"
@@ -471,6 +581,11 @@ def test_broken_gguf_files(tmp_path, name, content, words):
     assert words in said
 
 
+@pytest.mark.brings(
+    "Models",
+    "a `.gguf` file, to trace and finetune",
+    "does both",
+)
 def test_a_gguf_file_is_traced_and_finetuned(network, tmp_path):
     model = sv.load_model(gguf_of(network, tmp_path / "tiny.gguf", "Q8_0"))
     texts = [f"the film was {'good' if i % 2 else 'bad'} and {i}" for i in range(40)]

@@ -109,6 +109,11 @@ def test_counts_hashes_and_prices(base, kind, request):
     assert same(snapshot(model.model), was)
 
 
+@pytest.mark.brings(
+    "Quantised models",
+    "bitsandbytes in 4 and 8 bits, torchao in 8",
+    "counts the parameters that the weights stand for",
+)
 def test_parameters_are_counted_as_peft_counts_them(made):
     from peft import LoraConfig, get_peft_model
 
@@ -139,6 +144,11 @@ def test_the_hash_follows_the_scales_of_a_4_bit_weight(made, kind, part):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["lora", "ia3"])
 @pytest.mark.parametrize("boundary", [0, 2])
+@pytest.mark.brings(
+    "Quantised models",
+    "LoRA or (IA)³ on such a base, above any boundary",
+    "the same result with and without cached prefix",
+)
 def test_adapters_train_with_and_without_cache(made, kind, method, boundary):
     model, task = load(made, kind), mood_task()
     before, was, scope = model.hash, snapshot(model.model), sv.Scope.above(model, boundary)
@@ -155,6 +165,11 @@ def test_adapters_train_with_and_without_cache(made, kind, method, boundary):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.brings(
+    "Quantised models",
+    "SmolLM2's first blocks in 4 and 8 bits",
+    "traces them and trains LoRA above a boundary",
+)
 def test_lora_on_the_first_blocks_of_a_real_model(smollm2, kind):
     model, task = load(smollm2, kind), film_task()
     scope = sv.Scope.above(model, 1)
@@ -199,6 +214,11 @@ def scales_of(state):
 
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("storage", ["uint8", "bfloat16"])
+@pytest.mark.brings(
+    "Quantised models",
+    "4-bit weights that bitsandbytes has repacked for the processor",
+    "trains LoRA on a copy in the usual packing; yours stays as it is",
+)
 def test_weights_that_bitsandbytes_has_repacked_for_this_processor(made, double, storage):
     config = BitsAndBytesConfig(**NF4, bnb_4bit_use_double_quant=double, bnb_4bit_quant_storage=storage)
     network, fresh = (

@@ -43,6 +43,11 @@ def prompts_of(task):
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("label", ["label", None])
+@pytest.mark.brings(
+    "Data",
+    'a prompt over several columns: `"{premise} {hypothesis}"`',
+    "fills it from each of them",
+)
 def test_a_prompt_is_filled_from_the_columns_that_it_names(prompt, label, tmp_path):
     task = sv.Task.from_frame(PAIRS, label=label, prompt=prompt)
     assert PROMPTS[prompt] in prompts_of(task)

@@ -99,6 +99,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
+@pytest.mark.brings(
+    "Data",
+    "CSV with any separator, TSV, JSON, JSON lines, Parquet; compressed, with a byte order mark, in UTF-16; `.CSV`",
+    "the same task from each; a guess is said in `task.notes`",
+)
 def test_every_form_gives_the_same_task(name, tmp_path):
     (tmp_path / name).write_bytes(FORMS[name])
     task = sv.Task.from_file(tmp_path / name, label="label")
@@ -124,6 +129,11 @@ def test_an_encoding_that_is_named_is_used(encoding, tmp_path):
     assert not any("was read as" in note for note in task.notes)
 
 
+@pytest.mark.brings(
+    "Data",
+    "quotes that do not pair",
+    "takes them as text, and says so",
+)
 def test_quotes_that_do_not_pair_are_parts_of_texts(tmp_path):
     lines = ["text\tlabel", *(f'"quoted {i}\t{LABELS[i % 2]}' for i in range(12)), 'he said "so"\tyes']
     (tmp_path / "glue.tsv").write_text("\n".join(lines))
@@ -222,6 +232,11 @@ def test_scores_are_classes_once_they_have_words(tmp_path):
     assert dict(zip(task.labels, task.words, strict=True)) == {"0.5": "bad", "1.5": "good"}
 
 
+@pytest.mark.brings(
+    "Data",
+    "a file for each split",
+    "reads each in its own form",
+)
 def test_each_split_may_have_a_file_of_its_own_in_a_form_of_its_own(tmp_path):
     (tmp_path / "train.csv").write_text(separated(";"))
     later = FRAME.assign(text=[f"later {i}" for i in range(len(FRAME))])
@@ -245,6 +260,11 @@ def folder_of(tmp_path):
 
 @pytest.mark.parametrize("rows", [None, 1000])
 @pytest.mark.parametrize("folder", ["kept", "files"])
+@pytest.mark.brings(
+    "Data",
+    "a folder of `save_to_disk` or of data files, as `hf:FOLDER`",
+    "reads its splits",
+)
 def test_a_folder_with_a_dataset(folder, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     expected = folder_of(tmp_path)
@@ -255,6 +275,11 @@ def test_a_folder_with_a_dataset(folder, rows, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("address", "asked"), [("hf:me/it", ("me/it", None)), ("hf:glue:sst2", ("glue", "sst2"))])
+@pytest.mark.brings(
+    "Data",
+    "`hf:id`, `hf:id:config`",
+    "reads it from the hub",
+)
 def test_a_dataset_of_the_hub_and_its_configuration(address, asked, monkeypatch):
     calls = []
 

@@ -29,6 +29,11 @@ def rows(sizes):
 
 @pytest.mark.parametrize("share", [None, 0.1, 0.2, 0.5, np.float32(0.25)])
 @pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.brings(
+    "Data",
+    "rows without splits, or `test=0.2`",
+    "draws splits in proportion for each label",
+)
 def test_splits_have_every_label_in_proportion(kind, share):
     texts, labels = rows(SIZES[kind])
     task = sv.Task.from_texts(texts, labels, test=share)
@@ -78,6 +83,11 @@ def test_packaged_tasks_keep_their_rows():
     assert [sv.load_task(name).hash for name in ("mood", "dialect")] == ["83c99522bc10", "f1377afba1cc"]
 
 
+@pytest.mark.brings(
+    "Data",
+    "the same text in two splits",
+    "says how many, in `task.notes`",
+)
 def test_texts_in_two_splits_are_said():
     texts, labels = [f"t{i}" for i in range(40)], ["a", "b"] * 20
     with pytest.warns(RuntimeWarning, match=r"'reviews': 2 of 3 test texts are also in train") as caught:
@@ -98,6 +108,11 @@ def test_texts_in_two_splits_are_said():
         assert sv.Task.from_texts(texts, test=apart, validation=[f"{t}!" for t in apart]).notes == ()
 
 
+@pytest.mark.brings(
+    "Data",
+    "a label that no training row has",
+    "says so",
+)
 def test_a_label_that_nothing_trains_is_said():
     texts, labels = [f"t{i}" for i in range(40)], ["a"] * 37 + ["b"] * 3
     small = sv.Task.from_texts(texts, labels).subset(train=1, validation=2)
@@ -117,6 +132,11 @@ def stream(labels, rows=None):
     return datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features).to_iterable_dataset()
 
 
+@pytest.mark.brings(
+    "Data",
+    "an `IterableDataset`",
+    "reads `rows=` of it from its beginning",
+)
 def test_a_stream_is_read_from_its_beginning():
     task = sv.Task.from_dataset(stream([0, 1] * 50), label="label", rows=20)
     assert sorted(t for part in task.splits.values() for t in part.texts) == sorted(f"t{i}" for i in range(20))

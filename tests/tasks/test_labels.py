@@ -47,6 +47,11 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("labels", "words", "expected"), KEYS)
+@pytest.mark.brings(
+    "Data",
+    "`words=` with keys 0, True, dates, members of an enum",
+    "matches them with the labels as they stand in the data",
+)
 def test_a_key_of_any_kind_means_its_label(labels, words, expected):
     assert words_by_label(sv.Task.from_frame(frame(*labels), label="label", words=words)) == expected
     given = [labels[i % len(labels)] for i in range(20)]
@@ -101,6 +106,11 @@ class Colour(enum.Enum):
         (("NA", "None"), ("NA", "None")),
     ],
 )
+@pytest.mark.brings(
+    "Data",
+    "labels that are numbers, truth values, dates",
+    "names them",
+)
 def test_labels_of_any_kind_have_names(labels, names):
     assert sv.Task.from_frame(frame(*labels).astype({"label": object}), label="label").labels == names
 
@@ -120,6 +130,11 @@ def test_labels_of_any_kind_have_names(labels, names):
         (tuple(f"id {i}" for i in range(20)), "20 different values in 20 rows.*hardly classes"),
         (tuple(range(11)), "11 different values in 20 rows"),
     ],
+)
+@pytest.mark.brings(
+    "Data",
+    "lists, floats or a column with nearly as many labels as rows",
+    "asks what to do",
 )
 def test_labels_that_are_hardly_classes_are_asked_about(labels, message):
     given = [labels[i % len(labels)] for i in range(20)]

@@ -24,6 +24,11 @@ def read(path, **options):
 
 
 @pytest.mark.parametrize("word", TAKEN_FOR_MISSING)
+@pytest.mark.brings(
+    "Data",
+    "labels and texts `NA`, `None`, `null`, `n/a`, `nan`",
+    "keeps them as text",
+)
 def test_a_word_is_a_label_and_a_text(word, tmp_path):
     rows = [f"parcel {i},{word if i % 2 else 'other'}" for i in range(20)] + [f"{word},other"]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]))
@@ -45,6 +50,11 @@ def test_numbers_stay_as_they_are_written(tmp_path):
     assert set(read(tmp_path / "rows.csv").labels) == {"01", "1", "1.0"}
 
 
+@pytest.mark.brings(
+    "Data",
+    "an empty cell",
+    "names its row",
+)
 def test_an_empty_cell_is_refused(tmp_path):
     (tmp_path / "rows.csv").write_text(
         "\n".join(["text,label", *(f"x {i},{('a', 'b', '')[i % 3]}" for i in range(30))])

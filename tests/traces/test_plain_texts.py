@@ -15,6 +15,11 @@ QUIET = {"progress": False}
 
 
 @pytest.mark.parametrize("texts", ["the cat was good .", ["the cat was good .", "a dog ran"], ("a dog ran",)])
+@pytest.mark.brings(
+    "Data",
+    '`trace(model, "one sentence")`, or a list of them',
+    "traces it, without a task",
+)
 def test_texts_are_traced_as_they_stand(texts, tiny):
     traced = sv.trace(tiny, texts, **QUIET)
     listed = [texts] if isinstance(texts, str) else list(texts)
@@ -61,6 +66,11 @@ def test_a_table_keeps_the_targets_text(tiny):
 
 @pytest.mark.parametrize("samples", [1, 7, 50, None, 10**6])
 @pytest.mark.parametrize("kind", ["mood", "stories", "words at the end of texts"])
+@pytest.mark.brings(
+    "Data",
+    "`trace(samples=50)` of a large task",
+    "tokenizes 50 rows",
+)
 def test_only_the_rows_that_are_traced_are_tokenized(samples, kind, tiny, monkeypatch):
     task = mood_task()
     if kind == "stories":
