@@ -20,6 +20,7 @@ TRIALS = 0.5  # share of the steps that all trials may take
 TRIAL = 0.08  # share of the steps of one
 _FEWEST_STEPS = 8  # of a trial: fewer say nothing
 _CLEARLY = 0.05  # share of the way down from the first loss
+_SPOILT = 2.0  # how many times the loss of guessing, and of a smaller rate, spoils a model
 _MANY = 0.5  # share of frozen blocks beyond which the best rate is usually two steps above the guess
 
 
@@ -62,6 +63,26 @@ def expected_trainings(lr: object, steps: int) -> float:
 def most_extra(steps: int) -> float:
     """The most that a search may cost beside a training of so many steps, in trainings."""
     return BUDGET if trial_steps(steps) < steps else MOST - 1
+
+
+def without_spoilt(losses: Mapping[float, float], guessing: float) -> dict[float, float]:
+    """Count rates as diverged that leave a model far worse than guessing, and than a smaller rate leaves it.
+
+    What a trial has spoilt, a short training hardly mends. A loss that is as high at smaller rates has not fallen yet.
+
+    Args:
+        losses: Validation loss after the trial at each rate.
+        guessing: Loss of guessing: ln of the number of candidates.
+
+    Returns:
+        The losses in the same order, infinite for those rates.
+    """
+
+    def is_spoilt(rate: float) -> bool:
+        smaller = min((loss for other, loss in losses.items() if other < rate), default=math.inf)
+        return losses[rate] > _SPOILT * max(guessing, smaller)
+
+    return {rate: math.inf if is_spoilt(rate) else loss for rate, loss in losses.items()}
 
 
 def best_rate(losses: Mapping[float, float], start: float) -> float:

@@ -18,6 +18,7 @@ from semviz.finetuning.learning_rates import (
     most_trials,
     next_rate,
     trial_steps,
+    without_spoilt,
 )
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.scope_trainer import ScopeTrainer, Training
@@ -74,7 +75,8 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
     """
     guess, steps = first_guess(trainer.encoded_task.model.anatomy.width, recipe.method), trainer.steps(recipe)
     short = trial_steps(steps)
-    losses: dict[float, float] = {}
+    losses: dict[float, float] = {}  # infinite where a trial diverged, or spoilt the model
+    found: dict[float, float] = {}
     rates: dict[float, float] = {}
     seconds, start, best = 0.0, math.inf, None
     rate: float | None = guess
@@ -82,7 +84,8 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
         trial = trainer.train(recipe, rate, steps=short)
         seconds += trial.outcome.seconds
         start = trial.outcome.first_loss
-        losses[rate], rates[rate] = trial.loss, abs(trial.signed_score)
+        found[rate], rates[rate] = trial.loss, abs(trial.signed_score)
+        losses = without_spoilt(found, _guessing(trainer))
         if short == steps and (best is None or trial.rank > best.rank):
             best = trial
         rate = next_rate(guess, losses, start, most=most_trials(steps))
@@ -100,6 +103,12 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
         training = trainer.train(recipe, best_rate(losses, start))
         seconds += training.outcome.seconds
     return RateSearch(training, rates, short, seconds)
+
+
+def _guessing(trainer: ScopeTrainer) -> float:
+    """Loss of a guess, nats: among the labels, or among all tokens where there are none."""
+    labels = trainer.encoded_task.task.labels
+    return math.log(len(labels) or trainer.encoded_task.model.anatomy.vocabulary)
 
 
 def _duel(trainer: ScopeTrainer, recipe: Recipe, first: float, second: float, *, steps: int) -> tuple[Training, float]:

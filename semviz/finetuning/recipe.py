@@ -17,7 +17,7 @@ from semviz.version import __version__
 
 _LAYOUT = 2
 """Changes with what goes into a key, and with what a key's parts mean, also within one version of semviz."""
-_SEARCH = "auto, short trials"
+_SEARCH = "auto, short trials, none that spoil"
 """Stands for `"auto"` in a key; changes with how rates are searched for, which no run at a given rate depends on."""
 
 if TYPE_CHECKING:

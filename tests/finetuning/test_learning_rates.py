@@ -16,6 +16,7 @@ from semviz.finetuning.learning_rates import (
     most_trials,
     next_rate,
     trial_steps,
+    without_spoilt,
 )
 
 START = 10.0
@@ -94,6 +95,32 @@ def test_what_diverged_in_a_trial_is_no_neighbour_if_there_is_another(frozen):
     assert best_two({1.0: math.inf, 0.3: 0.5, 0.1: 0.6}, START, frozen) == (0.3, 0.1)
     assert best_two({1.0: math.inf, 0.3: math.inf}, START, frozen) == (0.3, 0.3)
     assert best_two({1.0: 0.3}, START, frozen) == (1.0, 1.0)
+
+
+SST2 = {2.2e-4: 0.485, 7e-4: 2.363, 7e-5: 0.429}  # SmolLM2, all blocks, two labels
+
+
+@pytest.mark.parametrize(
+    ("losses", "labels", "spoilt"),
+    [
+        (SST2, 2, {7e-4}),
+        ({rate: SST2[rate] for rate in (2.2e-4, 7e-4)}, 2, {7e-4}),
+        ({7e-4: SST2[7e-4]}, 2, set()),  # nothing to hold it against yet
+        (SST2, 49_152, set()),  # not far above a guess among so many
+        ({1e-3: 0.88, 3e-3: 1.61, 3e-4: 1.17}, 6, set()),  # where at 0, whose best rate is 3e-3
+        ({2e-3: 2.32, 6e-3: 2.05, 6e-4: 4.01}, 6, set()),  # trec at 0: smaller rates have not begun to learn
+        ({1.0: math.inf, 0.3: 1.0, 3.0: math.inf}, 2, {1.0, 3.0}),
+    ],
+)
+def test_what_a_trial_spoilt_counts_as_diverged(losses, labels, spoilt):
+    found = without_spoilt(losses, math.log(labels))
+    assert list(found) == list(losses)
+    assert found == {rate: math.inf if rate in spoilt else loss for rate, loss in losses.items()}
+
+
+def test_no_rate_that_spoils_meets_the_best():
+    assert best_two(SST2, 3.485, 0.0) == (2.2e-4, 7e-4)
+    assert best_two(without_spoilt(SST2, math.log(2)), 3.485, 0.0) == (2.2e-4, 7e-5)
 
 
 @pytest.mark.parametrize("steps", [*range(1, 200), 1000, 12_345])

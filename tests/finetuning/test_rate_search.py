@@ -152,6 +152,22 @@ def test_the_more_is_frozen_the_larger_are_the_rates_that_meet(tiny, mood, monke
     assert met == pytest.approx([guess * 10**0.5, guess if step == 1 else guess * 10])
 
 
+def test_a_rate_that_spoils_the_model_in_its_trial_is_not_trained_at_again(tiny, mood, monkeypatch, fits):
+    train, guess = ScopeTrainer.train, 0.005
+
+    def spoiling(trainer, recipe, rate, **options):
+        training = train(trainer, recipe, rate, **options)
+        scores = replace(training.scores, loss=5.0 if rate > guess else 0.5) if training.scores else None
+        return replace(training, scores=scores)
+
+    monkeypatch.setattr(ScopeTrainer, "train", spoiling)
+    run = sv.finetune(tiny, mood, **LONG)
+    first, larger, smaller = (row["lr"] for row in fits[:3])
+    assert smaller < first < guess < larger
+    assert [row["lr"] for row in fits[3:]] == [first, smaller]
+    assert run.lr in (first, smaller)
+
+
 def test_the_same_search_twice_is_the_same(tiny, mood):
     one, two = (sv.finetune(tiny, mood, sv.Scope.last(tiny), **LONG) for _ in range(2))
     assert (one.lr, one.rates, one.trial_steps) == (two.lr, two.rates, two.trial_steps)
