@@ -54,7 +54,10 @@ def test_a_model_in_memory_is_saved_whole(dtype, tmp_path):
     save_whole(model.model, model.tokenizer, tmp_path / "deep" / "saved")  # once
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "deep" / "saved").iterdir()} == before
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["saved"]
-    assert sv.load_model(tmp_path / "deep" / "saved", dtype=dtype).hash == model.hash
+    again = sv.load_model(tmp_path / "deep" / "saved", dtype=dtype)
+    assert again.weights_hash == model.weights_hash
+    # `.to` rounds rotary frequencies too, which no file holds.
+    assert (again.hash == model.hash) == (dtype == torch.float32)
 
 
 def test_adapters_in_memory_are_refused_in_words(tmp_path):
