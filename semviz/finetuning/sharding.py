@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
+from semviz.lm.shards import is_shard
 
 if TYPE_CHECKING:
     from semviz.finetuning.suffix_model import Suffix
@@ -203,6 +203,6 @@ class Shards(TrainerCallback):
         parameters = dict(self.suffix.named_parameters())
         self.suffix.is_sharded = True
         self.suffix.trainable_parameters = [parameters[name] for name in self.names]
-        uncut = [name for name in self.names if not isinstance(parameters[name], DTensor)]
+        uncut = [name for name in self.names if not is_shard(parameters[name])]
         if uncut:
             raise SemvizError(f"FSDP has left {len(uncut)} trained tensors whole, such as {uncut[0]}; leave fsdp out.")

@@ -34,6 +34,19 @@ def test_what_is_loaded_from_an_origin_is_the_same_model(way, model_folder):
     assert again.anatomy.block_names == model.anatomy.block_names
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["its base is in its config", "base="])
+def test_an_adapter_is_loaded_on_its_base_again(named, model_folder, tmp_path):
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(model_folder)
+    config = peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(network, config).save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    model = sv.load_model(tmp_path, **({"base": model_folder} if named else {}))
+    assert sv.load_model(**model.origin.arguments).hash == model.hash != sv.load_model(model_folder).hash
+
+
 def test_a_folder_is_found_from_anywhere(model_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(model_folder.parent)
     model = sv.load_model(model_folder.name)
