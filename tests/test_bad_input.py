@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -420,6 +421,8 @@ RUNS = [
     case("probes at texts", lambda h: sv.probe(h.model, h.task, boundaries=[0, "2"], **QUICK), "boundaries[1]='2'"),
     case("probes at lists", lambda h: sv.probe(h.model, h.task, boundaries=[[0], 2], **QUICK), "boundaries[0]=[0]"),
     case("a budget of probes", lambda h: sv.probe(h.model, h.task, budget="soon", **QUICK), "budget='soon'", "10 min"),
+    case("an executor that is none", swept(executor=3), "executor=3", "concurrent.futures.Executor"),
+    case("an executor without a store", swept(executor=ThreadPoolExecutor(1)), "executor=", "store="),
     case("a budget of a sweep", lambda h: sv.sweep(h.model, h.task, budget=-1, **QUICK), "budget=-1", "10 min"),
     case("a budget of an answer", lambda h: sv.recommend(h.model, h.task, budget=[], **QUICK), "budget=[]", "10 min"),
     case("a plan's budget", lambda h: sv.plan(h.model, h.task, budget="5 km"), "'km'", "10 min"),

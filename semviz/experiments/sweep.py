@@ -20,6 +20,7 @@ from semviz.experiments.pace import Pace
 from semviz.experiments.planning import WORTH_SAYING, measure, worth_saying
 from semviz.experiments.run_store import Store
 from semviz.experiments.runs import Runs
+from semviz.experiments.workers import Workers, check_executor
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.finetune import check_trainable, train_scope, zero_shot
 from semviz.finetuning.recipe import run_key
@@ -30,6 +31,8 @@ from semviz.lm.threads import on_fitting_threads
 from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from semviz.experiments.plan import Plan
     from semviz.finetuning.recipe import Recipe
     from semviz.gains.gain import Gain
@@ -54,6 +57,7 @@ def sweep(
     gain: Gain | None = None,
     store: str | Path | None = None,
     budget: float | str | None = None,
+    executor: Executor | None = None,
     control: Control | None = None,
     progress: bool = True,
 ) -> Runs:
@@ -78,6 +82,11 @@ def sweep(
         store: Folder in which every finished run is saved at once, so that a stopped sweep can be resumed.
         budget: Seconds, or a text such as `"10 min"`: what changes the answer least is left out until the rest fits, as
             `semviz.plan` says, and what does not fit after all is not begun.
+        executor: Where the runs are trained, instead of one after the other here: a `concurrent.futures.Executor`, such
+            as Dask's `client.get_executor()`, one of submitit or MPI, or a pool of processes that are spawned. Needs a
+            `store` that all machines see under one path: a run is a job, which writes it there. Each process loads the
+            model once, from where it was loaded here, and trains one run at a time; no run is trained by two processes.
+            Jobs of workers that die are submitted again. Probes have no executor: each follows from those before it.
         control: To watch the sweep from another thread, and to cancel it within one step.
         progress: Show progress bars.
 
@@ -86,7 +95,8 @@ def sweep(
 
     Raises:
         Cancelled: If asked to stop; finished runs are in the store.
-        SemvizError: If a list is empty or not a list, the gain is of another model or task, or as in `finetune`.
+        SemvizError: If a list is empty or not a list, the gain is of another model or task, there is an executor and no
+            store, workers died too often, or as in `finetune`.
     """
     # Everything is checked before the first run, so that no later run fails on it.
     check_model(model)
@@ -102,6 +112,7 @@ def sweep(
         checkpointing=checkpointing,
         arguments=arguments,
     )
+    check_executor(executor, store=store, budget=budget)
     return sweep_scopes(
         model,
         task,
@@ -113,6 +124,7 @@ def sweep(
         gain=gain,
         store=store,
         clock=None if budget is None else Deadline.start(as_seconds(budget)),
+        executor=executor,
         control=control,
         progress=progress,
     )
@@ -133,6 +145,7 @@ def sweep_scopes(
     store: str | Path | None = None,
     clock: Deadline | None = None,
     plan: Plan | None = None,
+    executor: Executor | None = None,
     control: Control | None = None,
     progress: bool = True,
     then: Callable[[Runs], Scope | None] | None = None,
@@ -159,7 +172,7 @@ def sweep_scopes(
     control = control or Control()
     encoded_task = EncodedTask(model, task, control=control, progress=progress)
     is_own = plan is None
-    if plan is None:
+    if plan is None and executor is None:  # a plan is of this machine
         whole = asked.with_scopes([*scopes, *foreseen])
         plan = _plan_if_long(encoded_task, whole, clock=clock, store=run_store, control=control, progress=progress)
     if plan is not None:
@@ -200,8 +213,14 @@ def sweep_scopes(
     if then is not None:
         total, label = len(foreseen), f"{task.name}, at most {len(foreseen)}"
     with progress_bar(total, label, unit="runs", show=progress) as bar:
-        for scope, recipe in jobs:
-            train(scope, recipe, bar)
+        if executor is not None and run_store is not None:
+            workers = Workers(
+                executor, model, task, model_hash, run_store, keep_weights=keep_weights, control=control, bar=bar
+            )
+            runs += workers.train(jobs, asked.seeds)
+        else:
+            for scope, recipe in jobs:
+                train(scope, recipe, bar)
         untrained, held_out = zero_shot(encoded_task, "test"), zero_shot(encoded_task, "validation")
         before, untrained_rows = score_named(task.score).of(untrained), tuple(held_out.rows.tolist())
 

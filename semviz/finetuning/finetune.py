@@ -17,6 +17,7 @@ from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
 from semviz.finetuning.scope_trainer import ScopeTrainer
+from semviz.finetuning.sharding import check_sharding
 from semviz.finetuning.suffix_model import Suffix
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.surroundings import default_surroundings
@@ -69,7 +70,8 @@ def finetune(
         keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in, but
             for those beside quantised weights.
         arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
-            "gradient_accumulation_steps": 2}`.
+            "gradient_accumulation_steps": 2}`. With several processes and `cache=False`, `{"fsdp": True}` shards what
+            trains over them: weights, gradients and optimizer states.
         control: To watch the run from another thread, and to cancel it within one step.
         progress: Show progress bars.
         bench: The task, tokenized beforehand, so that runs share cached prefixes.
@@ -89,7 +91,7 @@ def finetune(
     checks.flag("cache", cache)
     control = control or Control()
     recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
-    check_trainable(model, scope, recipe)
+    check_trainable(model, scope, recipe, cache=cache)
     checks.of_class("bench", bench, (EncodedTask, type(None)), "EncodedTask(model, task), or leave it out")
     encoded_task = bench or EncodedTask(model, task, cache=cache, control=control, progress=progress)
     if encoded_task.model is not model or encoded_task.task is not task:
@@ -119,7 +121,7 @@ def train_scope(
             (Binder) lets this session use.
     """
     model, task = encoded_task.model, encoded_task.task
-    check_trainable(model, scope, recipe)
+    check_trainable(model, scope, recipe, cache=cache)
     model_hash = model.hash  # now: the user may edit the model while it trains
     encoded_task.refresh(model_hash)
     key = run_key(model, task, scope, recipe, model_hash=model_hash)
@@ -133,6 +135,7 @@ def train_scope(
     notes += remarks(model, scope, encoded_task.reading)
     if outcome.stop_reason:
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
+    suffix = trainer.gathered(suffix, recipe)
     weights = suffix.weights(METHODS[recipe.method]) if keep_weights else {}
     if weights and METHODS[recipe.method].merged is not None:
         part = trainer.part("test", suffix)
@@ -182,8 +185,8 @@ def train_scope(
     )
 
 
-def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
-    """Refuse a combination that cannot train.
+def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe, *, cache: bool = True) -> None:
+    """Refuse a combination that cannot train; `cache` says whether a frozen prefix is to be cached.
 
     Raises:
         SemvizError: If the method cannot be combined with this, the scope is for another model, or its weights
@@ -194,6 +197,7 @@ def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
     for situation, why in method.refuses.items():
         if situations[situation]:
             raise SemvizError(f'method="{method.key}" {why}')
+    check_sharding(recipe.arguments, has_cache=cache and scope.boundary > 0, device=model.device.type)
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
     modules = scope.modules(model)

@@ -20,6 +20,8 @@ _LAYOUT = 2
 _SEARCH = "auto, short trials, none that spoil"
 """Stands for `"auto"` in a key; changes with how rates are searched for, which no run at a given rate depends on."""
 
+_SHARDS = ("fsdp", "fsdp_config")
+
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
@@ -78,12 +80,14 @@ class Recipe:
 
     @property
     def argument_texts(self) -> dict[str, str]:
-        """The further arguments as JSON texts, without those that are what they would be anyway."""
+        """The further arguments as JSON texts, without those that are what they would be anyway or only shard."""
         if not self.arguments:
             return {}
         usual, texts = usual_arguments(), {}
         for name, value in sorted(self.arguments.items()):
             if isinstance(value, str) and "token" in name:  # of a hub: decides nothing, and is a secret
+                continue
+            if name in _SHARDS:  # which changes how a result is computed, not what it is
                 continue
             value = value.item() if hasattr(value, "item") else value  # of NumPy
             if isinstance(usual.get(name), float) and isinstance(value, int):

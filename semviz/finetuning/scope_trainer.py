@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
+
 from semviz.common.progress import Control
 from semviz.common.scores import Score, score_named
 from semviz.finetuning.cache_check import why_not_cacheable
@@ -17,6 +19,7 @@ from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import TrainingOutcome, fit, preserved_random_state
+from semviz.lm.shards import whole
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope
 
@@ -131,6 +134,20 @@ class ScopeTrainer:
     def part(self, split: str, suffix: Suffix) -> SplitWithStates:
         """A split as this suffix reads it."""
         return self.encoded_task.part(split, self.scope.boundary if suffix.cached else 0)
+
+    def gathered(self, suffix: Suffix, recipe: Recipe) -> Suffix:
+        """Return the suffix with whole adapters where they are sharded, since only whole ones can be merged."""
+        method = METHODS[recipe.method]
+        if method.merged is None or not suffix.is_sharded:
+            return suffix
+        gathered = self._suffix(recipe, cached=False)
+        gathered.prepare(method, seed=recipe.seed)
+        parameters = dict(gathered.named_parameters())
+        with torch.no_grad():
+            for name, p in suffix.named_parameters():
+                if p.requires_grad:
+                    parameters[name].copy_(whole(p))
+        return gathered
 
     def _suffix(self, recipe: Recipe, *, cached: bool) -> Suffix:
         return Suffix(

@@ -18,6 +18,7 @@ from semviz.lm.global_hooks import any_global_hooks, unseen_by_global_hooks
 from semviz.lm.position_state import PositionState
 from semviz.lm.quantization import first_quantised
 from semviz.lm.readout_proof import input_state
+from semviz.lm.shards import whole
 from semviz.lm.truncation import replace_prefix
 from semviz.tasks.neighbours import Reading, groups
 from semviz.tasks.tokenizing import NO_TARGET
@@ -59,6 +60,8 @@ class Suffix(nn.Module):
         trained: Its trained blocks.
         cached: Whether the state at the boundary is taken from the batch.
         trainable_parameters: What trains, each once: the scope's own parameters or the adapters in its blocks.
+        is_sharded: Whether FSDP has cut what trains, so that each process keeps a share of it.
+        mixed_dtype: What a model in full precision computes in, where Trainer does not see to that.
         n_correct, n_targets: Targets ranked first, and all targets, in the training batches since `take_accuracy`.
     """
 
@@ -108,6 +111,8 @@ class Suffix(nn.Module):
         setattr(self.network.get_submodule(parent), leaf, self.head)
         self._dtype = model.model.dtype
         self._half_dtype = model.model.dtype if model.model.dtype in HALF else None
+        self.is_sharded = False
+        self.mixed_dtype: torch.dtype | None = None
         self.n_correct: Tensor | int = 0
         self.n_targets = 0
         # Not modules' own registries: nothing of the user's is a parameter of this module.
@@ -236,8 +241,8 @@ class Suffix(nn.Module):
             dtype = str(self._dtype).removeprefix("torch.")
             raise SemvizError(f"The loss is not finite before the first step, in {dtype}; {instead}.")
         own = {name: p for name, p in self.named_parameters() if id(p) in active}
-        # Where something shards the parameters, others have taken their place.
-        if len(own) == len(active):
+        # A shard is no leaf of the graph: the whole tensor that was gathered for this pass is.
+        if not self.is_sharded:
             check_isolation(loss, own, self._users, again, is_patched=self._is_patched)
         self._proven |= active
 
@@ -256,11 +261,12 @@ class Suffix(nn.Module):
         if self.stays_unmerged:
             trained = {id(p) for p in self.trainable_parameters}
             named = self.network.named_parameters()
-            return {name: p.detach().to("cpu", copy=True) for name, p in named if id(p) in trained}
+            return {name: whole(p.detach()).to("cpu", copy=True) for name, p in named if id(p) in trained}
         for name in self._module_names:
             module = self._module(name)
             module = module if method.merged is None else method.merged(module)
-            tensors |= {f"{name}.{inner}": p.detach().to("cpu", copy=True) for inner, p in module.named_parameters()}
+            named = module.named_parameters()
+            tensors |= {f"{name}.{inner}": whole(p.detach()).to("cpu", copy=True) for inner, p in named}
         return tensors
 
     @property
@@ -274,7 +280,8 @@ class Suffix(nn.Module):
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         """Compute in the model's half precision, if it has one; otherwise Trainer's own setting holds."""
-        return nullcontext() if self._half_dtype is None else torch.autocast(device.type, dtype=self._half_dtype)
+        dtype = self._half_dtype or self.mixed_dtype
+        return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
     @contextmanager
     def _passing(self, has_target: Tensor, states: Tensor | None) -> Iterator[None]:

@@ -21,6 +21,14 @@ from semviz.common.files import temporary_folder
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.finetuning.callbacks import BlockSchedule, Pause, TrainingMonitor
 from semviz.finetuning.recipe import Recipe
+from semviz.finetuning.sharding import (
+    Shards,
+    asks_for_shards,
+    shard_errors_explained,
+    shard_everywhere,
+    shard_what_trains,
+    with_own_config,
+)
 from semviz.finetuning.trainer_defaults import OWN_DEFAULTS
 from semviz.scopes.methods import METHODS
 
@@ -102,23 +110,31 @@ def fit(
     monitor = TrainingMonitor(suffix, label, recipe.lr, device, control=control, progress=progress)
     schedule = METHODS[recipe.method].schedule
     block_schedules = [BlockSchedule(suffix, schedule(len(suffix.trained), steps, recipe.seed))] if schedule else []
+    first: list[Shards] = []
     if recipe.checkpointing:
         suffix.checkpoint()
     with temporary_folder("training") as folder, preserved_random_state():
         suffix.to(device)
+        training_arguments = _arguments(recipe, steps, all_steps, folder, device)
+        if asks_for_shards(recipe.arguments):
+            shard_what_trains(training_arguments, suffix)
+            first = [Shards(suffix)]
         trainer = Trainer(
             model=suffix,
-            args=_arguments(recipe, steps, all_steps, folder, device),
+            args=training_arguments,
             train_dataset=part,
             data_collator=encoded_task.collator(part),
-            callbacks=[monitor, *block_schedules, *([pause] if pause else [])],
+            callbacks=[*first, monitor, *block_schedules, *([pause] if pause else [])],
         )
+        if first:
+            shard_everywhere(trainer, suffix)
         # These print and draw too; the monitor above already does.
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         started = time.perf_counter()
         try:
-            trainer.train()
+            with shard_errors_explained(recipe.arguments):
+                trainer.train()
         finally:
             monitor.close()
         seconds = time.perf_counter() - started - (pause.seconds if pause else 0.0)
@@ -137,7 +153,7 @@ def _arguments(recipe: Recipe, steps: int, all_steps: int, folder: str, device: 
     for name in recipe.arguments:
         if name in _SET_ELSEWHERE:
             raise SemvizError(f"arguments={{{name!r}: …}} is set elsewhere; pass {_SET_ELSEWHERE[name]}= instead.")
-    arguments = dict(recipe.arguments)
+    arguments = with_own_config(recipe.arguments)
     _check_types(arguments)
     if int(arguments.get("gradient_accumulation_steps", 1)) < 1:
         raise SemvizError("gradient_accumulation_steps is below 1; pass at least 1.")

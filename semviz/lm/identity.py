@@ -72,6 +72,11 @@ class Identity:
         return _hex(weights, self._numbers(), known[1])
 
     @property
+    def weights_hash(self) -> str:
+        """Hex digits of the weights and persistent buffers alone."""
+        return self._weights().hex()
+
+    @property
     def stamp(self) -> tuple[bytes, bytes, int]:
         """What changes with the model, but for what a hook reads from elsewhere, without running it."""
         return self._weights(), _tokenizer_stamp(self.tokenizer), _structure_stamp(self.network)

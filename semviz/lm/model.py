@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,9 @@ from semviz.common.errors import ModelError
 from semviz.lm.anatomy import Anatomy, find_anatomy
 from semviz.lm.identity import Identity
 from semviz.lm.load_dispatch import load_from_source, objects_in_memory
-from semviz.lm.load_options import check_options, check_unused
+from semviz.lm.load_options import check_options, check_unused, resolve_device, resolve_dtype
 from semviz.lm.loading import LoadOptions
+from semviz.lm.origin import Origin, origin_of
 from semviz.lm.parts import Parts, parts_of
 from semviz.lm.quantization import keep_as_loaded
 from semviz.lm.sources import DEMO
@@ -40,6 +41,7 @@ class LanguageModel:
         anatomy: Its blocks, tail and head.
         general_text: Plain text in the model's own language, for temperature, fidelity and centring.
         note: What was done to its weights on loading, such as that they were dequantised; empty if nothing was.
+        origin: Where other processes can load it from; None for a model that was in memory.
     """
 
     model: PreTrainedModel
@@ -48,6 +50,7 @@ class LanguageModel:
     anatomy: Anatomy
     general_text: tuple[str, ...]
     note: str = ""
+    origin: Origin | None = field(default=None, repr=False)
 
     @property
     def n_blocks(self) -> int:
@@ -84,6 +87,11 @@ class LanguageModel:
     def vocabulary_hash(self) -> str:
         """Twelve hex digits of which token each id stands for."""
         return self._identity.vocabulary_hash
+
+    @property
+    def weights_hash(self) -> str:
+        """Hex digits of its weights alone, the same on every machine, also in half precision."""
+        return self._identity.weights_hash
 
     @property
     def stamp(self) -> object:
@@ -187,10 +195,24 @@ def load_model(
             base = (base.model, base.tokenizer)
         model, own_tokenizer, name, note = load_from_source(source, base, gguf_file, tokenizer, how)
         keep_as_loaded(model)
+        origin = origin_of(
+            source=source,
+            tokenizer=tokenizer,
+            base=base,
+            gguf_file=gguf_file,
+            device=device,
+            device_map=device_map,
+            dtype=resolve_dtype(dtype, resolve_device(device)),
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            layers=layers,
+            general_text=general_text,
+            **handed_on,
+        )
     else:
         model, own_tokenizer, name = objects_in_memory(source, tokenizer)
         check_unused(model, model, device, dtype, of_files)
-        note = ""
+        note, origin = "", None
     is_demo = source is None or source == DEMO  # and not any folder of this name
     return LanguageModel(
         model=model,
@@ -199,6 +221,7 @@ def load_model(
         anatomy=find_anatomy(model, layers=layers),
         general_text=own_text or _general_text(is_demo),
         note=note,
+        origin=origin,
     )
 
 
