@@ -37,7 +37,8 @@ def compile_blocks(suffix: Suffix, arguments: Mapping[str, Any]) -> str:
     try:
         torch.compile(_twice, **options)(torch.ones(2, device=next(suffix.parameters()).device))
     except Exception as error:  # no compiler, or one that fails
-        return f"Its blocks were not compiled: {checks.first_line(error)}."
+        why = checks.first_line(getattr(error, "inner_exception", error)).rstrip(".")
+        return f"Its blocks were not compiled: {why}."
     for block in suffix.trained:
         block.compile(**options)
     return ""

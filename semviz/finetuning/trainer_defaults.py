@@ -40,7 +40,10 @@ def as_usual(name: str, value: Any) -> bool:
     """Whether an argument is what it would be anyway."""
     if name == "report_to" and value in (None, [], ["none"]):
         return True
+    if name not in _usual():
+        return False
+    usual = _usual()[name]
     try:
-        return name in _usual() and bool(value == _usual()[name])
+        return bool(value == usual) and isinstance(value, bool) == isinstance(usual, bool)  # True is not 1
     except ValueError:  # an array
         return False

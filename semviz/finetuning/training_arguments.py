@@ -114,19 +114,16 @@ def check_optimizer(arguments: Mapping[str, Any], built: TrainingArguments, suff
     given = [name for name in (*_ADAM, "optim_args") if name in arguments and not as_usual(name, arguments[name])]
     if not given:
         return
-    optimizer = word_of(built.optim)
+    optimizer, text = word_of(built.optim), str(arguments.get("optim_args") or "")
+    pairs = [pair.split("=") for pair in text.replace(" ", "").split(",")]
+    if text and any(len(pair) != 2 for pair in pairs):
+        raise SemvizError(f"{checks.named_repr('optim_args', text)}; pass names and values, such as momentum=0.9.")
     options = Trainer.get_optimizer_cls_and_kwargs(built, suffix)[1]
     for name in given:
         if name in _ADAM and _ADAM[name] not in options:
             raise SemvizError(f'{name} does nothing with optim="{optimizer}"; leave it out.')
-    if "optim_args" not in given:
-        return
-    text = str(arguments["optim_args"])
-    pairs = [pair.split("=") for pair in text.replace(" ", "").split(",")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise SemvizError(f"{checks.named_repr('optim_args', text)}; pass names and values, such as momentum=0.9.")
     try:
-        for name, _ in pairs:
+        for name, _ in pairs if text else ():
             # One that is read changes what is made of it, or cannot be read as "@".
             changed = ",".join(f"{key}={'@' if key == name else value}" for key, value in pairs)
             built.optim_args = changed
@@ -137,7 +134,7 @@ def check_optimizer(arguments: Mapping[str, Any], built: TrainingArguments, suff
             if not is_read:
                 raise SemvizError(f'optim_args={text!r}: {name} is not read by optim="{optimizer}"; leave it out.')
     finally:
-        built.optim_args = arguments["optim_args"]
+        built.optim_args = text or None
 
 
 def lasting_folder(arguments: Mapping[str, Any]) -> str | None:
