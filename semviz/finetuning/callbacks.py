@@ -127,12 +127,11 @@ class TrainingMonitor(TrainerCallback):
                 self.stop_reason = f"The loss rose to {np.mean(self.losses[-_RECENT:]):.1f} nats, far above guessing,"
             elif self._is_dead():
                 self.stop_reason = f"The loss froze at that of guessing over the vocabulary, {loss:.1f} nats,"
-        # Raised here, a cancel or an interrupt would leave Trainer in the middle of a step, so its loop ends first.
-        if self.stop_requested:
-            control.should_training_stop = True
-        else:
+        if not self.stop_requested:
             self._report_progress(state)
-        control.should_training_stop = control.should_training_stop or bool(self.stop_reason)
+        # Raised here, a cancel or an interrupt would leave Trainer in the middle of a step, so its loop ends first.
+        if self.stop_requested or self.stop_reason:
+            control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Record a point of the curve, where it has those that are logged."""

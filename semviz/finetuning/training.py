@@ -148,7 +148,7 @@ def fit(
         stack.enter_context(preserved_random_state())
         loggers = Loggers(loggers_of(arguments), str(kept.logs or temporary), kept.name)
         stack.callback(loggers.close)
-        stack.enter_context(_in_words(recipe))
+        stack.enter_context(_in_words(recipe, control))
         suffix.to(device)
         notes = [compile_blocks(suffix, arguments)]
         folder = kept.checkpoints or Path(temporary)
@@ -213,7 +213,7 @@ def fit(
 
 
 @contextmanager
-def _in_words(recipe: Recipe) -> Iterator[None]:
+def _in_words(recipe: Recipe, control: Control) -> Iterator[None]:
     """Say which arguments a training failed with, where it is Trainer, a library or a compiler that fails."""
     try:
         yield
@@ -223,7 +223,7 @@ def _in_words(recipe: Recipe) -> Iterator[None]:
         if (
             not recipe.arguments
             or memory.is_out_of_memory(error)
-            or _is_from([noted.callback for noted in recipe.callbacks], error)
+            or _is_from([control, *(noted.callback for noted in recipe.callbacks)], error)
         ):
             raise
         shown = {name: value for name, value in recipe.arguments.items() if "token" not in name}
@@ -233,11 +233,11 @@ def _in_words(recipe: Recipe) -> Iterator[None]:
         ) from error
 
 
-def _is_from(callbacks: Sequence[Any], error: BaseException) -> bool:
-    """Whether an error was raised in somebody's callback."""
+def _is_from(callers: Sequence[Any], error: BaseException) -> bool:
+    """Whether an error was raised by code of the caller's, which these call."""
     trace = error.__traceback__
     while trace is not None:
-        if any(type(trace.tb_frame.f_locals.get("self")) is type(callback) for callback in callbacks):
+        if any(type(trace.tb_frame.f_locals.get("self")) is type(caller) for caller in callers):
             return True
         trace = trace.tb_next
     return False
