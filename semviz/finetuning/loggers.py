@@ -39,7 +39,7 @@ _PIP = {"azure_ml": "azureml-sdk", "comet_ml": "comet-ml", "flyte": "flytekit"}
 # Where those that write files do so, by the environment variable that says it; a variable of the user's stays.
 _PLACES = {
     "tensorboard": {"TENSORBOARD_LOGGING_DIR": "{folder}/tensorboard/{name}"},
-    "mlflow": {"MLFLOW_TRACKING_URI": "{uri}/mlflow"},
+    "mlflow": {"MLFLOW_TRACKING_URI": "sqlite:///{folder}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"},
     "trackio": {"TRACKIO_DIR": "{folder}/trackio"},
     "wandb": {"WANDB_DIR": "{folder}", "WANDB_DATA_DIR": "{folder}/wandb", "WANDB_CACHE_DIR": "{folder}/wandb"},
 }
@@ -162,11 +162,8 @@ class Loggers:
             trainer.add_callback(callback)
 
     def _set_places(self) -> None:
-        values = {
-            "folder": self.folder,
-            "uri": Path(self.folder).absolute().as_uri(),
-            "name": folder_name(self.name),
-        }
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        values = {"folder": os.path.abspath(self.folder), "name": folder_name(self.name)}
         wanted = {key: text.format(**values) for logger in self.names for key, text in _PLACES.get(logger, {}).items()}
         place = os.environ.get(_BOARD)
         if place is not None and _BOARD in wanted:  # one folder for each training there too
