@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -447,7 +448,7 @@ def test_another_half_precision_than_the_models_is_refused(dtype, tiny, mood):
 
     half = sv.load_model((copy.deepcopy(tiny.model).to(getattr(torch, dtype)), tiny.tokenizer))
     asked = {"bf16": True} if dtype == "float16" else {"fp16": True}
-    with pytest.raises(SemvizError, match='GPU|dtype="float32"'):
+    with pytest.raises(SemvizError, match=r'GPU|dtype="float32"'):
         sv.finetune(half, mood, arguments=asked, **QUICK)
 
 
@@ -461,3 +462,13 @@ def test_values_as_they_would_be_anyway_are_no_arguments(tiny, mood):
     }
     plain, run = (sv.finetune(tiny, mood, sv.Scope.half(tiny), arguments=a, **QUICK) for a in ({}, usual))
     assert (run.key, run.loss) == (plain.key, plain.loss)
+
+
+def test_the_docs_have_the_table():
+    path = Path(__file__).parents[2] / "docs" / "arguments.py"
+    module = spec_from_file_location("docs_arguments", path)
+    docs = module_from_spec(module)
+    module.loader.exec_module(docs)
+    page = docs.PAGE.read_text(encoding="utf-8")
+    assert page == docs.with_table(page), "run make schemas"
+    assert all(f"| `{name}` |" in page for name in NAMES)

@@ -57,8 +57,8 @@ def test_a_training_is_a_run_with_its_scope_rate_and_seed(wandb, tiny, mood, tmp
     assert logged.name == "blocks 3–4 of 4, lr 0.003, seed 0"
     assert logged.ended
     assert wandb.run is None
-    assert [step for step, logs in zip(logged.steps, logged.logs, strict=True) if "loss" in logs] == list(range(2, 15, 2))
-    assert [step for step, logs in zip(logged.steps, logged.logs, strict=True) if "eval_accuracy" in logs] == [7, 14]
+    assert steps_of(logged, "loss") == list(range(2, 15, 2))
+    assert steps_of(logged, "eval_accuracy") == [7, 14]
     assert same_weights(run, plain)
     assert run.key == plain.key
     assert "semviz-training" in logged.WANDB_DIR  # a temporary folder, which is gone
@@ -92,9 +92,12 @@ def test_trials_are_marked_and_the_training_that_is_dropped_is_not_reported(wand
     assert names[:-1] == [f"block 4 of 4, lr {rate:.3g}, seed 0, trial" for rate in tried(wandb)]
     assert sorted(tried(wandb)) == pytest.approx(sorted(run.rates), rel=1e-2)
     assert names[-1] == f"block 4 of 4, lr {run.lr:.3g}, seed 0"
-    losses = [step for step, logs in zip(wandb.runs[-1].steps, wandb.runs[-1].logs, strict=True) if "loss" in logs]
-    assert losses == list(range(1, 85))  # with those before it was chosen
+    assert steps_of(wandb.runs[-1], "loss") == list(range(1, 85))  # with those before it was chosen
     assert all(logged.ended for logged in wandb.runs)
+
+
+def steps_of(logged, name):
+    return [step for step, logs in zip(logged.steps, logged.logs, strict=True) if name in logs]
 
 
 def tried(wandb):

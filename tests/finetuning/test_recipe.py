@@ -44,7 +44,9 @@ def test_arguments_as_they_would_be_anyway_are_no_arguments(arguments):
 @pytest.mark.parametrize("arguments", [
     {"bf16": True}, {"weight_decay": 0.1}, {"lr_scheduler_type": "linear"}, {"gradient_accumulation_steps": 2},
     {"warmup_steps": 0}, {"neftune_noise_alpha": 5.0}, {"train_sampling_strategy": "group_by_length"},
-    {"dataloader_drop_last": True}, {"eval_strategy": "epoch", "load_best_model_at_end": True}, {"max_grad_norm": 0.5}, {"optim": "sgd"}, {"label_smoothing_factor": 0.1},
+    {"dataloader_drop_last": True}, {"eval_strategy": "epoch", "load_best_model_at_end": True},
+    {"max_grad_norm": 0.5}, {"optim": "sgd"},
+    {"label_smoothing_factor": 0.1},
 ], ids=str)  # fmt: skip
 def test_other_arguments_count(arguments):
     assert run_key(MODEL, TASK, SCOPE, replace(RECIPE, arguments=arguments)) != KEY
