@@ -16,14 +16,15 @@ import numpy as np
 import pandas as pd
 import torch
 from transformers import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import SaveStrategy
 
-from semviz.common import checks, memory
+from semviz.common import checks, distributed, memory
 from semviz.common.errors import SemvizError
 from semviz.common.files import temporary_folder
 from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.finetuning.callbacks import BlockSchedule, Pause, TrainingMonitor
 from semviz.finetuning.checkpoints import last_checkpoint, read_progress
-from semviz.finetuning.compiling import compile_blocks
+from semviz.finetuning.compiling import compile_blocks, run_as_written
 from semviz.finetuning.loggers import Loggers, loggers_of
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.suffix_trainer import SuffixTrainer, best_of
@@ -144,15 +145,19 @@ def fit(
         return before + time.perf_counter() - started - (pause.seconds if pause else 0.0)
 
     with ExitStack() as stack:
-        temporary = stack.enter_context(temporary_folder("training"))
+        own_folder = stack.enter_context(temporary_folder("training"))
+        temporary = distributed.gather(own_folder)[0]  # where the first process writes, the others read
         stack.enter_context(preserved_random_state())
         loggers = Loggers(loggers_of(arguments), str(kept.logs or temporary), kept.name)
         stack.callback(loggers.close)
         stack.enter_context(_in_words(recipe, control))
         suffix.to(device)
         notes = [compile_blocks(suffix, arguments)]
+        stack.callback(run_as_written, suffix)
         folder = kept.checkpoints or Path(temporary)
         training_arguments = build_arguments(recipe, steps, all_steps, str(folder), device, run_name=kept.name)
+        if kept.checkpoints is None and not (arguments.get("load_best_model_at_end") or recipe.callbacks):
+            training_arguments.save_strategy = SaveStrategy.NO  # of a trial, or for nobody
         check_optimizer(arguments, training_arguments, suffix)
         trainer = SuffixTrainer(
             monitor=monitor,

@@ -245,6 +245,17 @@ def test_the_best_weights_are_those_of_the_best_score(tiny, mood, tmp_path):
     assert [row["step"] for row in state["log_history"] if "eval_loss" in row] == [step for step, _ in seen]
 
 
+def test_only_better_weights_are_saved_where_that_is_asked(tiny, mood, tmp_path):
+    arguments = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "best", "output_dir": str(tmp_path)}
+    run = sv.finetune(tiny, mood, sv.Scope.half(tiny), arguments=arguments, **{**QUICK, "lr": 0.1})
+    steps = sorted(int(path.name.split("-")[1]) for path in (tmp_path / run.key).iterdir())
+    state = json.loads((tmp_path / run.key / f"checkpoint-{steps[-1]}" / "trainer_state.json").read_text())
+    losses = [(row["step"], row["eval_loss"]) for row in state["log_history"] if "eval_loss" in row]
+    better = [step for i, (step, loss) in enumerate(losses) if loss < min([9e9, *(other for _, other in losses[:i])])]
+    assert steps == better
+    assert len(better) < 7
+
+
 def test_what_is_scored_on_the_way_is_what_is_scored_at_the_end(tiny, mood):
     seen = []
 
