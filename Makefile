@@ -90,6 +90,7 @@ lint: $(VENV)/test
 # docs/schema and the tables of keys in docs/data-format.md, from the shapes of the files in semviz/.
 schemas: $(VENV)/core
 	$(BIN)/python docs/schema/write.py
+	$(BIN)/python docs/arguments.py
 
 # torch first and on its own: asked for through another package, pip may take a build of several gigabytes.
 $(VENV)/python: constraints.txt

@@ -95,15 +95,15 @@ def test_no_secret_is_in_an_error(monkeypatch, tiny, mood):
     assert "somebody/something" in str(caught.value)
 
 
-def test_a_token_among_trainers_arguments_is_in_no_file_and_no_error(tiny, mood, tmp_path):
-    options = {"lr": 1e-3, "epochs": 1, "progress": False, "arguments": {"hub_token": SECRET}}
-    runs = sv.sweep(tiny, mood, [sv.Scope.last(tiny)], store=tmp_path, **options)
-    assert SECRET not in repr(runs) + runs.frame().to_json() + runs.runs[0].note
-    for path in tmp_path.rglob("*"):
-        assert SECRET.encode() not in path.read_bytes()
+@pytest.mark.parametrize("arguments", [
+    {"hub_token": SECRET}, {"hub_token": SECRET, "no_such_argument": SECRET}, {"no_such_argument": SECRET},
+    {"push_to_hub": True, "hub_token": SECRET, "hub_model_id": SECRET},
+], ids=lambda arguments: "+".join(arguments))  # fmt: skip
+def test_a_token_among_trainers_arguments_is_in_no_file_and_no_error(arguments, tiny, mood, tmp_path):
     with pytest.raises(SemvizError) as caught:
-        sv.finetune(tiny, mood, **{**options, "arguments": {"hub_token": SECRET, "no_such_argument": SECRET}})
+        sv.sweep(tiny, mood, store=tmp_path, lr=1e-3, epochs=1, progress=False, arguments=arguments)
     assert SECRET not in str(caught.value)
+    assert not any(tmp_path.iterdir())
 
 
 def test_nothing_in_the_package_reads_pickles_or_runs_text():

@@ -33,6 +33,8 @@ from semviz.tasks.task import check_task
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from transformers import TrainerCallback
+
     from semviz.experiments.plan import Plan
     from semviz.finetuning.recipe import Recipe
     from semviz.gains.gain import Gain
@@ -54,6 +56,7 @@ def sweep(
     checkpointing: bool = False,
     keep_weights: bool = False,
     arguments: Mapping[str, Any] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     gain: Gain | None = None,
     store: str | Path | None = None,
     budget: float | str | None = None,
@@ -76,6 +79,7 @@ def sweep(
         batch_size: Rows per step.
         checkpointing: As in `finetune`.
         arguments: As in `finetune`.
+        callbacks: As in `finetune`; each hears of all runs, one after the other.
         keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`. Runs that were
             stored without them are trained again.
         gain: Its predicted benefit is shown next to the measured one, and its boundary is named `profile`.
@@ -111,6 +115,7 @@ def sweep(
         batch_size=batch_size,
         checkpointing=checkpointing,
         arguments=arguments,
+        callbacks=callbacks,
     )
     check_executor(executor, store=store, budget=budget)
     return sweep_scopes(
@@ -243,7 +248,7 @@ def _check_trainable(model: LanguageModel, task: Task, asked: AskedSweep, store:
     for scope, recipe in asked.trained:
         scope.modules(model)
         if store is None or not store.has(run_key(model, task, scope, recipe, model_hash=model_hash)):
-            check_trainable(model, scope, recipe)
+            check_trainable(model, task, scope, recipe)
 
 
 def _plan_if_long(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.common.progress import Control, check_control
+from semviz.finetuning.argument_checks import check_fit
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import SplitScores, evaluate
 from semviz.finetuning.memory_guard import check_memory
@@ -27,6 +28,9 @@ from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import Task, check_task
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
 
 @on_fitting_threads
 @default_surroundings()
@@ -44,6 +48,7 @@ def finetune(
     checkpointing: bool = False,
     keep_weights: bool = True,
     arguments: Mapping[str, Any] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     control: Control | None = None,
     progress: bool = True,
     bench: EncodedTask | None = None,
@@ -70,8 +75,11 @@ def finetune(
         keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in, but
             for those beside quantised weights.
         arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
-            "gradient_accumulation_steps": 2}`. With several processes and `cache=False`, `{"fsdp": True}` shards what
-            trains over them: weights, gradients and optimizer states.
+            "gradient_accumulation_steps": 2}`; docs/arguments.md has them all. With `"output_dir"` and
+            `"save_strategy"` a training that was killed goes on when it is started again. With several processes and
+            `cache=False`, `{"fsdp": True}` shards what trains over them: weights, gradients and optimizer states.
+        callbacks: Instances of transformers' `TrainerCallback`, such as `EarlyStoppingCallback`. They are part of the
+            run's key.
         control: To watch the run from another thread, and to cancel it within one step.
         progress: Show progress bars.
         bench: The task, tokenized beforehand, so that runs share cached prefixes.
@@ -90,8 +98,9 @@ def finetune(
     check_control(control)
     checks.flag("cache", cache)
     control = control or Control()
-    recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
-    check_trainable(model, scope, recipe, cache=cache)
+    given = {} if arguments is None else arguments
+    recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, given, callbacks)
+    check_trainable(model, task, scope, recipe, cache=cache)
     checks.of_class("bench", bench, (EncodedTask, type(None)), "EncodedTask(model, task), or leave it out")
     encoded_task = bench or EncodedTask(model, task, cache=cache, control=control, progress=progress)
     if encoded_task.model is not model or encoded_task.task is not task:
@@ -121,17 +130,18 @@ def train_scope(
             (Binder) lets this session use.
     """
     model, task = encoded_task.model, encoded_task.task
-    check_trainable(model, scope, recipe, cache=cache)
+    check_trainable(model, task, scope, recipe, cache=cache)
     model_hash = model.hash  # now: the user may edit the model while it trains
     encoded_task.refresh(model_hash)
     key = run_key(model, task, scope, recipe, model_hash=model_hash)
-    check_memory(encoded_task, scope, recipe, cache=cache)
-    trainer = ScopeTrainer(encoded_task, scope, control, cache, progress)
+    check_memory(encoded_task, scope, recipe, cache=cache and not recipe.why_uncached)
+    trainer = ScopeTrainer(encoded_task, scope, control, cache, progress, model_hash)
     search = search_rate(trainer, recipe) if recipe.lr == "auto" else given_rate(trainer, recipe)
     best = search.training
     suffix, outcome = best.suffix, best.outcome
     test_scores = evaluate(suffix, encoded_task, trainer.part("test", suffix), control=control)
-    notes = [encoded_task.why_not_cached] if scope.boundary and cache else []
+    notes = [recipe.why_uncached or encoded_task.why_not_cached] if scope.boundary and cache else []
+    notes += outcome.notes
     notes += remarks(model, scope, encoded_task.reading)
     if outcome.stop_reason:
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
@@ -185,19 +195,21 @@ def train_scope(
     )
 
 
-def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe, *, cache: bool = True) -> None:
+def check_trainable(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, *, cache: bool = True) -> None:
     """Refuse a combination that cannot train; `cache` says whether a frozen prefix is to be cached.
 
     Raises:
-        SemvizError: If the method cannot be combined with this, the scope is for another model, or its weights
-            cannot have gradients.
+        SemvizError: If the method or an argument of Trainer cannot be combined with this, the scope is for another
+            model, or its weights cannot have gradients.
     """
+    if recipe.arguments:
+        check_fit(recipe.arguments, model, scope, task, cache=cache)
     method = METHODS[recipe.method]
     situations = {"processes": distributed.is_distributed(), "head": scope.head, "checkpointing": recipe.checkpointing}
     for situation, why in method.refuses.items():
         if situations[situation]:
             raise SemvizError(f'method="{method.key}" {why}')
-    check_sharding(recipe.arguments, has_cache=cache and scope.boundary > 0, device=model.device.type)
+    check_sharding(recipe.arguments, device=model.device.type)
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
     modules = scope.modules(model)

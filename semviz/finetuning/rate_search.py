@@ -91,8 +91,11 @@ def search_rate(trainer: ScopeTrainer, recipe: Recipe) -> RateSearch:
         rate = next_rate(guess, losses, start, most=most_trials(steps))
         del trial  # its weights, before the next one has its own
     rates = dict(sorted(rates.items()))
-    if best is not None:
+    if best is not None and not recipe.is_seen:
         return RateSearch(best, rates, 0, seconds)
+    if best is not None:  # somebody watches the run: trials are none
+        training = trainer.train(recipe, best.rate)
+        return RateSearch(training, rates, 0, seconds + training.outcome.seconds)
     first, second = best_two(losses, start, trainer.scope.frozen_share)
     side_by_side = duel_steps(steps, len(losses)) if first != second else 0
     training, duel_seconds = _duel(trainer, recipe, first, second, steps=side_by_side)

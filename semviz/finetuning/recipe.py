@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from semviz.common import checks
+from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
+from semviz.finetuning.trainer_arguments import counting
 from semviz.finetuning.trainer_defaults import usual_arguments
 from semviz.scopes.methods import METHODS
 from semviz.version import __version__
@@ -19,8 +20,6 @@ _LAYOUT = 2
 """Changes with what goes into a key, and with what a key's parts mean, also within one version of semviz."""
 _SEARCH = "auto, short trials, none that spoil"
 """Stands for `"auto"` in a key; changes with how rates are searched for, which no run at a given rate depends on."""
-
-_SHARDS = ("fsdp", "fsdp_config")
 
 if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
@@ -40,6 +39,7 @@ class Recipe:
         seed: Seed of data order, dropout, adapters and sampled blocks.
         checkpointing: Recompute the trained blocks' activations instead of keeping them.
         arguments: Further `TrainingArguments`.
+        callbacks: Callbacks of Trainer, noted as `UserCallback`.
     """
 
     method: str = "full"
@@ -49,6 +49,7 @@ class Recipe:
     seed: int = 0
     checkpointing: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         """Check all values, and turn NumPy numbers into Python's, so that keys are equal.
@@ -70,30 +71,64 @@ class Recipe:
             "seed": checks.whole_number("seed", self.seed, maximum=checks.MAX_SEED),
             "lr": checks.learning_rate(self.lr),
             "arguments": dict(self.arguments),
+            "callbacks": tuple(checks.as_list("callbacks", self.callbacks, "a list of callbacks")),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        if self.arguments or self.callbacks:
+            from semviz.finetuning.argument_checks import check_values  # transformers, which takes seconds
+            from semviz.finetuning.user_callbacks import known
+
+            object.__setattr__(self, "callbacks", known(self.callbacks, searched=self.lr == "auto"))
+            check_values(self.arguments, [noted.callback for noted in self.callbacks])
 
     def steps(self, rows: int) -> int:
-        """Optimizer steps of a training on so many rows, as Trainer counts them."""
-        return max(1, math.ceil(self.epochs * math.ceil(rows / self.batch_size)))
+        """Optimizer steps of a training on so many rows, as Trainer counts them.
+
+        Raises:
+            SemvizError: If rows that do not fill a batch are to be left out, and there are no others.
+        """
+        in_epoch = math.ceil(rows / self.batch_size)
+        if self.arguments.get("dataloader_drop_last"):
+            accumulated, processes = int(self.arguments.get("gradient_accumulation_steps", 1)), distributed.join()[1]
+            batches = rows // max(1, self.batch_size // (accumulated * processes)) // processes
+            in_epoch = math.ceil(batches / accumulated)
+            if not in_epoch:
+                raise SemvizError(
+                    f"dataloader_drop_last leaves out all {rows} training rows, which do not fill a batch of "
+                    f"{self.batch_size}; pass a smaller batch_size=."
+                )
+        return max(1, math.ceil(self.epochs * in_epoch))
+
+    @property
+    def why_uncached(self) -> str:
+        """Why the frozen prefix has to run at every step, in a sentence; empty if it need not."""
+        if not self.arguments.get("neftune_noise_alpha"):
+            return ""
+        return "The prefix was not cached: neftune_noise_alpha adds noise to the embeddings at every step."
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a training leaves something for others: logs, checkpoints, or what callbacks make of it."""
+        return bool(self.callbacks) or any(name in self.arguments for name in ("output_dir", "report_to"))
 
     @property
     def argument_texts(self) -> dict[str, str]:
-        """The further arguments as JSON texts, without those that are what they would be anyway or only shard."""
-        if not self.arguments:
+        """What decides the result of the further arguments and callbacks, as JSON texts.
+
+        Without arguments that are what they would be anyway.
+        """
+        if not self.arguments and not self.callbacks:
             return {}
         usual, texts = usual_arguments(), {}
-        for name, value in sorted(self.arguments.items()):
-            if isinstance(value, str) and "token" in name:  # of a hub: decides nothing, and is a secret
-                continue
-            if name in _SHARDS:  # which changes how a result is computed, not what it is
-                continue
+        for name, value in sorted(counting(self.arguments, callbacks=bool(self.callbacks)).items()):
             value = value.item() if hasattr(value, "item") else value  # of NumPy
             if isinstance(usual.get(name), float) and isinstance(value, int):
                 value = float(value)
             if name not in usual or value != usual[name]:
                 texts[name] = json.dumps(value, default=repr, sort_keys=True)
+        if self.callbacks:
+            texts["callbacks"] = json.dumps([noted.identity for noted in self.callbacks])
         return texts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -15,10 +16,11 @@ from semviz.finetuning.callbacks import Pause
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import SplitScores, evaluate
 from semviz.finetuning.prefix_cache import SplitWithStates
-from semviz.finetuning.recipe import Recipe
+from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.trainer_state import trainers_turn
-from semviz.finetuning.training import TrainingOutcome, fit, preserved_random_state
+from semviz.finetuning.training import Kept, TrainingOutcome, fit, preserved_random_state
+from semviz.finetuning.training_arguments import lasting_folder
 from semviz.lm.shards import whole
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope
@@ -69,6 +71,7 @@ class ScopeTrainer:
     control: Control
     cache: bool
     progress: bool
+    model_hash: str = ""
 
     def steps(self, recipe: Recipe) -> int:
         """Optimizer steps of a whole training."""
@@ -88,15 +91,17 @@ class ScopeTrainer:
         Args:
             recipe: How to train; its own rate is not read.
             rate: Peak learning rate.
-            steps: Optimizer steps over which the rate rises and falls; those of the recipe's epochs by default.
+            steps: Optimizer steps over which the rate rises and falls, of a trial; those of the recipe's epochs by
+                default.
             pause_at: Steps after which training pauses, if anybody wants to know whether it goes on.
             goes_on: Says so, from the validation scores at that point. It may train meanwhile; what was paused goes on
                 as if it had not been.
         """
+        is_trial = steps is not None
         recipe = replace(recipe, lr=rate)
         encoded_task, scope, control = self.encoded_task, self.scope, self.control
         with trainers_turn(control):
-            part = encoded_task.part("train", scope.boundary if self.cache else 0)
+            part = encoded_task.part("train", scope.boundary if self.cache and not recipe.why_uncached else 0)
             suffix = self._suffix(recipe, cached=part.cache is not None)
             if part.cache is not None:
                 why = why_not_cacheable(encoded_task, suffix, part)
@@ -104,6 +109,10 @@ class ScopeTrainer:
                     encoded_task.stop_caching(why)
                     part, suffix = encoded_task.part("train", scope.boundary), self._suffix(recipe, cached=False)
             suffix.prepare(METHODS[recipe.method], seed=recipe.seed)
+
+            def validate() -> SplitScores:
+                with preserved_random_state():
+                    return self._scores(suffix)
 
             def asked() -> bool:
                 assert goes_on is not None
@@ -120,6 +129,8 @@ class ScopeTrainer:
                 recipe,
                 steps=steps,
                 pause=pause,
+                validate=validate,
+                kept=self._kept(recipe, is_trial=is_trial),
                 label=f"Finetuning {scope.label}",
                 control=control,
                 progress=self.progress,
@@ -127,6 +138,18 @@ class ScopeTrainer:
             is_dropped = pause is not None and pause.ends
             scores = None if outcome.stop_reason or is_dropped else self._scores(suffix)
         return Training(rate, suffix, outcome, is_dropped, scores, score_named(encoded_task.task.score))
+
+    def _kept(self, recipe: Recipe, *, is_trial: bool) -> Kept:
+        """What a training leaves: checkpoints of a trial are none that a training goes on from."""
+        name = f"{self.scope.label}, lr {recipe.lr:.3g}, seed {recipe.seed}{', trial' if is_trial else ''}"
+        given = recipe.arguments.get("run_name")
+        folder = lasting_folder(recipe.arguments)
+        name = f"{given}, {name}" if given else name
+        if folder is None or is_trial:
+            return Kept(name, None if folder is None else Path(folder))
+        model, task = self.encoded_task.model, self.encoded_task.task
+        key = run_key(model, task, self.scope, recipe, model_hash=self.model_hash or None)
+        return Kept(name, Path(folder), Path(folder, key))
 
     def _scores(self, suffix: Suffix) -> SplitScores:
         return evaluate(suffix, self.encoded_task, self.part("validation", suffix), control=self.control)

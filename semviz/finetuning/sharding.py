@@ -46,12 +46,11 @@ def asks_for_shards(arguments: Mapping[str, Any]) -> bool:
     return bool(arguments.get("fsdp"))
 
 
-def check_sharding(arguments: Mapping[str, Any], *, has_cache: bool, device: str) -> None:
+def check_sharding(arguments: Mapping[str, Any], *, device: str) -> None:
     """Refuse shards that cannot be made.
 
     Args:
         arguments: Further arguments of Trainer.
-        has_cache: Whether the states of a frozen prefix are cached.
         device: Kind of the model's device.
 
     Raises:
@@ -60,11 +59,6 @@ def check_sharding(arguments: Mapping[str, Any], *, has_cache: bool, device: str
     name = "fsdp" if asks_for_shards(arguments) else "deepspeed" if arguments.get("deepspeed") else ""
     if not name:
         return
-    if has_cache:
-        raise SemvizError(
-            f"arguments={{{name!r}: …}} cannot be combined with a cached prefix; pass cache=False to finetune, or a "
-            "scope of all blocks."
-        )
     if name == "deepspeed":
         _check_deepspeed(arguments["deepspeed"])
         return

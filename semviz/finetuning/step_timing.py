@@ -16,6 +16,7 @@ from semviz.common.progress import Control, Progress
 from semviz.finetuning.learning_rates import first_guess
 from semviz.finetuning.prefix_cache import PrefixCache, SplitWithStates, run_prefix
 from semviz.finetuning.suffix_model import Suffix
+from semviz.finetuning.trainer_arguments import result_only
 from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import fit
 from semviz.scopes.methods import METHODS
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _SECONDS = 0.5  # of steps, for each scope that is timed
 _FEWEST, _MOST = 2, 12  # steps; the first, in which memory is allocated, does not count
 _BACKWARD = 3.0  # a step against its forward pass, to choose how many steps there is time for
-_ELSEWHERE = {"report_to": "none", "push_to_hub": False}  # a timed step is no experiment that anybody should see
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def time_steps(encoded_task: EncodedTask, asked: Sequence[tuple[Scope, Recipe]],
         caches = run_prefix(model, encoded, boundaries, control=control, progress=False)
     timed = []
     for scope, recipe in asked:
-        part = SplitWithStates(encoded, caches.get(scope.boundary))
+        part = SplitWithStates(encoded, None if recipe.why_uncached else caches.get(scope.boundary))
         with trainers_turn(control):
             timed.append(_time_scope(encoded_task, part, scope, recipe, control))
     prefix = sum(cache.seconds for cache in caches.values()) / (encoded.tokens * max(boundaries, default=1))
@@ -117,8 +117,8 @@ def _time_scope(
     steps = int(np.clip(_SECONDS / (_BACKWARD * forward), _FEWEST, _MOST))
     # One batch an epoch.
     rate = first_guess(model.anatomy.width, recipe.method) if recipe.lr == "auto" else recipe.lr
-    arguments = {key: value for key, value in recipe.arguments.items() if key not in _ELSEWHERE}
-    timed = replace(recipe, lr=rate, epochs=steps, arguments=arguments)
+    # A timed step is no experiment that anybody should see.
+    timed = replace(recipe, lr=rate, epochs=steps, arguments=result_only(recipe.arguments), callbacks=())
     ends: list[float] = []
 
     def on_progress(_: Progress) -> None:

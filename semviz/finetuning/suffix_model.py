@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,8 @@ class Suffix(nn.Module):
         trainable_parameters: What trains, each once: the scope's own parameters or the adapters in its blocks.
         is_sharded: Whether FSDP has cut what trains, so that each process keeps a share of it.
         mixed_dtype: What a model in full precision computes in, where Trainer does not see to that.
-        n_correct, n_targets: Targets ranked first, and all targets, in the training batches since `take_accuracy`.
+        label_smoothing: Share of each training target that is spread over the vocabulary.
+        n_correct, n_targets: Targets ranked first, and all targets, in the training batches since `take_hits`.
     """
 
     accepts_loss_kwargs = True  # tells Trainer to count targets over all the batches of a step
@@ -113,6 +115,7 @@ class Suffix(nn.Module):
         self._half_dtype = model.model.dtype if model.model.dtype in HALF else None
         self.is_sharded = False
         self.mixed_dtype: torch.dtype | None = None
+        self.label_smoothing = 0.0
         self.n_correct: Tensor | int = 0
         self.n_targets = 0
         # Not modules' own registries: nothing of the user's is a parameter of this module.
@@ -173,6 +176,23 @@ class Suffix(nn.Module):
             if id(module) not in inside and hasattr(module, "gradient_checkpointing"):
                 module.gradient_checkpointing = False
 
+    def add_noise(self, alpha: float) -> None:
+        """Add noise to the embeddings while training, uniform in ±α/√(T·d) (NEFTune, arXiv 2310.05914).
+
+        Raises:
+            SemvizError: If the state at the boundary is cached: it was computed without noise.
+        """
+        if self.cached:
+            raise SemvizError("neftune_noise_alpha needs the embeddings, and the prefix is cached; pass cache=False.")
+
+        def noisy(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+            if not self.training:
+                return output
+            bound = alpha / math.sqrt(output.shape[1] * output.shape[2])
+            return output + torch.zeros_like(output).uniform_(-bound, bound)
+
+        self.network.get_input_embeddings().register_forward_hook(noisy)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, unseen by hooks that record what all modules of the process do."""
         with unseen_by_global_hooks(self) if self._unseen else nullcontext():
@@ -199,7 +219,8 @@ class Suffix(nn.Module):
         with self._precision(input_ids.device):
             logits = self._logits(input_ids, attention_mask, has_target, states)
         targets = labels[has_target]
-        loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        smoothing = self.label_smoothing if self.training else 0.0
+        loss = nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
         if self.training:
             self._check_gradients(loss, lambda: self._logits(input_ids, attention_mask, has_target, states))
             # Kept on the device: reading the number would synchronize the GPU at every step.
@@ -246,11 +267,11 @@ class Suffix(nn.Module):
             check_isolation(loss, own, self._users, again, is_patched=self._is_patched)
         self._proven |= active
 
-    def take_accuracy(self) -> float:
-        """Return the share of targets ranked first in the batches since the last call, each before its step, or NaN."""
-        share = float(self.n_correct) / self.n_targets if self.n_targets else float("nan")
+    def take_hits(self) -> tuple[float, int]:
+        """Return how many targets were ranked first since the last call, each before its batch's step, of how many."""
+        hits = float(self.n_correct), self.n_targets
         self.n_correct, self.n_targets = 0, 0
-        return share
+        return hits
 
     def weights(self, method: TrainingMethod) -> dict[str, Tensor]:
         """Return the scope's current tensors by their name in the model, on the CPU, with adapters merged in.

@@ -135,6 +135,22 @@ def test_a_finite_loss_far_above_guessing_stops_the_run(tiny, mood):
     assert run.steps < 20 * len(mood.split("train")) / 8
 
 
+@pytest.mark.parametrize("logging", [{}, {"logging_strategy": "no"}], ids=["as usual", "unlogged"])
+def test_a_rate_that_kills_the_blocks_is_told(logging, tiny, mood):
+    run = sv.finetune(tiny, mood, arguments=logging, **{**QUICK, "lr": 1e6, "epochs": 2})
+    assert run.diverged
+    assert "so training stopped; pass a smaller lr." in run.note
+    assert run.steps < 14
+
+
+def test_a_head_that_is_still_empty_is_not_dead(mood):
+    network = tiny_llama()
+    with torch.no_grad():
+        network.lm_head.weight.zero_()  # the loss is that of guessing, and hardly moves
+    run = sv.finetune(sv.load_model((network, word_tokenizer())), mood, **{**QUICK, "lr": 1e-9, "epochs": 2})
+    assert not run.diverged
+
+
 def test_a_bad_start_is_no_divergence(tiny, mood):
     # The labels' words are improbable at first: the loss begins far above a guess over the vocabulary and falls.
     run = sv.finetune(tiny, mood, **{**QUICK, "epochs": 4})
