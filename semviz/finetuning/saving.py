@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ def save_model(run: RunLike, folder: str | os.PathLike[str], model: LanguageMode
             "run.save_adapter(folder), which keeps both as they are, or train on the model in a floating-point dtype."
         )
     _refuse_extras(network)
+    _forget_quantisation(network)
     with atomic_folder(target, needed=_bytes_of(network) + _SPARE) as made, _written(target):
         network.save_pretrained(made)
         tuned.tokenizer.save_pretrained(made)
@@ -156,7 +158,7 @@ def _signature(folder: Path) -> dict[str, Any]:
 def _sign(folder: Path, run: RunLike) -> None:
     """Write from which run a folder is, and which files are its own."""
     source = run.source
-    record = {
+    record: dict[str, Any] = {
         "semviz": __version__,
         "run": run.key,
         "model": source.model,
@@ -167,13 +169,27 @@ def _sign(folder: Path, run: RunLike) -> None:
         "lr": run.lr,
         "files": sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
     }
-    (folder / RUN_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    signature = folder / RUN_FILE
+    signature.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    mode = stat.S_IMODE(
+        signature.stat().st_mode
+    )  # as the process gives it to its files; safetensors makes private ones
+    for name in record["files"]:
+        (folder / name).chmod(mode)
 
 
 def _bytes_of(network: PreTrainedModel) -> int:
     """Bytes of all tensors that are written, each once."""
     unique = {(t.data_ptr(), t.shape): t.nbytes for t in network.state_dict().values()}
     return sum(unique.values())
+
+
+def _forget_quantisation(network: PreTrainedModel) -> None:
+    """Forget how the files were quantised that a copy was dequantised from: it is saved as a plain model."""
+    for name in ("hf_quantizer", "quantization_method", "is_quantized"):
+        vars(network).pop(name, None)
+    for config in (network.config, network.config.get_text_config()):
+        vars(config).pop("quantization_config", None)
 
 
 def _refuse_extras(network: PreTrainedModel) -> None:
@@ -200,7 +216,8 @@ def _written(target: Path) -> Iterator[None]:
     except SafetensorError as error:
         raise OSError(str(error)) from error
     except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as error:
+        why = checks.first_line(" ".join(str(error).split()))
         raise SemvizError(
-            f"The model cannot be written to {target} ({checks.first_line(error)[:200]}); mend that on the model, such "
-            "as in model.model.generation_config, and save again."
+            f"The model cannot be written to {target} ({why}); mend that on the model, such as in "
+            "model.model.generation_config, and save again."
         ) from error
