@@ -51,6 +51,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
         # An interrupt could leave the temporary file behind, or report a failure after the rename.
         with interrupts_held():
             handle, name = _temporary_beside(real)
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
             try:
                 try:
                     yield name
@@ -58,8 +59,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
                         flush(file.fileno())
                 finally:
                     os.close(handle)
-                with suppress(OSError):  # no such file yet, or a mount without permissions
-                    os.chmod(name, stat.S_IMODE(real.stat().st_mode))
+                with suppress(OSError):  # a mount without permissions
+                    # Set for new files too: safetensors puts a private file in the place of the one that was made.
+                    os.chmod(name, stat.S_IMODE(real.stat().st_mode) if real.exists() else mode)
                 os.replace(name, real)
             except BaseException:
                 with suppress(OSError):  # the first error is the one to report

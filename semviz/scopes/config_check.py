@@ -79,7 +79,7 @@ class ConfigCheck:
         """Say in a few lines which blocks train, how many parameters, and what is suspicious."""
         outside = [part.name for part in self.parts[self.n_blocks :] if part.trained]
         where = " and ".join(filter(None, [_blocks_named(self.blocks, self.n_blocks), *outside])) or "nothing"
-        share = formats.percent(self.trainable / self.total) if self.total else ""
+        share = formats.percent(self.trainable / self.total, digits=2) if self.total else ""
         lines = [
             f"{self.config} ({self.trainer}) on {self.model} trains {where}: "
             f"{self.trainable:,} of {self.total:,} parameters ({share}), {self.how}."
