@@ -47,7 +47,7 @@ class KeptAdapter:
 
 
 def keep_adapter(suffix: Suffix, model: LanguageModel, scope: Scope) -> KeptAdapter | None:
-    """Keep the adapters of a trained suffix; None if it has none of peft's.
+    """Keep the adapters of a trained suffix; None if it has none of peft's, or peft saves them from its wrapper only.
 
     Args:
         suffix: What was trained.
@@ -62,10 +62,13 @@ def keep_adapter(suffix: Suffix, model: LanguageModel, scope: Scope) -> KeptAdap
     if config is None or is_adapted(model.anatomy.model):
         return None
     names = scope.block_names(model.parts.names)
-    return KeptAdapter(
-        _text_of(_for_whole_model(config, suffix.network, names, base_of(model))),
-        _tensors(suffix.network, config, names),
-    )
+    try:
+        return KeptAdapter(
+            _text_of(_for_whole_model(config, suffix.network, names, base_of(model))),
+            _tensors(suffix.network, config, names),
+        )
+    except (ValueError, KeyError, AttributeError, TypeError, NotImplementedError):
+        return None  # some kinds keep what layers share in the wrapper; the training must not be lost for that
 
 
 def base_of(model: LanguageModel) -> str:

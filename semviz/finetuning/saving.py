@@ -92,8 +92,8 @@ def _without_adapter(run: RunLike) -> SemvizError:
             'train with method="lora".'
         )
     return SemvizError(
-        "The run has no adapter of its own: it was trained before adapters were kept, or on a model that carries one "
-        "already. Pass run.save_model(folder), or train it again on the plain model."
+        "The run has no adapter of its own: it was trained before adapters were kept, on a model that carries one "
+        "already, or by a kind that peft saves from its own wrapper only. Pass run.save_model(folder), or train again."
     )
 
 

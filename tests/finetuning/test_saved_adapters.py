@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM
 
 import semviz as sv
 from semviz.common.errors import SemvizError
+from semviz.common.training_methods import METHODS, TrainingMethod
 from semviz.experiments.run_store import Store
+from semviz.scopes.methods import peft_adapters
 
 QUICK = {"epochs": 2, "batch_size": 8, "lr": 3e-2, "progress": False}
 IDS = torch.arange(4, 14)[None]
@@ -137,7 +139,7 @@ def test_runs_without_adapters_say_what_to_do(tmp_path, model, run):
         assert made.adapter is None
         with pytest.raises(SemvizError, match=f'method="{made.method}" trains .*own weights.*run.save_model'):
             made.save_adapter(tmp_path / "adapter")
-    with pytest.raises(SemvizError, match=r"trained before adapters were kept.*or train it again"):
+    with pytest.raises(SemvizError, match=r"trained before adapters were kept.*or train (it )?again"):
         replace(run, adapter=None).save_adapter(tmp_path / "adapter")
     with pytest.raises(SemvizError, match="kept no weights"):
         replace(run, weights={}, adapter=None).save_adapter(tmp_path / "adapter")
@@ -154,7 +156,7 @@ def test_adapters_on_a_model_that_carries_one_belong_to_no_base(tmp_path):
     network = peft.get_peft_model(tiny_llama(), peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
     model = sv.load_model((network.eval(), word_tokenizer()), general_text=plain_text())
     made = sv.finetune(model, mood_task(), sv.Scope.last(model), method="lora", **QUICK)
-    with pytest.raises(SemvizError, match=r"on a model that carries one already\. Pass run\.save_model"):
+    with pytest.raises(SemvizError, match=r"on a model that carries one already.* Pass run\.save_model"):
         made.save_adapter(tmp_path / "adapter")
 
 
@@ -205,3 +207,56 @@ def test_beside_quantised_weights_only_adapters_are_saved(tmp_path):
     base = quantise(tiny_llama(), EightBit)
     found = logits(peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval())
     torch.testing.assert_close(found, logits(made.model().model), **NEAR)
+
+
+KINDS = {
+    "dora": lambda layers: peft.LoraConfig(target_modules=layers, use_dora=True),
+    "rslora": lambda layers: peft.LoraConfig(target_modules=layers, use_rslora=True, r=4, lora_alpha=3),
+    "some": lambda _: peft.LoraConfig(target_modules=["q_proj", "down_proj"]),
+    "pattern": lambda _: peft.LoraConfig(target_modules=r".*self_attn\.(q|v)_proj"),
+    "without": lambda layers: peft.LoraConfig(target_modules=layers, exclude_modules=["q_proj"]),
+    "ranks": lambda layers: peft.LoraConfig(
+        target_modules=layers, rank_pattern={"q_proj": 3, "mlp.up_proj": 5}, alpha_pattern={"v_proj": 7}
+    ),
+    "bias": lambda layers: peft.LoraConfig(target_modules=layers, bias="lora_only"),
+    "pissa": lambda layers: peft.LoraConfig(target_modules=layers, init_lora_weights="pissa"),
+    "loha": lambda layers: peft.LoHaConfig(target_modules=layers),
+    "lokr": lambda layers: peft.LoKrConfig(target_modules=layers),
+    "oft": lambda layers: peft.OFTConfig(target_modules=layers, r=0, oft_block_size=8),
+    "boft": lambda layers: peft.BOFTConfig(target_modules=layers, boft_block_size=8),
+    "hra": lambda layers: peft.HRAConfig(target_modules=layers),
+    "randlora": lambda layers: peft.RandLoraConfig(target_modules=layers),
+    "fourier": lambda layers: peft.FourierFTConfig(target_modules=layers, n_frequency=50),
+    "adalora": lambda layers: peft.AdaLoraConfig(target_modules=layers, total_step=100),
+    "gralora": lambda layers: peft.GraloraConfig(target_modules=layers),
+    "layer norms": lambda _: peft.LNTuningConfig(target_modules=["input_layernorm"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_adapter_is_saved_as_it_was_configured(tmp_path, base_folder, model, monkeypatch, kind):
+    def config(_, layers):
+        return KINDS[kind](list(layers))
+
+    monkeypatch.setitem(
+        METHODS,
+        "mine",
+        TrainingMethod(
+            key="mine",
+            title="mine",
+            own_weights=False,
+            prepare=peft_adapters.make_prepare("mine", config),
+            merged=peft_adapters.merged,
+        ),
+    )
+    made = sv.finetune(model, mood_task(), sv.Scope.of(model, [2, 4]), method="mine", **QUICK)
+    folder = made.save_adapter(tmp_path)
+    expected = logits(made.model().model)
+    base = AutoModelForCausalLM.from_pretrained(base_folder)
+    assert not torch.allclose(expected, logits(base), rtol=0, atol=1e-3)
+    found = logits(peft.PeftModel.from_pretrained(base, folder).eval())
+    torch.testing.assert_close(found, expected, rtol=0, atol=3e-4)
+    assert made.adapter.settings["peft_type"] == KINDS[kind](["q_proj"]).peft_type.value
+    assert all(
+        name.startswith(("model.layers.1.", "model.layers.3.")) for name in made.adapter.settings["target_modules"]
+    )
