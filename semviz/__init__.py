@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from semviz.lm.model import load_model as load_model
     from semviz.report.page import write_report as write_report
     from semviz.scopes.baselines import baseline_scopes as baseline_scopes
+    from semviz.scopes.config_check import ConfigCheck as ConfigCheck
+    from semviz.scopes.config_check import check_config as check_config
     from semviz.scopes.costs import estimate_costs as estimate_costs
     from semviz.scopes.scope import Scope as Scope
     from semviz.study.study import Study as Study
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Cancelled": "common.errors",
+    "ConfigCheck": "scopes.config_check",
     "Control": "common.progress",
     "Explorer": "explorer",
     "Gain": "gains.gain",
@@ -66,6 +69,7 @@ _HOMES = {
     "TraceDifference": "traces.difference",
     "baseline_scopes": "scopes.baselines",
     "calibrate": "traces.calibration",
+    "check_config": "scopes.config_check",
     "estimate_costs": "scopes.costs",
     "finetune": "finetuning.finetune",
     "load_model": "lm.model",

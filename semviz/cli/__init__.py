@@ -1,4 +1,4 @@
-"""The command line: `semviz report` answers where to finetune; `semviz lab` and `semviz cache` are small helpers.
+"""The command line: `semviz report` answers where to finetune; `semviz check`, `lab` and `cache` are small helpers.
 
 What a command needs is imported when it runs, so that Ctrl-C is answered in a line from the beginning on.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from semviz.cli.options import Parser, add_cache, add_lab, add_report, set_configured
+from semviz.cli.options import Parser, add_cache, add_check, add_lab, add_report, set_configured
 from semviz.cli.run_folder import run_folder
 from semviz.common.errors import SemvizError
 from semviz.version import __version__
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"semviz {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     add_report(commands.add_parser("report", help="trace, gain and a measured sweep, as a table and an HTML page"))
+    add_check(commands.add_parser("check", help="what another trainer's config really trains; code 1 if suspicious"))
     add_lab(commands.add_parser("lab", help="open JupyterLab on a notebook"))
     add_cache(commands.add_parser("cache", help="what is kept on disk to start faster: list it, or clear it"))
     options = parser.parse_args(arguments)
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "report" and options.config is not None:
             set_configured(commands.choices["report"], options.config)
             options = parser.parse_args(arguments)
-        return {"report": _report, "lab": _lab, "cache": _cache}[options.command](options)
+        return {"report": _report, "check": _check, "lab": _lab, "cache": _cache}[options.command](options)
     except SemvizError as error:
         print(f"semviz: {error}", file=sys.stderr)
         return 2
@@ -69,6 +70,13 @@ def _task(options: argparse.Namespace) -> Task:
     from semviz.cli.asked_task import asked_task
 
     return asked_task(options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Say what another trainer's config trains."""
+    from semviz.cli.check import check
+
+    return check(options)
 
 
 def _lab(options: argparse.Namespace) -> int:

@@ -73,6 +73,15 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     kept.add_argument("--no-store", dest="store", action="store_const", const=False, help="keep no runs")
 
 
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `semviz check`."""
+    parser.add_argument("file", metavar="config", help="YAML, JSON, adapter_config.json, or a swift command in a file")
+    parser.add_argument("--model", default=None, help="folder (config.json is enough) or hub id; the demo by default")
+    parser.add_argument("--trainer", default=None, help="axolotl, llama-factory, ms-swift or peft; found by default")
+    parser.add_argument("--parts", action="store_true", help="list every part of the model")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code from the model's repository")
+
+
 def add_lab(parser: argparse.ArgumentParser) -> None:
     """Add the options of `semviz lab`."""
     parser.add_argument("notebook", nargs="?", default="notebooks/01_tour.ipynb", help="default: %(default)s")

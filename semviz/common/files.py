@@ -26,7 +26,7 @@ try:
 except ImportError:  # Windows has no such locks; what killed processes leave there stays
     _locks = None
 
-_TEMPORARY_SUFFIX = ".semviz"  # so that no other program's file is taken for one of ours
+TEMPORARY_SUFFIX = ".semviz"  # so that no other program's file is taken for one of ours
 _LONGEST_PREFIX = 200  # bytes of the target's name in a temporary one; file systems allow 255 in all
 _PREFIX, _LOCK = "semviz-", ".semviz-lock"
 _YOUNG = 60  # seconds in which a temporary file or folder may not have its lock yet, or no longer
@@ -51,15 +51,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
         # An interrupt could leave the temporary file behind, or report a failure after the rename.
         with interrupts_held():
             handle, name = _temporary_beside(real)
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
             try:
                 try:
                     yield name
                     with open(name, "r+b") as file:
-                        _flush(file.fileno())
+                        flush(file.fileno())
                 finally:
                     os.close(handle)
-                with suppress(OSError):  # no such file yet, or a mount without permissions
-                    os.chmod(name, stat.S_IMODE(real.stat().st_mode))
+                with suppress(OSError):  # a mount without permissions
+                    # Set for new files too: safetensors puts a private file in the place of the one that was made.
+                    os.chmod(name, stat.S_IMODE(real.stat().st_mode) if real.exists() else mode)
                 os.replace(name, real)
             except BaseException:
                 with suppress(OSError):  # the first error is the one to report
@@ -77,17 +79,18 @@ def _temporary_beside(target: Path) -> tuple[int, str]:
     """Create a file for one writer, locked for as long as its handle is open; return the handle and the path."""
     start = target.name.encode("utf-8", "surrogateescape")[:_LONGEST_PREFIX].decode("utf-8", "ignore")
     while True:
-        name = target.parent / f".{start}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}"
+        name = target.parent / f".{start}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
         try:
             # Not by mkstemp, whose files are private: the system applies umask and the folder's defaults to this one.
             handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             continue
-        _lock(handle)
+        lock(handle)
         return handle, str(name)
 
 
-def _flush(handle: int) -> None:
+def flush(handle: int) -> None:
+    """Write an open file to the disk, where the mount can be told to."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -95,7 +98,7 @@ def _flush(handle: int) -> None:
             raise
 
 
-def _lock(handle: int) -> bool:
+def lock(handle: int) -> bool:
     """Lock an open file without waiting; whether it could be."""
     if _locks is None:
         return False
@@ -106,13 +109,13 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _is_abandoned(path: str | Path) -> bool:
+def is_abandoned(path: str | Path) -> bool:
     """Whether nobody has held a file of ours for a while."""
     if time.time() - os.stat(path).st_mtime < _YOUNG:
         return False
     handle = os.open(path, os.O_RDWR)
     try:
-        return _lock(handle)
+        return lock(handle)
     finally:
         os.close(handle)
 
@@ -121,10 +124,10 @@ def _remove_abandoned_files(folder: Path) -> None:
     """Remove temporary files that killed processes left in a folder."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") and entry.name.endswith(_TEMPORARY_SUFFIX):
+            if entry.name.startswith(".") and entry.name.endswith(TEMPORARY_SUFFIX):
                 # Another process may be writing there, and its file may be gone by now.
                 with suppress(OSError):
-                    if _is_abandoned(entry.path):
+                    if is_abandoned(entry.path):
                         os.unlink(entry.path)
 
 
@@ -151,7 +154,7 @@ class HeldFolder(tempfile.TemporaryDirectory[str]):
     def __init__(self, purpose: str) -> None:
         super().__init__(prefix=f"{_PREFIX}{purpose}-", ignore_cleanup_errors=True)
         self._handle = os.open(Path(self.name, _LOCK), os.O_RDWR | os.O_CREAT, 0o600)
-        _lock(self._handle)
+        lock(self._handle)
 
     def cleanup(self) -> None:
         """Remove the folder and what is in it."""
@@ -182,7 +185,7 @@ def _remove_abandoned_folders(parent: str) -> None:
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             with suppress(OSError):  # other people's, or gone by now
-                if entry.name.startswith(_PREFIX) and _is_abandoned(Path(entry.path, _LOCK)):
+                if entry.name.startswith(_PREFIX) and is_abandoned(Path(entry.path, _LOCK)):
                     shutil.rmtree(entry.path, ignore_errors=True)
 
 

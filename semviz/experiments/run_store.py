@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from safetensors import SafetensorError, safe_open
+from typing import Any
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
@@ -30,14 +26,12 @@ from semviz.common.json_shapes import (
     one_of,
     text_of,
 )
+from semviz.experiments.stored_weights import save_weights, with_stored
 from semviz.finetuning.run import Run
 from semviz.lm.parts import PARTS
 from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope
 from semviz.version import __version__
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _FORMAT = 5
 _OLDEST, _FIRST_SIGNED = 2, 3
@@ -160,7 +154,7 @@ class Store:
         if run.weights:
             # First, since a run counts as finished once its JSON file exists.
             with atomic_write(self._weights(run.key)) as temporary:
-                _save({name: value.contiguous() for name, value in run.weights.items()}, temporary)
+                save_weights(run, temporary)
                 digest = digest_of_file(Path(temporary))
         content = {
             "format": _FORMAT,
@@ -170,7 +164,7 @@ class Store:
             "run": record,
         }
         write_text_file(self._path(run.key), json.dumps(content, indent=1))
-        return replace(run, weights=StoredWeights(self._weights(run.key), digest)) if run.weights else run
+        return with_stored(run, self._weights(run.key), digest) if run.weights else run
 
     def has(self, key: str) -> bool:
         """Whether a run is finished, with its weights where these are needed."""
@@ -214,7 +208,7 @@ class Store:
         weights, digest = self._weights(key), content.get("weights")
         if not weights.is_file() or (version >= _FIRST_SIGNED and digest is None):
             return run
-        return replace(run, weights=StoredWeights(weights, digest))
+        return with_stored(run, weights, digest)
 
     def keys(self) -> list[str]:
         """Keys of the finished runs, the oldest first."""
@@ -238,64 +232,3 @@ def _digest(record: dict[str, Any]) -> str:
 
 def _unreadable(path: Path, error: Exception) -> SemvizError:
     return SemvizError(f"{path} is not a run file ({checks.first_line(error)}); delete it or pass another store.")
-
-
-def _save(weights: dict[str, Tensor], path: str) -> None:
-    """Write tensors; a full disk raises OSError, as for other files."""
-    from safetensors.torch import save_file
-
-    try:
-        save_file(weights, path)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-
-
-class StoredWeights(Mapping[str, "Tensor"]):
-    """Trained tensors of a stored run by name, read from the file on access.
-
-    The file's digest is checked before the first of them is read.
-    """
-
-    def __init__(self, path: Path, digest: str | None = None) -> None:
-        self.path, self._unchecked = path, digest
-        with self._open() as file:
-            self._names = tuple(file.keys())
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        try:
-            is_ours = self._unchecked is None or digest_of_file(self.path) == self._unchecked
-        except OSError as error:
-            raise self._damaged(error) from error
-        if not is_ours:
-            raise self._damaged("it was changed after it was written")
-        self._unchecked = None
-        with self._open() as file:
-            try:
-                tensor: Tensor = file.get_tensor(name)
-            except (SafetensorError, ValueError, RuntimeError) as error:
-                raise self._damaged(error) from error
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def _open(self) -> Any:
-        try:
-            return safe_open(self.path, framework="pt")
-        except (OSError, SafetensorError) as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, why: object) -> SemvizError:
-        if not self.path.is_file():
-            return SemvizError(
-                f"{self.path} is not there any more. If its store was moved, move it back, or pass store= its new "
-                "folder to sweep, which reads finished runs; otherwise run it again."
-            )
-        return SemvizError(
-            f"{self.path} cannot be read ({checks.first_line(why)}); delete it and its .json and run again."
-        )

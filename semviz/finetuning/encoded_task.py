@@ -97,7 +97,7 @@ class EncodedTask:
 
     def _encode(self) -> None:
         self._stamp = self.model.stamp
-        self._encoded = {name: _with_targets(encode(self.model, self.task, name)) for name in SPLITS}
+        self._encoded = {name: _only_with_targets(encode(self.model, self.task, name)) for name in SPLITS}
         # Splits that are scored are read with all label words; the training split with each row's own.
         self._words: dict[str, SpelledWords] = {}
         for name in SPLITS:
@@ -165,7 +165,11 @@ class EncodedTask:
         caches |= computed
 
 
-def _with_targets(encoded: Encoded) -> Encoded:
-    """Leave out samples without a target: a text of one token has no next token."""
-    rows = [row for row, counted in enumerate(encoded.counted) if counted.any()]
+def with_targets(encoded: Encoded) -> list[int]:
+    """Rows of the samples that have a target: a text of one token has no next token."""
+    return [row for row, counted in enumerate(encoded.counted) if counted.any()]
+
+
+def _only_with_targets(encoded: Encoded) -> Encoded:
+    rows = with_targets(encoded)
     return encoded if len(rows) == len(encoded) else encoded.take(rows)

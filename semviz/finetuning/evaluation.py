@@ -47,8 +47,23 @@ class SplitScores:
     rows: NDArray[np.float64]
 
 
-@interrupts_held()
-@torch.no_grad()
+@dataclass(frozen=True)
+class RowScores:
+    """What a model says to each row of a split.
+
+    Attributes:
+        labels: Label index of each row, shape (n,); -1 for language modelling.
+        probabilities: Of each label, which sum to 1, shape (n, C); C = 0 for language modelling.
+        losses: Cross-entropy of each row as in `SplitScores.loss`, nats, shape (n,).
+        hits: Share of each row's tokens that are ranked first, for language modelling; zeros else, shape (n,).
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    hits: NDArray[np.float64]
+
+
 def evaluate(
     suffix: Suffix, encoded_task: EncodedTask, part: SplitWithStates, *, control: Control | None = None
 ) -> SplitScores:
@@ -57,8 +72,25 @@ def evaluate(
     Raises:
         Cancelled: If asked to stop.
     """
+    scored = score_rows(suffix, encoded_task, part, control=control)
+    loss = float(scored.losses.mean())
+    if not scored.probabilities.shape[1]:
+        return SplitScores(float(scored.hits.mean()), loss, None, None, scored.losses)
+    return _scores_of_labels(scored.labels, scored.probabilities, loss)
+
+
+@interrupts_held()
+@torch.no_grad()
+def score_rows(
+    suffix: Suffix, encoded_task: EncodedTask, part: SplitWithStates, *, control: Control | None = None
+) -> RowScores:
+    """Read every row of a split. The suffix is left in eval mode.
+
+    Raises:
+        Cancelled: If asked to stop.
+    """
     if part.encoded.whole_words:
-        return _evaluate_words(suffix, encoded_task, part, control=control)
+        return _score_words(suffix, encoded_task, part, control=control)
     encoded, collate, device = part.encoded, encoded_task.collator(part), encoded_task.model.device
     suffix.eval()
     losses, hits = np.zeros(len(encoded)), np.zeros(len(encoded))
@@ -77,16 +109,13 @@ def evaluate(
             probabilities[rows] = logits.gather(-1, labels).cpu().double().softmax(-1).numpy()
         else:
             hits[rows] = _row_means((logits.argmax(-1) == targets).cpu().double().numpy(), row_of_target, len(rows))
-    loss = float(losses.mean())
-    if not len(first_tokens):
-        return SplitScores(float(hits.mean()), loss, None, None, losses)
-    return _scores_of_labels(encoded.labels, probabilities, loss)
+    return RowScores(encoded.labels, probabilities, losses, hits)
 
 
-def _evaluate_words(
+def _score_words(
     suffix: Suffix, encoded_task: EncodedTask, part: SplitWithStates, *, control: Control | None
-) -> SplitScores:
-    """Score every row of a split by whole label words: each word is read behind each prompt."""
+) -> RowScores:
+    """Read every row of a split by whole label words: each word is read behind each prompt."""
     part = encoded_task.spelled(part)
     words, collate, device = part.words, encoded_task.collator(part), encoded_task.model.device
     assert words is not None
@@ -97,8 +126,8 @@ def _evaluate_words(
         words.add_scores(scores, rows, suffix(**batch)["logits"])
     if encoded_task.task.scoring == "mean":
         scores /= words.lengths
-    loss = float(-scores[np.arange(len(scores)), words.labels].mean())
-    return _scores_of_labels(words.labels, softmax(scores, axis=1), loss)
+    losses = -scores[np.arange(len(scores)), words.labels]
+    return RowScores(words.labels, softmax(scores, axis=1), losses, np.zeros(len(scores)))
 
 
 def _batches(encoded: Encoded, encoded_task: EncodedTask, control: Control | None) -> Iterator[NDArray[np.int64]]:

@@ -11,12 +11,14 @@ from semviz.common.progress import Control, check_control
 from semviz.finetuning.argument_checks import check_fit
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import SplitScores, evaluate
+from semviz.finetuning.kept_adapter import keep_adapter
 from semviz.finetuning.memory_guard import check_memory
 from semviz.finetuning.merge_check import merging_error
 from semviz.finetuning.rate_search import given_rate, search_rate
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
+from semviz.finetuning.run_outputs import ModelName
 from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.sharding import check_sharding
 from semviz.finetuning.suffix_model import Suffix
@@ -72,8 +74,8 @@ def finetune(
         cache: Run the frozen prefix once. The cache is checked on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.
         checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
-        keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in, but
-            for those beside quantised weights.
+        keep_weights: Keep the trained weights in the run, for `Run.trace`, `Run.save_model` and others; adapters are
+            kept both merged in (but for those beside quantised weights) and as they are.
         arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
             "gradient_accumulation_steps": 2}`; docs/arguments.md has them all. With `"output_dir"` and
             `"save_strategy"` a training that was killed goes on when it is started again. With several processes and
@@ -153,11 +155,12 @@ def train_scope(
         notes, weights = [*notes, error], {} if error else weights
         if weights and suffix.stays_unmerged:
             notes.append("Its adapters are kept unmerged, since a merge would round the quantised weights anew.")
+    adapter = keep_adapter(suffix, model, scope) if weights else None
     prefix_cache = trainer.part("train", suffix).cache
     prefix_seconds = prefix_cache.seconds if prefix_cache else 0.0
     return Run(
         key=key,
-        model=model.name,
+        model=ModelName(model.name),
         task=task.name,
         model_hash=model_hash,
         task_hash=task.lineage,
@@ -191,6 +194,7 @@ def train_scope(
         note=" ".join(note for note in notes if note),
         environment=environment(model),
         weights=weights,
+        adapter=adapter,
         origin=(model, task),
     )
 

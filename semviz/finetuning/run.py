@@ -14,6 +14,8 @@ from semviz.common import checks, formats
 from semviz.common.errors import SemvizError
 from semviz.common.provenance import Source
 from semviz.common.scores import score_named
+from semviz.finetuning.kept_adapter import KeptAdapter
+from semviz.finetuning.run_outputs import ModelName, NamedModel, RunOutputs
 from semviz.lm.parts import Parts
 from semviz.scopes.scope import Scope
 
@@ -27,12 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(RunOutputs):
     """One finetune.
 
     Attributes:
         key: Hash of all that decides the result.
-        model: Name of the model.
+        model: Name of the model; `run.model()` is the finetuned model itself.
         task: Name of the task.
         score: `"accuracy"` (higher is better) or `"loss"` (nats a token, lower is better).
         scope: The blocks that trained.
@@ -71,11 +73,12 @@ class Run:
             as in files of before and in the shortest runs.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept. Adapters are merged into
             them, but for those beside quantised weights, which are kept as they are.
+        adapter: Its adapters as they were trained, for `save_adapter`; None where none were kept with the weights.
         origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
     """
 
     key: str
-    model: str
+    model: ModelName
     task: str
     score: str
     scope: Scope
@@ -109,16 +112,17 @@ class Run:
     arguments: Mapping[str, str] = field(repr=False, default_factory=dict)
     trial_steps: int = field(repr=False, default=0)
     weights: Mapping[str, Tensor] = field(repr=False, default_factory=dict)
+    adapter: KeptAdapter | None = field(repr=False, default=None)
     origin: tuple[LanguageModel, Task] | None = field(repr=False, default=None)
 
     @property
     def source(self) -> Source:
         """Which model and task it was made from."""
-        return Source(self.model, self.model_hash, self.task, self.task_hash)
+        return Source(str(self.model), self.model_hash, self.task, self.task_hash)
 
     def named(self, model: LanguageModel, task: Task) -> Run:
         """The same run under the names that its model and task have today."""
-        return dataclasses.replace(self, model=model.name, task=task.name)
+        return dataclasses.replace(self, model=ModelName(model.name), task=task.name)
 
     @property
     def diverged(self) -> bool:
@@ -174,10 +178,10 @@ class Run:
         return line_and_table(repr(self), pd.DataFrame([{name: getattr(self, name) for name in names}]))
 
     def record(self) -> dict[str, Any]:
-        """Return everything but weights and origin, as plain JSON."""
-        record = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("weights", "origin")
-        }
+        """Return everything but weights, adapter and origin, as plain JSON."""
+        left_out = ("weights", "adapter", "origin")
+        record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
+        record["model"] = str(self.model)
         record["scope"] = dataclasses.asdict(self.scope)
         record["rates"] = {repr(rate): value for rate, value in self.rates.items()}
         record["arguments"] = dict(self.arguments)
@@ -207,6 +211,10 @@ class Run:
         )
 
 
+# Set here, since a dataclass takes what stands in its body for a default.
+type.__setattr__(Run, "model", NamedModel())
+
+
 def load_run(model: LanguageModel, run: Run) -> LanguageModel:
     """Return the finetuned model of a run: a copy of the model with the run's weights; frozen ones are shared.
 
@@ -217,18 +225,8 @@ def load_run(model: LanguageModel, run: Run) -> LanguageModel:
             Models in half precision, or with quantised layers that compute so, are not compared: their hash differs
             between machines.
     """
-    from semviz.finetuning.tuned_model import tuned_model
-    from semviz.lm.copies import HALF
+    from semviz.finetuning.tuned_model import finetuned
     from semviz.lm.model import check_model
-    from semviz.lm.quantization import is_rounded
 
     check_model(model)
-    if not checks.of_class("run", run, Run, "what finetune() returns").weights:
-        raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
-    name = f"{model.name}, {run.scope.label} trained on {run.task}"
-    tuned = tuned_model(model, run.scope, run.weights, method=run.method, seed=run.seed, name=name)
-    rounded = model.model.dtype in HALF or is_rounded(model.model)
-    if not rounded and run.environment.get("dtype") == str(model.model.dtype).removeprefix("torch."):
-        made = Source(run.model, run.model_hash)
-        made.check("run", Source(model.name, model.hash), "pass the model that the run was made with")
-    return tuned
+    return finetuned(checks.of_class("run", run, Run, "what finetune() returns"), model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -289,6 +289,24 @@ class Suffix(nn.Module):
             named = module.named_parameters()
             tensors |= {f"{name}.{inner}": whole(p.detach()).to("cpu", copy=True) for inner, p in named}
         return tensors
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over what `weights` returned; the suffix has weights of its own.
+
+        Raises:
+            SemvizError: If they are not of this model.
+        """
+        own = {
+            f"{name}.{inner}": p for name in self._module_names for inner, p in self._module(name).named_parameters()
+        }
+        for name, value in weights.items():
+            if name not in own or own[name].shape != value.shape:
+                raise SemvizError(
+                    f"The model has no weight {name} of shape {tuple(value.shape)}; pass the one that the run was made "
+                    "with."
+                )
+            own[name].copy_(value)
 
     @property
     def stays_unmerged(self) -> bool:

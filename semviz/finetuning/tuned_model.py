@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from semviz.common.errors import SemvizError
-from semviz.lm.copies import with_adapters, with_weights
+from semviz.common.provenance import Source
+from semviz.finetuning.run_like import RunLike, require_weights
+from semviz.lm.copies import HALF, with_adapters, with_weights
 from semviz.lm.merging import without_adapters
+from semviz.lm.quantization import is_rounded
 from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
@@ -52,3 +56,19 @@ def tuned_model(
         prepare(network, blocks, seed)
 
     return with_adapters(model, modules[: len(scope.blocks)], add, weights, name=name)
+
+
+def finetuned(run: RunLike, model: LanguageModel) -> LanguageModel:
+    """Do what `load_run` says, with a checked model.
+
+    Raises:
+        SemvizError: As there.
+    """
+    require_weights(run)
+    name = f"{model.name}, {run.scope.label} trained on {run.task}"
+    tuned = tuned_model(model, run.scope, run.weights, method=run.method, seed=run.seed, name=name)
+    rounded = model.model.dtype in HALF or is_rounded(model.model)
+    if not rounded and run.environment.get("dtype") == str(model.model.dtype).removeprefix("torch."):
+        made = replace(run.source, task="", task_hash="")
+        made.check("run", Source(model.name, model.hash), "pass the model that the run was made with")
+    return tuned

@@ -87,7 +87,8 @@ def private_copy(
     if untie:
         head: Any = network.get_output_embeddings()
         head.weight = _clone(head.weight, to_train=to_train)
-        network.config.tie_word_embeddings = False
+        for config in (network.config, network.config.get_text_config()):
+            config.tie_word_embeddings = False
     texts = probe or default_probe(model)
     extras = take_extras_along(source, network, memo, inside if to_train else (), texts, dtype=model.model.dtype)
     _remove_checkpointing(network)

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from pprint import pformat
-from re import escape
 
 from semviz.common import formats
 from semviz.common.errors import ScopeError
+from semviz.common.training_methods import FULL
+from semviz.scopes import lora_exports
+from semviz.scopes.export_settings import ExportSettings
+from semviz.scopes.name_patterns import alternatives, patterns_by_stem
 from semviz.scopes.scope import EXPORTS, Scope
 
 _CHECKPOINTING_NOTE = (
     "# Gradient checkpointing sends gradients through the frozen blocks below too: slower, the same result."
 )
 _ELSEWHERE = 'export to "transformers", "axolotl" or "ms-swift"'
+_EXPERTS_CHECK = (
+    "# There it also takes gate_proj, up_proj, down_proj and gate for those of the experts, in every block.",
+    'if getattr(config, "target_parameters", None):  # peft 0.17 and later',
+    '    raise ValueError("reload the model, and take gate_proj, up_proj, down_proj and gate out of the layers")',
+)
 # LLaMA-Factory trains every parameter whose name contains the last part of a module's name: `norm` is in
 # `input_layernorm`. These names occur in no block and no embedding of any family that the tests know.
 _DISTINCT_NORMS = frozenset({"final_layernorm", "final_norm", "ln_f", "norm_f"})
 
 
-def _export(trainer: str) -> Callable[[Callable[[Scope], str]], Callable[[Scope], str]]:
+_PLAIN = ExportSettings()
+_Writer = Callable[..., str]
+
+
+def _export(trainer: str) -> Callable[[_Writer], _Writer]:
     """Register the function that writes the snippet for a trainer."""
 
-    def register(write: Callable[[Scope], str]) -> Callable[[Scope], str]:
+    def register(write: _Writer) -> _Writer:
         EXPORTS[trainer] = write
         return write
 
@@ -33,7 +44,18 @@ def _export(trainer: str) -> Callable[[Callable[[Scope], str]], Callable[[Scope]
 
 
 @_export("transformers")
-def _transformers(scope: Scope) -> str:
+def _transformers(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
+    """Python that sets `requires_grad`, and Trainer's arguments."""
+    if settings.is_lora:
+        raise ScopeError('transformers trains adapters through peft; export to "peft", or to "trl".')
+    lines = _freezing(scope)
+    if settings.arguments:
+        lines += ["", "from transformers import TrainingArguments", ""]
+        lines += lora_exports.python_arguments(settings, "TrainingArguments")
+    return "\n".join(lines)
+
+
+def _freezing(scope: Scope) -> list[str]:
     """Python that sets `requires_grad`; names are taken with duplicates, since blocks may share parameters."""
     lines = [_title(scope), "import re"]
     if scope.head and scope.parts.tied_head:
@@ -49,7 +71,7 @@ def _transformers(scope: Scope) -> str:
         ]
     lines += [
         "",
-        f"trained = re.compile({_alternatives(_module_patterns(scope)) + '[.]'!r})",
+        f"trained = re.compile({alternatives(_module_patterns(scope)) + '[.]'!r})",
         "model.requires_grad_(False)",
         "for name, parameter in model.named_parameters(remove_duplicate=False):",
         "    if trained.match(name):",
@@ -63,44 +85,70 @@ def _transformers(scope: Scope) -> str:
             "model.disable_input_require_grads()",
             "model.enable_input_require_grads = lambda: None  # Trainer asks again when it starts",
         ]
-    return "\n".join(lines)
+    return lines
 
 
 @_export("peft")
-def _peft(scope: Scope) -> str:
-    """Python with a `LoraConfig`; norm and head stay frozen, as under semviz' own LoRA."""
-    names = scope.parts.names
-    if scope.head:
-        raise ScopeError(
-            "LoRA goes on linear layers of blocks and leaves the head as it is; make the scope with head=False "
-            f'(and add modules_to_save=["{names.head}"] to the LoraConfig yourself), or {_ELSEWHERE}.'
-        )
-    count = formats.si(sum(scope.parts.blocks[b - 1] for b in scope.blocks))
+def _peft(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
+    """Python with a configuration of peft's; norm and head stay frozen, as under semviz' own LoRA."""
+    _refuse_weights(settings, "peft", 'export to "transformers"')
+    _refuse_head_of_lora(scope)
     lines = [
-        f"# Written by semviz: LoRA on the linear layers of {replace(scope, tail=True).label}, {count} parameters.",
-        "# The blocks' own weights, the final norm and the head stay frozen.",
+        *lora_exports.title(scope),
         *_checkpointing_note(scope),
-        "from peft import LoraConfig, get_peft_model",
+        f"from peft import {settings.config_class}, get_peft_model",
         "",
-        f"blocks = {pformat(scope.block_names(), width=100, compact=True)}",
-        f"layers = {pformat(list(names.linears), width=100, compact=True)}",
-        "config = LoraConfig(",
-        '    task_type="CAUSAL_LM",',
-        '    # Whole names: layers_to_transform is refused beside "all-linear" and any other string, and of a regular',
-        "    # expression peft 0.21 keeps only the last parts of names where it knows the mixture of experts.",
-        '    target_modules=[f"{block}.{layer}" for block in blocks for layer in layers],',
-        ")",
+        *lora_exports.peft_config(scope, settings),
         "model = get_peft_model(model, config)",
-        "# There it also takes gate_proj, up_proj, down_proj and gate for those of the experts, in every block.",
-        'if getattr(config, "target_parameters", None):  # peft 0.17 and later',
-        '    raise ValueError("reload the model, and take gate_proj, up_proj, down_proj and gate out of the layers")',
+        *_EXPERTS_CHECK,
     ]
+    if settings.arguments:
+        lines += ["", "from transformers import TrainingArguments", ""]
+        lines += lora_exports.python_arguments(settings, "TrainingArguments")
+    return "\n".join(lines)
+
+
+@_export("trl")
+def _trl(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
+    """Python for `SFTTrainer`, with `model`, `tokenizer` and `dataset` at hand."""
+    arguments = lora_exports.python_arguments(settings, "SFTConfig")
+    trainer = "model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer"
+    if settings.is_lora:
+        _refuse_head_of_lora(scope)
+        return "\n".join(
+            [
+                *lora_exports.title(scope),
+                *_checkpointing_note(scope),
+                f"from peft import {settings.config_class}, get_peft_model",
+                "from trl import SFTConfig, SFTTrainer",
+                "",
+                *lora_exports.peft_config(scope, settings),
+                "model = get_peft_model(model, config)",
+                *_EXPERTS_CHECK,
+                *arguments,
+                f"trainer = SFTTrainer({trainer})",
+            ]
+        )
+    first, *rest = _freezing(scope)
+    lines = [first, "from trl import SFTConfig, SFTTrainer", *rest, "", *arguments, f"trainer = SFTTrainer({trainer})"]
+    return "\n".join(lines)
+
+
+@_export("unsloth")
+def _unsloth(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
+    """Python with `FastLanguageModel.get_peft_model`, and TRL's arguments."""
+    _refuse_weights(settings, "unsloth", 'export to "trl"')
+    lines = lora_exports.unsloth(scope, settings)
+    if settings.arguments:
+        lines += ["", "from trl import SFTConfig", "", *lora_exports.python_arguments(settings, "SFTConfig")]
     return "\n".join(lines)
 
 
 @_export("axolotl")
-def _axolotl(scope: Scope) -> str:
+def _axolotl(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
     """YAML. axolotl matches from a name's start, escapes periods, and takes a final `[a:b]` for a range of rows."""
+    if settings.is_lora:
+        return "\n".join(lora_exports.axolotl(scope, settings))
     _refuse_tied_head(scope, "axolotl")
     lines = [
         _title(scope),
@@ -108,13 +156,16 @@ def _axolotl(scope: Scope) -> str:
         "# axolotl takes a plain period literally, others take it for any character; [.] is a period everywhere.",
         "unfrozen_parameters:",
         *(f"  - {json.dumps(f'^{module}[.]')}" for module in _module_patterns(scope)),
+        *lora_exports.axolotl_arguments(settings),
     ]
     return "\n".join(lines)
 
 
 @_export("llama-factory")
-def _llama_factory(scope: Scope) -> str:
-    """YAML of freeze tuning, which trains the last n blocks or the first n."""
+def _llama_factory(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
+    """YAML of freeze tuning, which trains the last n blocks or the first n; of LoRA, for any blocks."""
+    if settings.is_lora:
+        return "\n".join(lora_exports.llama_factory(scope, settings))
     last = scope.blocks[-1] == scope.n_blocks
     if not (scope.is_range and (last or scope.boundary == 0)):
         raise ScopeError(f"LLaMA-Factory trains the last blocks or the first, not {scope.label}; {_ELSEWHERE}.")
@@ -127,22 +178,44 @@ def _llama_factory(scope: Scope) -> str:
         f"freeze_trainable_layers: {len(scope.blocks) if last else -len(scope.blocks)}",
         "freeze_trainable_modules: all",
         *([f"freeze_extra_modules: {','.join(extra)}"] if extra else []),
+        *lora_exports.llama_factory_arguments(settings),
     ]
     return "\n".join(lines)
 
 
 @_export("ms-swift")
-def _swift(scope: Scope) -> str:
+def _swift(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
     """A shell command; ms-swift searches for the pattern anywhere in a name, so it is anchored."""
+    if settings.is_lora:
+        return "\n".join(lora_exports.swift(scope, settings))
     _refuse_tied_head(scope, "ms-swift")
-    pattern = shlex.quote(f"^{_alternatives(_module_patterns(scope))}[.]")
+    pattern = shlex.quote(f"^{alternatives(_module_patterns(scope))}[.]")
     lines = [
         _title(scope),
         *_checkpointing_note(scope),
         "# Append --model, --dataset and what else you need. Before ms-swift 4 say --train_type full.",
-        f"swift sft --tuner_type full --freeze_parameters_ratio 1 --trainable_parameters_regex {pattern}",
+        " ".join(
+            [
+                "swift sft --tuner_type full --freeze_parameters_ratio 1 --trainable_parameters_regex",
+                pattern,
+                *lora_exports.swift_arguments(settings),
+            ]
+        ),
     ]
     return "\n".join(lines)
+
+
+def _refuse_weights(settings: ExportSettings, trainer: str, instead: str) -> None:
+    if settings.method == FULL:
+        raise ScopeError(f"{trainer} is exported to as LoRA, and this trains the blocks' own weights; {instead}.")
+
+
+def _refuse_head_of_lora(scope: Scope) -> None:
+    if scope.head:
+        raise ScopeError(
+            "LoRA goes on linear layers of blocks and leaves the head as it is; make the scope with head=False "
+            f'(and add modules_to_save=["{scope.parts.names.head}"] to the LoraConfig yourself), or {_ELSEWHERE}.'
+        )
 
 
 def _title(scope: Scope) -> str:
@@ -163,23 +236,7 @@ def _outside_blocks(scope: Scope) -> list[str]:
 
 def _module_patterns(scope: Scope) -> list[str]:
     """Regular expressions of the trained modules' names."""
-    return [*_patterns_by_stem(scope.block_names()), *_patterns_by_stem(_outside_blocks(scope))]
-
-
-def _patterns_by_stem(names: Iterable[str]) -> list[str]:
-    """One regular expression for all names with the same stem: `model[.]layers[.](3|4)`.
-
-    A period is written `[.]`, which neither axolotl nor a shell, YAML or Python string changes.
-    """
-    leaves: dict[str, list[str]] = {}
-    for name in names:
-        stem, _, leaf = name.rpartition(".")
-        leaves.setdefault(stem, []).append(escape(leaf))
-    return ["[.]".join([*map(escape, stem.split(".") if stem else ()), _alternatives(leaves[stem])]) for stem in leaves]
-
-
-def _alternatives(patterns: list[str]) -> str:
-    return patterns[0] if len(patterns) == 1 else f"({'|'.join(patterns)})"
+    return [*patterns_by_stem(scope.block_names()), *patterns_by_stem(_outside_blocks(scope))]
 
 
 def _refuse_tied_head(scope: Scope, trainer: str) -> None:

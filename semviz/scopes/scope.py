@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from semviz.lm.model import LanguageModel
+    from semviz.scopes.export_settings import MeasuredRun
 
-EXPORTS: dict[str, Callable[[Scope], str]] = {}
-"""What `Scope.export` calls, by trainer; `semviz.scopes.exports` fills it, and other code may add to it."""
+EXPORTS: dict[str, Callable[..., str]] = {}
+"""What `Scope.export` calls with the scope, and with `ExportSettings` where `method=` or `run=` is passed; by trainer.
+`semviz.scopes.exports` fills it, and other code may add to it."""
 
 
 @dataclass(frozen=True)
@@ -246,16 +249,28 @@ class Scope:
         # A scope of another depth is refused before the model is touched.
         return temporarily_trainable(model, self.modules(model))
 
-    def export(self, trainer: str) -> str:
+    def export(self, trainer: str, *, method: str | None = None, run: MeasuredRun | None = None) -> str:
         """Write a snippet that trains exactly these blocks in another trainer.
 
         Args:
-            trainer: `"transformers"`, `"peft"`, `"axolotl"`, `"llama-factory"` or `"ms-swift"`.
+            trainer: `"transformers"`, `"peft"`, `"trl"`, `"unsloth"`, `"axolotl"`, `"llama-factory"` or `"ms-swift"`.
+            method: `"full"` for the blocks' own weights, `"lora"` for adapters on their linear layers (of rank 8, α 16,
+                without a run). By default as the run, or else adapters for peft and unsloth and weights for the others.
+            run: A run of this scope: its rate, schedule, epochs, batch size and seed, and the rank, α and dropout of
+                its adapters, are written down too.
 
         Raises:
-            ScopeError: If the trainer is unknown, or cannot express this scope; the message says what to pass.
+            ScopeError: If the trainer is unknown, or cannot express this; the message says what to pass.
         """
-        return EXPORTS[checks.one_of("trainer", trainer, EXPORTS, error=ScopeError)](self)
+        write = EXPORTS[checks.one_of("trainer", trainer, EXPORTS, error=ScopeError)]
+        if method is None and run is None:
+            return write(self)
+        from semviz.scopes.export_settings import ExportSettings
+
+        settings = ExportSettings.of(method, run)
+        if len(inspect.signature(write).parameters) < 2:
+            raise ScopeError(f'The export "{trainer}" takes neither method= nor run=; leave them out.')
+        return write(self, settings)
 
     def frame(self) -> pd.DataFrame:
         """One row per block: block, trained, parameters."""

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from made import made_trace
+from safetensors.torch import save_file
 
 import semviz as sv
 from semviz.common import files
@@ -43,6 +45,20 @@ def umask():
 def test_a_new_file_follows_the_umask(tmp_path, umask, mask, mode):
     umask(mask)
     assert mode_of(write_text_file(tmp_path / "a.txt", "x")) == mode
+
+
+@posix
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_so_do_weights_for_which_safetensors_makes_a_private_file(tmp_path, umask, mask, mode):
+    umask(mask)
+    path = tmp_path / "a.safetensors"
+    with atomic_write(path) as temporary:
+        save_file({"a": torch.zeros(2)}, temporary)
+    assert mode_of(path) == mode
+    path.chmod(0o604)
+    with atomic_write(path) as temporary:
+        save_file({"a": torch.ones(2)}, temporary)
+    assert mode_of(path) == 0o604
 
 
 @posix

@@ -256,3 +256,27 @@ def test_a_model_loaded_by_semviz_is_not_repacked(made):
     with torch.no_grad():
         model.model(torch.arange(4, 30)[None])
     assert model.hash == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adapters_are_saved_and_loaded_beside_quantised_weights(made, tmp_path, kind):
+    """QLoRA's usual end: the adapter's folder, put on the base that is quantised again."""
+    from peft import PeftModel
+
+    model = load(made, kind)
+    run = sv.finetune(model, mood_task(), sv.Scope.last(model), method="lora", **{**TRAINING, "lr": 3e-2})
+    with pytest.raises(sv.SemvizError, match=r"quantised weights .* pass run\.save_adapter"):
+        run.save_model(tmp_path / "model")
+    folder = run.save_adapter(tmp_path / "adapter")
+    ids = torch.arange(4, 14)[None]
+    with torch.no_grad():
+        expected = run.model().model(input_ids=ids).logits
+        found = PeftModel.from_pretrained(load(made, kind).model, folder).eval()(input_ids=ids).logits
+        how = {"device": "cpu", "dtype": "float32", "quantization_config": CONFIGS[kind]()}
+        again = sv.load_model(folder, base=str(made), **how)
+        loaded = again.model(input_ids=ids).logits
+        base = model.model(input_ids=ids).logits
+    assert torch.allclose(found, expected, atol=close(kind))
+    assert torch.allclose(loaded, expected, atol=close(kind))
+    assert not torch.allclose(base, expected, atol=1e-2)
+    assert run.predictions(progress=False)["right"].mean() == pytest.approx(run.accuracy, abs=0.1)

@@ -427,8 +427,10 @@ def test_whatever_llama_factory_is_given_is_right_in_all_families():
 
 
 def test_an_unknown_trainer():
-    with pytest.raises(ScopeError, match=r"'trl' is unknown; pass one of .'transformers', 'peft', 'axolotl', 'llama-f"):
-        Scope((1,), 2, made_parts(2)).export("trl")
+    with pytest.raises(
+        ScopeError, match=r"'nanotron' is unknown; pass one of .'transformers', 'peft', 'trl', 'unsloth'"
+    ):
+        Scope((1,), 2, made_parts(2)).export("nanotron")
 
 
 @pytest.mark.parametrize("trainer", EXPORTS)

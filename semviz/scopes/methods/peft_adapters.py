@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PRICE = MethodPrice(gradient_flops=0.0, copies=0.0, gradients=0.0, moments=0.0)
 """The blocks' own weights need neither gradients nor a copy."""
+_INJECTED = "_semviz_injected"
 
 
 def make_prepare(
@@ -65,6 +66,7 @@ def make_prepare(
                     f"peft has no adapter of method={key!r} for the quantised layers of this model ({quantised}: "
                     f"{checks.first_line(error)[:200]}); load it in a floating-point dtype, or quantised otherwise."
                 ) from error
+        vars(network)[_INJECTED] = vars(own)["peft_config"]["default"]
         adapters = [p for block in blocks for p in block.parameters() if p.requires_grad]
         for p in adapters:
             p.data = p.data.float()
@@ -99,6 +101,14 @@ def _describe_quantised(own: nn.Module, network: nn.Module) -> str:
                 "below them cannot train; load it in a floating-point dtype, or quantised by bitsandbytes or torchao."
             )
     return type(layers[0]).__name__
+
+
+def injected_config(network: nn.Module) -> Any:
+    """Return the configuration of peft's with which `prepare` has put adapters into a network; None if it has none.
+
+    Names in it are those of the list of blocks: `0.self_attn.q_proj`.
+    """
+    return vars(network).get(_INJECTED)
 
 
 def any_transposed(linear_layers: Mapping[str, nn.Module]) -> bool:

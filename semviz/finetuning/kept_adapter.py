@@ -1,0 +1,139 @@
+"""`KeptAdapter`: the adapters of a run as they were trained, unmerged, in the form in which peft saves them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from semviz.finetuning.suffix_model import Suffix
+    from semviz.lm.model import LanguageModel
+    from semviz.scopes.scope import Scope
+
+CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."  # of every name in a file of peft's
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, eq=False)
+class KeptAdapter:
+    """Adapters on a model, as `peft.PeftModel.from_pretrained(base, folder)` reads them.
+
+    Attributes:
+        config: Text of `adapter_config.json`; modules have their names in the whole model.
+        tensors: What `adapter_model.safetensors` holds, by name, on the CPU.
+    """
+
+    config: str
+    tensors: Mapping[str, Tensor] = field(repr=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields of the configuration."""
+        settings: dict[str, Any] = json.loads(self.config)
+        return settings
+
+    def on(self, base: str) -> KeptAdapter:
+        """Return the same adapter with another name or folder of its base model; empty for none."""
+        return replace(self, config=json.dumps(self.settings | {"base_model_name_or_path": base or None}, indent=2))
+
+
+def keep_adapter(suffix: Suffix, model: LanguageModel, scope: Scope) -> KeptAdapter | None:
+    """Keep the adapters of a trained suffix; None if it has none of peft's, or peft saves them from its wrapper only.
+
+    Args:
+        suffix: What was trained.
+        model: The model.
+        scope: What was trained in it.
+    """
+    from semviz.lm.merging import is_adapted
+    from semviz.scopes.methods.peft_adapters import injected_config
+
+    config = injected_config(suffix.network)
+    # Adapters on top of the model's own belong to a base that is nowhere to be loaded from.
+    if config is None or is_adapted(model.anatomy.model):
+        return None
+    names = scope.block_names(model.parts.names)
+    try:
+        return KeptAdapter(
+            _text_of(_for_whole_model(config, suffix.network, names, base_of(model))),
+            _tensors(suffix.network, config, names),
+        )
+    except (ValueError, KeyError, AttributeError, TypeError, NotImplementedError):
+        return None  # some kinds keep what layers share in the wrapper; the training must not be lost for that
+
+
+def base_of(model: LanguageModel) -> str:
+    """Return the folder or hub id that a model was loaded from; empty if it is not known."""
+    place = str(getattr(model.anatomy.model, "name_or_path", "") or "")
+    if place and Path(place).is_dir():
+        return str(Path(place).resolve())
+    return place if _HUB_ID.fullmatch(place) else ""
+
+
+def _tensors(network: nn.Module, config: Any, names: list[str]) -> dict[str, Tensor]:
+    """Return the adapters' tensors as peft collects them for its own files."""
+    from peft import get_peft_model_state_dict
+
+    inside = tuple(f"{name}." for name in names)
+    holder: Any = network
+    holder.peft_config = {"default": config}
+    try:
+        found = get_peft_model_state_dict(holder, save_embedding_layers=False)
+    finally:
+        del holder.peft_config
+    return {
+        f"{_PREFIX}{name}": value.detach().to("cpu", copy=True).contiguous()
+        for name, value in found.items()
+        if name.startswith(inside)
+    }
+
+
+def _for_whole_model(config: Any, network: nn.Module, names: list[str], base: str) -> Any:
+    """Return a configuration with the names that modules have in the whole model, not in the list of blocks."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    full: dict[str, str] = {}
+    targets: list[str] = []
+    for number, name in enumerate(names):
+        for inner, module in network.get_submodule(name).named_modules():
+            full[f"{number}.{inner}"] = f"{name}.{inner}"
+            if isinstance(module, BaseTunerLayer) and ".base_layer" not in inner:
+                targets.append(f"{name}.{inner}")
+    made = copy.deepcopy(config)
+    for key, value in vars(made).items():
+        if isinstance(value, list | tuple | set) and value and all(isinstance(item, str) for item in value):
+            setattr(made, key, [full.get(item, item) for item in sorted(value)])
+        elif isinstance(value, dict) and value and key.endswith("_pattern"):
+            setattr(made, key, _resolved(value, targets, {whole: short for short, whole in full.items()}))
+    made.target_modules = targets
+    for key in ("exclude_modules", "layers_to_transform", "layers_pattern"):
+        if hasattr(made, key):
+            setattr(made, key, None)
+    made.task_type, made.base_model_name_or_path, made.inference_mode = "CAUSAL_LM", base or None, True
+    return made
+
+
+def _resolved(pattern: Mapping[str, Any], targets: list[str], shorts: Mapping[str, str]) -> dict[str, Any]:
+    """Say for each module what peft would find in a pattern for it."""
+    found: dict[str, Any] = {}
+    for name in targets:
+        keys = [k for k in pattern if any(re.fullmatch(rf"(.*\.)?({k})", n) for n in (shorts[name], name))]
+        if keys:
+            found[re.escape(name)] = pattern[keys[0]]
+    return found
+
+
+def _text_of(config: Any) -> str:
+    """Return the text that peft writes for a configuration."""
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        return Path(folder, CONFIG_FILE).read_text(encoding="utf-8")
