@@ -26,7 +26,7 @@ def made_run(scope, rows, *, validation_rows=None, score="accuracy", diverged=Fa
     held_out = rows if validation_rows is None else tuple(float(value) for value in validation_rows)
     made = {
         "key": f"{scope.label} {options.get('method', 'full')} {options.get('seed', 0)}",
-        "model": "made",
+        "model_name": "made",
         "task": "made up",
         "score": score,
         "scope": scope,

@@ -67,7 +67,7 @@ class FakeRun:
     method: str = "full"
     seed: int = 0
     lr: float = 3e-4
-    model: str = "demo"
+    model_name: str = "demo"
     task: str = "mood"
 
 
@@ -156,11 +156,11 @@ def make_comparison(*, score: str = "accuracy", names: tuple[str, ...] = (), **o
     return FakeComparison(pd.DataFrame(rows), score=score, **options)
 
 
-def make_run(*, steps: int = 50, level: float = 1.2, **options: Any) -> FakeRun:
+def make_run(*, steps: int = 50, level: float = 1.2, model: str = "demo", **options: Any) -> FakeRun:
     rng = np.random.default_rng(steps)
     step = np.arange(1, steps + 1) * 4
     loss = level + 1.3 * np.exp(-step / 40) + rng.normal(0, 0.05, steps)
-    return FakeRun(pd.DataFrame({"step": step, "loss": loss}), **options)
+    return FakeRun(pd.DataFrame({"step": step, "loss": loss}), model_name=model, **options)
 
 
 def make_learning(count: int = 6) -> list[FakeRun]:

@@ -125,7 +125,7 @@ def _train(job: Job, control: Control) -> None:
             encoded, job.scope, job.recipe, keep_weights=job.keep_weights, control=control, progress=False
         )
         # Devices round differently, and so does a hash in half precision: the run is that of the model asked for.
-        store.add(replace(run, key=job.key, model=job.model_name, model_hash=job.model_hash))
+        store.add(replace(run, key=job.key, model_name=job.model_name, model_hash=job.model_hash))
 
 
 class _Signal(Control):

@@ -45,7 +45,7 @@ _CURVE = {
 RUN = Record(
     {
         "key": _KEY,
-        "model": TEXT,
+        "model": TEXT.described("Name of the model."),
         "task": TEXT,
         "score": one_of("accuracy", "loss"),
         "scope": _SCOPE,

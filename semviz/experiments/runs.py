@@ -78,7 +78,7 @@ class Runs:
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.runs[0].model
+        return self.runs[0].model_name
 
     @property
     def score(self) -> str:

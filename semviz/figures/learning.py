@@ -125,7 +125,7 @@ def _curves(runs: list[RunLike]) -> list[_Curve]:
 
 def _kind(run: RunLike) -> tuple[str, ...]:
     """Return what runs of one colour have in common."""
-    return run.scope.label, run.method, run.task, run.model
+    return run.scope.label, run.method, run.task, run.model_name
 
 
 def _run_labels(runs: list[RunLike]) -> list[str]:
@@ -133,7 +133,7 @@ def _run_labels(runs: list[RunLike]) -> list[str]:
     parts = [[run.scope.label] for run in runs]
     for values in (
         [run.method for run in runs], [f"seed {run.seed}" for run in runs], [run.task for run in runs],
-        [run.model for run in runs], [f"rate {formats.number(run.lr)}" for run in runs],
+        [run.model_name for run in runs], [f"rate {formats.number(run.lr)}" for run in runs],
     ):  # fmt: skip
         is_rate = values[0].startswith("rate ")
         same = len({tuple(p) for p in parts}) == len(parts) if is_rate else len(set(values)) == 1
@@ -257,7 +257,7 @@ def _end_label(curve: _Curve) -> str:
 
 def _models_and_tasks(runs: list[RunLike]) -> str:
     """Name the model and the task, or how many of each there are."""
-    models, tasks = {run.model for run in runs}, {run.task for run in runs}
+    models, tasks = {run.model_name for run in runs}, {run.task for run in runs}
     parts = [
         style.name(names.pop()) if len(names) == 1 else f"{len(names)} {what}"
         for names, what in ((models, "models"), (tasks, "tasks"))

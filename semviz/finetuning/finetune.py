@@ -18,7 +18,6 @@ from semviz.finetuning.rate_search import given_rate, search_rate
 from semviz.finetuning.recipe import Recipe, run_key
 from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
-from semviz.finetuning.run_outputs import ModelName
 from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.sharding import check_sharding
 from semviz.finetuning.suffix_model import Suffix
@@ -160,7 +159,7 @@ def train_scope(
     prefix_seconds = prefix_cache.seconds if prefix_cache else 0.0
     return Run(
         key=key,
-        model=ModelName(model.name),
+        model_name=model.name,
         task=task.name,
         model_hash=model_hash,
         task_hash=task.lineage,

@@ -15,7 +15,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.finetuning.kept_adapter import KeptAdapter
-from semviz.finetuning.run_outputs import ModelName, NamedModel, RunOutputs
+from semviz.finetuning.run_outputs import RunOutputs
 from semviz.lm.parts import Parts
 from semviz.scopes.scope import Scope
 
@@ -34,7 +34,7 @@ class Run(RunOutputs):
 
     Attributes:
         key: Hash of all that decides the result.
-        model: Name of the model; `run.model()` is the finetuned model itself.
+        model_name: Name of the model; `run.model()` is what became of it.
         task: Name of the task.
         score: `"accuracy"` (higher is better) or `"loss"` (nats a token, lower is better).
         scope: The blocks that trained.
@@ -78,7 +78,7 @@ class Run(RunOutputs):
     """
 
     key: str
-    model: ModelName
+    model_name: str
     task: str
     score: str
     scope: Scope
@@ -118,11 +118,11 @@ class Run(RunOutputs):
     @property
     def source(self) -> Source:
         """Which model and task it was made from."""
-        return Source(str(self.model), self.model_hash, self.task, self.task_hash)
+        return Source(self.model_name, self.model_hash, self.task, self.task_hash)
 
     def named(self, model: LanguageModel, task: Task) -> Run:
         """The same run under the names that its model and task have today."""
-        return dataclasses.replace(self, model=ModelName(model.name), task=task.name)
+        return dataclasses.replace(self, model_name=model.name, task=task.name)
 
     @property
     def diverged(self) -> bool:
@@ -181,7 +181,7 @@ class Run(RunOutputs):
         """Return everything but weights, adapter and origin, as plain JSON."""
         left_out = ("weights", "adapter", "origin")
         record = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
-        record["model"] = str(self.model)
+        record = {"model" if name == "model_name" else name: value for name, value in record.items()}
         record["scope"] = dataclasses.asdict(self.scope)
         record["rates"] = {repr(rate): value for rate, value in self.rates.items()}
         record["arguments"] = dict(self.arguments)
@@ -196,6 +196,7 @@ class Run(RunOutputs):
         values["scope"] = Scope(
             **{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])}
         )
+        values["model_name"] = values.pop("model")
         values["arguments"] = dict(values.get("arguments", {}))
         values["rates"] = {float(rate): value for rate, value in values["rates"].items()}
         values["curve"] = pd.DataFrame(values["curve"])
@@ -209,10 +210,6 @@ class Run(RunOutputs):
             f"Run({self.task}: {self.scope.label}, {self.method}, {value}, {formats.si(self.trainable)} parameters, "
             f"lr {self.lr:g}, seed {self.seed}, {self.seconds:.1f} s)"
         )
-
-
-# Set here, since a dataclass takes what stands in its body for a default.
-type.__setattr__(Run, "model", NamedModel())
 
 
 def load_run(model: LanguageModel, run: Run) -> LanguageModel:

@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from semviz.tasks.task import Task
 
 
-class ModelName(str):
-    """The name of a run's model; called, as `run.model()`, it gives the finetuned model itself."""
+class RunOutputs:
+    """The methods of a `Run` that hand on what was trained."""
 
-    __slots__ = ("_run",)
-    _run: RunLike
-
-    def __call__(self, model: LanguageModel | None = None) -> LanguageModel:
+    def model(self, model: LanguageModel | None = None) -> LanguageModel:
         """Return the finetuned model, as `load_run(model, run)` does: a copy, whose frozen weights are shared.
 
         Args:
@@ -34,35 +31,7 @@ class ModelName(str):
         from semviz.finetuning.run_like import model_of
         from semviz.finetuning.tuned_model import finetuned
 
-        return finetuned(self._run, model_of(self._run, model))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and store the name alone."""
-        return str, (str(self),)
-
-
-class NamedModel:
-    """The field `Run.model`: a name that knows its run."""
-
-    def __get__(self, run: Any, owner: type | None = None) -> ModelName:
-        """Return the name.
-
-        Raises:
-            AttributeError: For the class itself: the field has no default.
-        """
-        if run is None:
-            raise AttributeError("model")
-        name = ModelName(vars(run)["model"])
-        name._run = run
-        return name
-
-    def __set__(self, run: Any, value: str) -> None:
-        """Keep the name alone, so that a run is no circle of references."""
-        vars(run)["model"] = str(value)
-
-
-class RunOutputs:
-    """The methods of a `Run` that hand on what was trained."""
+        return finetuned(_run(self), model_of(_run(self), model))
 
     def save_model(
         self, folder: str | os.PathLike[str], *, model: LanguageModel | None = None, overwrite: bool = False

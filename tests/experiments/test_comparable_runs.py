@@ -38,7 +38,7 @@ def test_seeds_of_one_recipe_are_averaged():
 
 @pytest.mark.parametrize("options", [
     {"epochs": 6}, {"batch_size": 16}, {"arguments": {"weight_decay": "0.1"}}, {"lr": 2e-3}, {"steps": 20},
-    {"task": "other"}, {"model": "other"}, {"model_hash": "b" * 12}, {"task_hash": "2" * 12},
+    {"task": "other"}, {"model_name": "other"}, {"model_hash": "b" * 12}, {"task_hash": "2" * 12},
     {"task_hash": "1" * 12 + "/" + "2" * 12},
 ], ids=str)  # fmt: skip
 def test_runs_under_other_conditions_are_no_seeds(options):
@@ -50,7 +50,7 @@ def test_runs_under_other_conditions_are_no_seeds(options):
 
 def test_other_names_of_one_model_and_task_are_one_model_and_task():
     known = {"model_hash": "a" * 12, "task_hash": "1" * 12}
-    renamed = {"model": "renamed", "task": "renamed too", **known}
+    renamed = {"model_name": "renamed", "task": "renamed too", **known}
     runs = made_runs(made_run(above(0), ROWS, **known), made_run(above(0), ROWS, seed=1, **renamed))
     assert runs.table()["runs"].tolist() == [2]
 
@@ -96,9 +96,9 @@ def test_a_renamed_folder_finds_its_runs_and_shows_its_name_of_today(tmp_path, m
     monkeypatch.setattr("semviz.experiments.sweep.train_scope", lambda *_a, **_k: pytest.fail("trained again"))
     again = sv.sweep(model, task, [sv.Scope.full(model), sv.Scope.half(model), sv.Scope.last(model)], **options)
     assert [run.key for run in again] == [run.key for run in (*before, *more)]
-    assert {(run.model, run.task) for run in again} == {("best", "mood of today")}
+    assert {(run.model_name, run.task) for run in again} == {("best", "mood of today")}
     study = sv.Study(model, task, store=tmp_path / "runs", progress=False)
-    assert {run.model for run in study.history.runs} == {"best"}
+    assert {run.model_name for run in study.history.runs} == {"best"}
     assert len(study.history.together) == 3
     assert sv.Runs((*before, *more), zero_shot=0.5).table()["runs"].tolist() == [1, 1, 1]
     study.close()
