@@ -563,7 +563,8 @@ figures.benefit_curve(probes, runs)
 figures.agreement(Made(frame=lambda: tables["agreement"], spearman=lambda: tables["ranks"], **both))
 figures.comparison(Made(frame=lambda: tables["comparison"], score="accuracy", reference="full", **both))
 scope = Made(label="blocks 5-8 of 8")
-figures.learning_curves(Made(curve=tables["curve"], scope=scope, method="full", seed=0, lr=1e-3, model_name="demo", task="mood"))
+settings = dict(method="full", seed=0, lr=1e-3, model_name="demo", task="mood")
+figures.learning_curves(Made(curve=tables["curve"], scope=scope, **settings))
 sys.exit("torch was imported" if "torch" in sys.modules else 0)
 """
 
