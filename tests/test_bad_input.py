@@ -388,6 +388,8 @@ RUNS = [
     case("arguments by list", tuned(arguments=[("bf16", True)]), "arguments=[('bf16', True)]", "mapping"),
     case("arguments with a number for a name", tuned(arguments={3: 1}), "arguments", "3"),
     case("an argument of the wrong type", tuned(arguments={"max_grad_norm": "much"}), "arguments", "max_grad_norm"),
+    case("callbacks that are none", tuned(callbacks=[3]), "callbacks[0]", "instance"),
+    case("one callback for a list", tuned(callbacks=3), "callbacks=3", "list"),
     case("caching by a text", tuned(cache="no"), "cache='no'", "True or False"),
     case("checkpointing by a number", tuned(checkpointing=1), "checkpointing=1", "True or False"),
     case("no control", tuned(**BAD_CONTROL), "control=3", "Control"),
