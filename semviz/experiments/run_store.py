@@ -39,7 +39,7 @@ from semviz.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FORMAT = 5
+_FORMAT = 6
 _OLDEST, _FIRST_SIGNED = 2, 3
 _KEY = text_of("1 to 64 letters, digits, hyphens and underscores", r"[\w-]{1,64}")
 _DIGEST = text_of("32 hex digits", "[0-9a-f]{32}")
@@ -91,6 +91,8 @@ RUN = Record(
         "task_hash": TEXT,
         "arguments": MapOf(TEXT),
         "trial_steps": COUNT,
+        "peft_config": MapOf(TEXT),
+        "parts": ListOf(one_of("attention", "mlp")),
     },
     of=Run,
 )
@@ -107,9 +109,14 @@ RUN_FILE = Record(
 """A run's JSON file."""
 _HEADER = Record({"format": COUNT, "semviz": TEXT})
 _SIGNED = Record({name: RUN_FILE.fields[name] for name in ("digest", "weights")})
-# Before rates were tried in short trainings, before runs said what they were made from, and before they had the
-# accuracy of their training.
-_LATER = {4: ("trial_steps",), 3: ("trial_steps", "model_hash", "task_hash", "arguments")}
+# Before methods were configured, before rates were tried in short trainings, before runs said what they were made from,
+# and before they had the accuracy of their training.
+_CONFIGURED = ("peft_config", "parts")
+_LATER = {
+    5: _CONFIGURED,
+    4: (*_CONFIGURED, "trial_steps"),
+    3: (*_CONFIGURED, "trial_steps", "model_hash", "task_hash", "arguments"),
+}
 _RUN_FIELDS = {
     version: {name: shape for name, shape in RUN.fields.items() if name not in later}
     for version, later in {**_LATER, 2: _LATER[3], _FORMAT: ()}.items()
@@ -118,6 +125,7 @@ _RUNS_OF = {
     2: Record({"run": Record({**_RUN_FIELDS[2], "curve": Record(_CURVE)})}),
     3: Record({"run": Record(_RUN_FIELDS[3])}),
     4: Record({"run": Record(_RUN_FIELDS[4])}),
+    5: Record({"run": Record(_RUN_FIELDS[5])}),
     _FORMAT: RUN_FILE,
 }
 
@@ -201,7 +209,8 @@ class Store:
         try:
             _RUNS_OF[version].check(content)
             record = content["run"]
-            one_of(*METHODS).check(record["method"], "run.method")
+            if not record.get("peft_config"):
+                one_of(*METHODS).check(record["method"], "run.method")
             if version >= _FIRST_SIGNED or "digest" in content:
                 _SIGNED.check(content)
                 if content["digest"] != _digest(record):

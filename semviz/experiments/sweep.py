@@ -30,6 +30,8 @@ from semviz.lm.threads import on_fitting_threads
 from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
+
     from semviz.experiments.plan import Plan
     from semviz.finetuning.recipe import Recipe
     from semviz.gains.gain import Gain
@@ -43,12 +45,13 @@ def sweep(
     task: Task,
     scopes: Iterable[Scope] | None = None,
     *,
-    methods: Sequence[str] = ("full",),
+    methods: Sequence[str | PeftConfig] = ("full",),
     seeds: Sequence[int] = (0,),
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
     checkpointing: bool = False,
+    modules: str = "all",
     keep_weights: bool = False,
     arguments: Mapping[str, Any] | None = None,
     gain: Gain | None = None,
@@ -65,12 +68,13 @@ def sweep(
         model: A loaded model; it is not changed.
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scopes: Scopes to compare; every boundary 0…L−1 by default. What is listed twice is run once.
-        methods: Such as `("full", "lora")`, as in `finetune`.
+        methods: Such as `("full", "lora", LoraConfig(r=16))`, as in `finetune`.
         seeds: One run per seed.
         lr: A rate for all, or `"auto"`.
         epochs: Passes over the training rows.
         batch_size: Rows per step.
         checkpointing: As in `finetune`.
+        modules: As in `finetune`.
         arguments: As in `finetune`.
         keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`. Runs that were
             stored without them are trained again.
@@ -100,6 +104,7 @@ def sweep(
         epochs=epochs,
         batch_size=batch_size,
         checkpointing=checkpointing,
+        modules=modules,
         arguments=arguments,
     )
     return sweep_scopes(

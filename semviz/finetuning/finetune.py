@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
@@ -18,13 +18,16 @@ from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
 from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.suffix_model import Suffix
+from semviz.lm.block_parts import check_parts
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
 from semviz.lm.trainable import check_floats
-from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import Task, check_task
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 @on_fitting_threads
@@ -34,13 +37,14 @@ def finetune(
     task: Task,
     scope: Scope | None = None,
     *,
-    method: str = "full",
+    method: str | PeftConfig = "full",
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
     seed: int = 0,
     cache: bool = True,
     checkpointing: bool = False,
+    modules: str = "all",
     keep_weights: bool = True,
     arguments: Mapping[str, Any] | None = None,
     control: Control | None = None,
@@ -54,8 +58,11 @@ def finetune(
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scope: The blocks that train; all blocks by default.
         method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
-            need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps. Others may be
-            registered: `semviz.common.training_methods`.
+            need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps, `"norm"` norms
+            alone. Others may be registered: `semviz.common.training_methods`. A configuration of peft's, such as
+            `LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], use_dora=True)`, puts its adapters on
+            the blocks of the scope: its targets are matched by peft's rules against the names of their modules, and
+            without targets these are all linear layers. It is not changed.
         lr: Learning rate, or `"auto"`: each scope gets its own, by short trials, then two trainings side by side, the
             worse of them dropped late. That takes at most as many steps again, and memory for a second training; below
             48 steps, several trainings.
@@ -66,6 +73,8 @@ def finetune(
         cache: Run the frozen prefix once. The cache is checked on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.
         checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
+        modules: Which part of each block trains, or gets adapters: `"attention"`, `"mlp"` (experts too) or `"all"`. The
+            final norm and the head train as the scope says.
         keep_weights: Keep the trained weights in the run, for `load_run` and `Run.trace`; adapters are merged in, but
             for those beside quantised weights.
         arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
@@ -88,7 +97,9 @@ def finetune(
     check_control(control)
     checks.flag("cache", cache)
     control = control or Control()
-    recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments)
+    recipe = Recipe(
+        method, lr, epochs, batch_size, seed, checkpointing, {} if arguments is None else arguments, modules
+    )
     check_trainable(model, scope, recipe)
     checks.of_class("bench", bench, (EncodedTask, type(None)), "EncodedTask(model, task), or leave it out")
     encoded_task = bench or EncodedTask(model, task, cache=cache, control=control, progress=progress)
@@ -133,10 +144,10 @@ def train_scope(
     notes += remarks(model, scope, encoded_task.reading)
     if outcome.stop_reason:
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
-    weights = suffix.weights(METHODS[recipe.method]) if keep_weights else {}
-    if weights and METHODS[recipe.method].merged is not None:
+    weights = suffix.weights(recipe.training_method) if keep_weights else {}
+    if weights and recipe.training_method.merged is not None:
         part = trainer.part("test", suffix)
-        error = merging_error(encoded_task, suffix, part, scope, weights, method=recipe.method, seed=recipe.seed)
+        error = merging_error(encoded_task, suffix, part, scope, weights, recipe=recipe)
         notes, weights = [*notes, error], {} if error else weights
         if weights and suffix.stays_unmerged:
             notes.append("Its adapters are kept unmerged, since a merge would round the quantised weights anew.")
@@ -152,6 +163,8 @@ def train_scope(
         score=task.score,
         scope=scope,
         method=recipe.method,
+        peft_config=dict(getattr(recipe.method, "config", {})),
+        parts=() if recipe.modules == "all" else (recipe.modules,),
         seed=recipe.seed,
         lr=best.rate,
         rates=search.rates,
@@ -189,7 +202,7 @@ def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
         SemvizError: If the method cannot be combined with this, the scope is for another model, or its weights
             cannot have gradients.
     """
-    method = METHODS[recipe.method]
+    method = recipe.training_method
     situations = {"processes": distributed.is_distributed(), "head": scope.head, "checkpointing": recipe.checkpointing}
     for situation, why in method.refuses.items():
         if situations[situation]:
@@ -197,6 +210,8 @@ def check_trainable(model: LanguageModel, scope: Scope, recipe: Recipe) -> None:
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
     modules = scope.modules(model)
+    if recipe.parts is not None:
+        check_parts(model.anatomy, scope.blocks, recipe.parts, scope.label)
     if method.own_weights:
         check_floats(modules)
 

@@ -15,6 +15,7 @@ from semviz.common.errors import SemvizError
 from semviz.common.provenance import Source
 from semviz.common.scores import score_named
 from semviz.lm.parts import Parts
+from semviz.scopes.methods.peft_configs import from_texts
 from semviz.scopes.scope import Scope
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Run:
         task: Name of the task.
         score: `"accuracy"` (higher is better) or `"loss"` (nats a token, lower is better).
         scope: The blocks that trained.
-        method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, …
+        method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, `"norm"`,
+            …; or what a configuration of peft's sets, such as `"DoRA r=16 alpha=32 q_proj+v_proj"`.
         seed: Seed of data order, dropout and adapters.
         lr: Peak learning rate.
         rates: Validation score of each learning rate that was tried, after a short training of `trial_steps` steps;
@@ -69,6 +71,9 @@ class Run:
         arguments: Further arguments of Trainer by name, as JSON texts.
         trial_steps: Optimizer steps of the trainings that `rates` are of; 0 if these were as long as the run itself,
             as in files of before and in the shortest runs.
+        peft_config: The configuration of peft's that was passed as method, as JSON texts by field, with its name; empty
+            for other methods.
+        parts: Which part of its blocks trained, `"attention"` or `"mlp"`; empty for all of them.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept. Adapters are merged into
             them, but for those beside quantised weights, which are kept as they are.
         origin: The model and the task themselves, while they are in memory; None for a run that was read from a file.
@@ -108,6 +113,8 @@ class Run:
     task_hash: str = field(repr=False, default="")
     arguments: Mapping[str, str] = field(repr=False, default_factory=dict)
     trial_steps: int = field(repr=False, default=0)
+    peft_config: Mapping[str, str] = field(repr=False, default_factory=dict)
+    parts: tuple[str, ...] = field(repr=False, default=())
     weights: Mapping[str, Tensor] = field(repr=False, default_factory=dict)
     origin: tuple[LanguageModel, Task] | None = field(repr=False, default=None)
 
@@ -119,6 +126,11 @@ class Run:
     def named(self, model: LanguageModel, task: Task) -> Run:
         """The same run under the names that its model and task have today."""
         return dataclasses.replace(self, model=model.name, task=task.name)
+
+    @property
+    def modules(self) -> str:
+        """Which part of its blocks trained, as in `finetune`: `"all"`, `"attention"` or `"mlp"`."""
+        return self.parts[0] if self.parts else "all"
 
     @property
     def diverged(self) -> bool:
@@ -180,7 +192,8 @@ class Run:
         }
         record["scope"] = dataclasses.asdict(self.scope)
         record["rates"] = {repr(rate): value for rate, value in self.rates.items()}
-        record["arguments"] = dict(self.arguments)
+        record |= {"arguments": dict(self.arguments), "peft_config": dict(self.peft_config), "parts": list(self.parts)}
+        record["method"] = str(self.method)
         record["curve"] = {column: self.curve[column].tolist() for column in self.curve}
         return record
 
@@ -193,6 +206,9 @@ class Run:
             **{**scope, "blocks": tuple(scope["blocks"]), "parts": Parts.from_record(scope["parts"])}
         )
         values["arguments"] = dict(values.get("arguments", {}))
+        values["parts"] = tuple(values.get("parts", ()))
+        if values.get("peft_config"):
+            values["method"] = from_texts(values["peft_config"])
         values["rates"] = {float(rate): value for rate, value in values["rates"].items()}
         values["curve"] = pd.DataFrame(values["curve"])
         values |= {name: tuple(values[name]) for name in ("rows", "validation_rows")}
@@ -201,8 +217,9 @@ class Run:
     def __repr__(self) -> str:
         """One line: scope, method, score, parameters, rate, seconds."""
         value = f"{self.score} {score_named(self.score).with_unit(self.value)}"
+        how = ", ".join((*self.parts, self.method))
         return (
-            f"Run({self.task}: {self.scope.label}, {self.method}, {value}, {formats.si(self.trainable)} parameters, "
+            f"Run({self.task}: {self.scope.label}, {how}, {value}, {formats.si(self.trainable)} parameters, "
             f"lr {self.lr:g}, seed {self.seed}, {self.seconds:.1f} s)"
         )
 
@@ -226,7 +243,9 @@ def load_run(model: LanguageModel, run: Run) -> LanguageModel:
     if not checks.of_class("run", run, Run, "what finetune() returns").weights:
         raise SemvizError("The run kept no weights; pass keep_weights=True to finetune or sweep.")
     name = f"{model.name}, {run.scope.label} trained on {run.task}"
-    tuned = tuned_model(model, run.scope, run.weights, method=run.method, seed=run.seed, name=name)
+    tuned = tuned_model(
+        model, run.scope, run.weights, method=run.method, parts=run.parts or None, seed=run.seed, name=name
+    )
     rounded = model.model.dtype in HALF or is_rounded(model.model)
     if not rounded and run.environment.get("dtype") == str(model.model.dtype).removeprefix("torch."):
         made = Source(run.model, run.model_hash)

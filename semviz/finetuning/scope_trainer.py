@@ -17,7 +17,6 @@ from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import TrainingOutcome, fit, preserved_random_state
-from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope
 
 
@@ -100,7 +99,7 @@ class ScopeTrainer:
                 if why:
                     encoded_task.stop_caching(why)
                     part, suffix = encoded_task.part("train", scope.boundary), self._suffix(recipe, cached=False)
-            suffix.prepare(METHODS[recipe.method], seed=recipe.seed)
+            suffix.prepare(recipe.training_method, seed=recipe.seed)
 
             def asked() -> bool:
                 assert goes_on is not None
@@ -137,7 +136,8 @@ class ScopeTrainer:
             self.encoded_task.model,
             self.scope,
             cached=cached,
-            own_weights=METHODS[recipe.method].own_weights,
+            own_weights=recipe.training_method.own_weights,
+            parts=recipe.parts,
             reading=self.encoded_task.reading,
             probe=self.encoded_task.probe(),
         )

@@ -22,7 +22,6 @@ from semviz.common.interrupts import interrupts_held, raise_waiting_interrupt
 from semviz.finetuning.callbacks import BlockSchedule, Pause, TrainingMonitor
 from semviz.finetuning.recipe import Recipe
 from semviz.finetuning.trainer_defaults import OWN_DEFAULTS
-from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
@@ -100,7 +99,7 @@ def fit(
     steps = steps or all_steps
     assert recipe.lr != "auto"  # each rate that is tried gets its own recipe
     monitor = TrainingMonitor(suffix, label, recipe.lr, device, control=control, progress=progress)
-    schedule = METHODS[recipe.method].schedule
+    schedule = recipe.training_method.schedule
     block_schedules = [BlockSchedule(suffix, schedule(len(suffix.trained), steps, recipe.seed))] if schedule else []
     if recipe.checkpointing:
         suffix.checkpoint()
