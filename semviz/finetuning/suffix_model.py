@@ -267,7 +267,9 @@ class Suffix(nn.Module):
         own = {name: p for name, p in self.named_parameters() if id(p) in active}
         # Where something shards the parameters, others have taken their place.
         if len(own) == len(active):
-            check_isolation(loss, own, self._users, again, is_patched=self._is_patched)
+            check_isolation(
+                loss, own, self._users, again, copied=self.network.parameters(), is_patched=self._is_patched
+            )
         self._proven |= active
 
     def take_accuracy(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,9 @@ def put_adapters(
     quantised = _describe_quantised(places.root, network)
     network.requires_grad_(False)
     users = {id(p) for p in network.parameters()}
-    with interrupts_held(), own_random_numbers(seed):
+    with interrupts_held(), own_random_numbers(seed), warnings.catch_warnings():
+        # What peft says of layers that are no linear ones, or of extensions that it would like to compile.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\.")
         try:
             # The class and not `inject_adapter_in_model`, which refuses adapters that share weights between layers.
             PEFT_TYPE_TO_TUNER_MAPPING[made.peft_type](places.root, made, adapter_name="default")

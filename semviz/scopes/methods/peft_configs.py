@@ -33,6 +33,7 @@ _DECIDES_NOTHING = frozenset(
 )
 _UNORDERED = ("exclude_modules", "feedforward_modules", "layers_to_transform", "target_modules")
 _ALL_LINEAR = "all-linear"
+_EMPTY: tuple[Any, ...] = (None, [], {}, "")
 _LONGEST = 70  # characters of a method's name
 
 
@@ -96,11 +97,13 @@ def _of_config(config: Any, name: str) -> ConfiguredMethod:
     if refusal:
         raise SemvizError(f"{called}(…) {refusal}.")
     values = {**raw, **{key: _in_order(raw[key]) for key in _UNORDERED if key in raw}}
-    _check_rebuilt(config, kind, values, called)
     defaults = {f.name: _plain(_default(f), f.name, called) for f in fields}
     if isinstance(values.get("target_modules"), str) and values["target_modules"].lower() == _ALL_LINEAR:
         values["target_modules"] = None if kind not in ("IA3", "LN_TUNING") else _ALL_LINEAR
     changed = {key: value for key, value in values.items() if not _alike(value, defaults[key])}
+    # None where the default is empty too, so that peft says nothing of settings that are not made.
+    values = {key: value for key, value in values.items() if key in changed or value not in _EMPTY}
+    _check_rebuilt(config, kind, values, called)
     return _method(kind, _text(kind, values, changed), values)
 
 
@@ -178,8 +181,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _alike(value: Any, default: Any) -> bool:
     """Whether a setting is its default; what is empty is as good as None."""
-    empty: tuple[Any, ...] = (None, [], {}, "")
-    return (type(value) is type(default) and value == default) or (value in empty and default in empty)
+    return (type(value) is type(default) and value == default) or (value in _EMPTY and default in _EMPTY)
 
 
 def _config(kind: str, values: Mapping[str, Any]) -> Any:
