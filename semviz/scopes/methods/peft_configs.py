@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from semviz.common import checks
-from semviz.common.errors import SemvizError
+from semviz.common.errors import ModelError, SemvizError
 from semviz.common.files import digest_of
 from semviz.common.training_methods import METHODS, ConfiguredMethod, Mark, TrainingMethod
 from semviz.scopes.methods import peft_adapters, peft_kinds
@@ -32,6 +32,7 @@ _DECIDES_NOTHING = frozenset(
     }
 )
 _UNORDERED = ("exclude_modules", "feedforward_modules", "layers_to_transform", "target_modules")
+_AS_THE_SCOPE = ("layers_pattern", "layers_to_transform")  # refused where they say something else than it
 _ALL_LINEAR = "all-linear"
 _EMPTY: tuple[Any, ...] = (None, [], {}, "")
 _LONGEST = 70  # characters of a method's name
@@ -85,6 +86,18 @@ def config_of(method: str) -> Any:
     return _config(values.pop("peft_type"), values)
 
 
+def code_of_config(method: object) -> str:
+    """Write a configured method as the code that makes it, such as `peft.LoraConfig(r=16)`; empty for others."""
+    if not isinstance(method, ConfiguredMethod):
+        return ""
+    config = config_of(method)
+    fields = {f.name: f for f in dataclasses.fields(config)}
+    values = {key: json.loads(text) for key, text in method.config.items() if key in fields}
+    plain = {key: _plain(_default(fields[key]), key, "") for key in values}
+    told = [f"{key}={value!r}" for key, value in values.items() if key != "peft_type" and not _alike(value, plain[key])]
+    return f"peft.{type(config).__name__}({', '.join(told)})"
+
+
 def _of_config(config: Any, name: str) -> ConfiguredMethod:
     """Make a method of a configuration."""
     kind = getattr(config.peft_type, "value", config.peft_type)
@@ -101,10 +114,11 @@ def _of_config(config: Any, name: str) -> ConfiguredMethod:
     if isinstance(values.get("target_modules"), str) and values["target_modules"].lower() == _ALL_LINEAR:
         values["target_modules"] = None if kind not in ("IA3", "LN_TUNING") else _ALL_LINEAR
     changed = {key: value for key, value in values.items() if not _alike(value, defaults[key])}
+    named = {key: value for key, value in changed.items() if key not in _AS_THE_SCOPE}
     # None where the default is empty too, so that peft says nothing of settings that are not made.
     values = {key: value for key, value in values.items() if key in changed or value not in _EMPTY}
     _check_rebuilt(config, kind, values, called)
-    return _method(kind, _text(kind, values, changed), values)
+    return _method(kind, _text(kind, values, named), values)
 
 
 def _method(kind: str, text: str, values: Mapping[str, Any]) -> ConfiguredMethod:
@@ -135,10 +149,10 @@ def _text(kind: str, values: Mapping[str, Any], changed: Mapping[str, Any]) -> s
     digest = digest_of(json.dumps(told, sort_keys=True).encode())[:8]
     targets = told.pop("target_modules", None)
     for key, value in told.items():
-        short = re.sub(rf"^{kind.lower()}_", "", key)
+        short = "init" if re.fullmatch(r"init_(\w+_)?weights", key) else re.sub(rf"^({kind.lower()}|use)_", "", key)
         words.append(short if value is True else f"{short}={value if isinstance(value, str) else json.dumps(value)}")
     if targets is not None:
-        words.append(targets if isinstance(targets, str) else "+".join(targets))
+        words.append(f"targets={targets}" if isinstance(targets, str) else "+".join(targets))
     text = " ".join(words)
     if len(text) <= _LONGEST and re.fullmatch(r"[\w=.+-]+( [\w=.+-]+)*", text.replace("LN tuning", "LN")):
         return text
@@ -245,10 +259,20 @@ def _prepare(
         return config
 
     adapters = peft_adapters.put_adapters(network, modules, seed, config=of_places, name=name)
-    # One layer now, so that nothing trains for hours that cannot be merged in the end.
-    layer = next((m for m in network.modules() if _carries_adapter(m)), None)
-    if layer is not None:
-        peft_adapters.merged(layer)
+    # One layer of each kind now, so that nothing trains for hours that cannot be merged in the end.
+    layers: dict[object, nn.Module] = {}
+    for module in network.modules():
+        if _carries_adapter(module):
+            base: Any = module.get_base_layer()  # type: ignore[operator]
+            layers.setdefault((type(module), type(base), getattr(base, "bias", None) is None), module)
+    for layer in layers.values():
+        try:
+            peft_adapters.merged(layer)
+        except ModelError as error:
+            why = checks.first_line(error.__cause__ or error).rstrip(".")[:200]
+            raise SemvizError(
+                f"peft cannot merge {name} into these layers ({why}); pass other settings, or target_modules."
+            ) from error
     return adapters
 
 
@@ -276,10 +300,11 @@ def _targets(network: nn.Module, places: Places, config: Any, kind: str) -> dict
         asked, feedforward = targets_of(network, places.linear_layers)
         config.feedforward_modules = feedforward
     every: Mapping[str, nn.Module] = places.modules
+    is_named = config.target_modules is not None
     if asked is None or (isinstance(asked, str) and asked.lower() == _ALL_LINEAR):
         every = _norms(places) if asked is None and kind == "LN_TUNING" else places.linear_layers
-        asked = list(every)
-    for one in [asked] if isinstance(asked, str) else sorted(asked):
+        asked, is_named = list(every), False
+    for one in ([asked] if isinstance(asked, str) else sorted(asked)) if is_named else []:
         config.target_modules = one if isinstance(asked, str) else {one}
         if not any(matches(config, name) for name in every):
             there = sorted({name.rpartition(".")[2] for name in places.linear_layers})
