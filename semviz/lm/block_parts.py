@@ -24,7 +24,7 @@ MODULES = ("all", "attention", "mlp")
 """What `modules=` may be: which part of each block trains."""
 PARTS = ("attention", "mlp", "norm", "mixer")
 
-_WORDS = {"attention": "attention", "mlp": "MLP", "norm": "norms", "mixer": "a mixer without attention"}
+_WORDS = {"attention": "attention", "mlp": "an MLP", "norm": "norms", "mixer": "a mixer without attention"}
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 # Not of layers, which are named by the attention that they hold beside their MLP.
 _ATTENTION_CLASS = re.compile(r"(attention|attn)\w*(?<!layer)(?<!block)(?<!norm)$", re.IGNORECASE)
@@ -119,12 +119,12 @@ def check_parts(anatomy: Anatomy, blocks: Iterable[int], parts: Iterable[str], l
     """
     every, wanted = anatomy.blocks, set(parts)
     found = {part for number in blocks for _, _, part in parts_of_modules(every[number - 1])}
-    if wanted & found or wanted == {"norm"}:
+    if wanted & found:
         return
     has = " and ".join(_WORDS[part] for part in PARTS if part in found)
     raise ScopeError(
-        f"There is no {_WORDS[min(wanted)]} in {label} of this model, only {has or 'modules without parameters'}; "
-        'pass modules="all".'
+        f"No block of this scope ({label}) has {_WORDS[min(wanted)]} with weights, only {has or 'none'}; pass "
+        + ('method="full".' if wanted == {"norm"} else 'modules="all".')
     )
 
 
