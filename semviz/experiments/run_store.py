@@ -39,10 +39,11 @@ from semviz.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FORMAT = 6
+_FORMAT = 5
 _OLDEST, _FIRST_SIGNED = 2, 3
 _KEY = text_of("1 to 64 letters, digits, hyphens and underscores", r"[\w-]{1,64}")
 _DIGEST = text_of("32 hex digits", "[0-9a-f]{32}")
+_CONFIGURED = ("peft_config", "parts")  # files of format 5 from before methods were configured lack them
 _SCOPE = Record({"blocks": ListOf(NATURAL), "n_blocks": NATURAL, "parts": PARTS, "tail": FLAG, "head": FLAG}, of=Scope)
 _CURVE = {
     "step": ListOf(COUNT).described("Optimizer steps made before."),
@@ -95,6 +96,7 @@ RUN = Record(
         "parts": ListOf(one_of("attention", "mlp")),
     },
     of=Run,
+    optional=_CONFIGURED,
 )
 """What a file holds of a `Run`."""
 RUN_FILE = Record(
@@ -109,11 +111,9 @@ RUN_FILE = Record(
 """A run's JSON file."""
 _HEADER = Record({"format": COUNT, "semviz": TEXT})
 _SIGNED = Record({name: RUN_FILE.fields[name] for name in ("digest", "weights")})
-# Before methods were configured, before rates were tried in short trainings, before runs said what they were made from,
-# and before they had the accuracy of their training.
-_CONFIGURED = ("peft_config", "parts")
+# Before rates were tried in short trainings, before runs said what they were made from, and before they had the
+# accuracy of their training.
 _LATER = {
-    5: _CONFIGURED,
     4: (*_CONFIGURED, "trial_steps"),
     3: (*_CONFIGURED, "trial_steps", "model_hash", "task_hash", "arguments"),
 }
@@ -125,7 +125,6 @@ _RUNS_OF = {
     2: Record({"run": Record({**_RUN_FIELDS[2], "curve": Record(_CURVE)})}),
     3: Record({"run": Record(_RUN_FIELDS[3])}),
     4: Record({"run": Record(_RUN_FIELDS[4])}),
-    5: Record({"run": Record(_RUN_FIELDS[5])}),
     _FORMAT: RUN_FILE,
 }
 
@@ -217,7 +216,7 @@ class Store:
                     raise ValueError("it was changed after it was written")
             if record["key"] != key:
                 raise ValueError(f"it holds the run {checks.short_repr(record['key'])}")
-            run = Run.from_record({name: record[name] for name in _RUN_FIELDS[version]})
+            run = Run.from_record({name: record[name] for name in _RUN_FIELDS[version] if name in record})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise _unreadable(path, error) from error
         weights, digest = self._weights(key), content.get("weights")
