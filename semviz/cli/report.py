@@ -42,9 +42,11 @@ def check_options(options: argparse.Namespace) -> Deadline:
         options.lr = checks.positive("--lr", as_number(options.lr), 'a positive number such as 1e-3, or "auto"')
     run_folder(options)
     from semviz.experiments.budget import Deadline, as_seconds
+    from semviz.lm.block_parts import MODULES
     from semviz.scopes.methods import METHODS
 
     checks.one_of("--method", options.method, METHODS)
+    checks.one_of("--modules", options.modules, MODULES)
     return Deadline.start(None if options.budget is None else as_seconds(options.budget))
 
 
@@ -89,6 +91,7 @@ def report(options: argparse.Namespace, task: Task, clock: Deadline) -> int:
         lr=options.lr,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        modules=options.modules,
         arguments=None,
     )
     planned = plan_report(model, task, asked, clock=clock, store=store, samples=options.samples)

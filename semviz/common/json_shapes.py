@@ -128,23 +128,26 @@ class MapOf(Shape):
 
 @dataclass(frozen=True)
 class Record(Shape):
-    """An object with keys that must all be there; a reader overlooks others, and a writer writes none.
+    """An object with keys that must be there; a reader overlooks others, and a writer writes none.
 
     Attributes:
         fields: The shape of each key's value.
+        optional: Keys that files of before lack; what the class has by default then holds.
         of: The class whose attributes the keys are; what they mean stands in its docstring.
     """
 
     fields: Mapping[str, Shape]
     of: type | None = None
+    optional: tuple[str, ...] = ()
 
     def _check(self, value: Any, name: str) -> None:
         found = _object(value, name)
         for key, shape in self.fields.items():
             place = f"{name}.{key}" if name else key
-            if key not in found:
+            if key in found:
+                shape.check(found[key], place)
+            elif key not in self.optional:
                 raise ValueError(f"{place} is missing")
-            shape.check(found[key], place)
 
     def _schema(self) -> Schema:
         described = {} if self.of is None else attribute_descriptions(self.of)
@@ -156,7 +159,7 @@ class Record(Shape):
         return {
             "type": "object",
             "properties": properties,
-            "required": list(self.fields),
+            "required": [key for key in self.fields if key not in self.optional],
             "additionalProperties": False,
         }
 

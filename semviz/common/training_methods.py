@@ -74,10 +74,13 @@ class TrainingMethod:
         own_weights: Whether the scope's own weights train, in a copy; without, they stay the user's own and frozen, and
             `prepare` adds what trains.
         prepare: Called with the network, the scope's modules in it and a seed: changes them and returns the parameters
-            that train. The modules are the scope's blocks, and the final norm and the head too where these are part of
-            the scope and `own_weights` is set. None trains all weights of these modules.
+            that train. The modules are the scope's blocks, or with `modules="attention"` and the like what is of this
+            part inside them, and the final norm and the head too where these are part of the scope and `own_weights`
+            is set. None trains all weights of these modules.
         merged: Called with a trained module: returns a copy of it with the names and shapes that it had before
             `prepare`. None where these have not changed.
+        parts: Which parts of the blocks train (of `semviz.lm.block_parts.PARTS`); None for all. Of a final norm
+            and a head the norms train where these are among them, and otherwise all.
         schedule: Called with the number of trained blocks, the steps and a seed: returns a function from the number of
             a step to the blocks that train from it on, counted from 0, or None where they stay. None trains all of
             them at every step.
@@ -95,6 +98,7 @@ class TrainingMethod:
     own_weights: bool = True
     prepare: Callable[[Module, Sequence[Module], int], Iterable[Parameter]] | None = None
     merged: Callable[[Module], Module] | None = None
+    parts: tuple[str, ...] | None = None
     schedule: Callable[[int, int, int], Schedule] | None = None
     price: MethodPrice = MethodPrice()
     rate_factor: float = 1.0
@@ -120,6 +124,28 @@ class TrainingMethod:
             )
 
 
+class ConfiguredMethod(str):
+    """A method that a configuration describes, such as one of peft's: its text works wherever a method's key does.
+
+    Methods of equal configurations have equal texts, and those of others have others.
+    """
+
+    method: TrainingMethod
+    """What `find_method` finds."""
+    config: Mapping[str, str]
+    """The configuration: JSON texts by field."""
+
+    def __new__(cls, text: str, method: TrainingMethod, config: Mapping[str, str]) -> ConfiguredMethod:
+        """Make the text that stands for a method."""
+        made = super().__new__(cls, text)
+        made.method, made.config = method, dict(config)
+        return made
+
+    def __getnewargs__(self) -> tuple[str, TrainingMethod, Mapping[str, str]]:  # type: ignore[override]
+        """What to make it from in another process."""
+        return str(self), self.method, self.config
+
+
 METHODS: dict[str, TrainingMethod] = {}
 """All methods by their key, in the order of menus."""
 
@@ -143,12 +169,12 @@ def register(method: TrainingMethod) -> TrainingMethod:
 
 
 def find_method(key: str) -> TrainingMethod:
-    """A method by its key.
+    """A method by its key, or the one that a configuration describes.
 
     Raises:
         SemvizError: If there is none.
     """
-    return METHODS[checks.one_of("method", key, METHODS)]
+    return key.method if isinstance(key, ConfiguredMethod) else METHODS[checks.one_of("method", key, METHODS)]
 
 
 def short_title_of(key: str) -> str:
@@ -159,6 +185,8 @@ def short_title_of(key: str) -> str:
 
 def mark_of(key: str) -> Mark:
     """How pictures mark a method; one that is not registered here is hollow."""
+    if isinstance(key, ConfiguredMethod):
+        return key.method.mark
     if key in METHODS:
         return METHODS[key].mark
     return Mark() if key == FULL else UNKNOWN_MARK

@@ -11,10 +11,12 @@ from semviz.common.errors import SemvizError
 from semviz.finetuning.learning_rates import usual_rate
 from semviz.finetuning.recipe import Recipe
 from semviz.lm.model import check_model
-from semviz.scopes.methods import METHODS
+from semviz.scopes.methods.peft_configs import as_method
 from semviz.scopes.scope import Scope, check_scope
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
+
     from semviz.lm.model import LanguageModel
 
 
@@ -55,7 +57,7 @@ def check_sweep(
     model: LanguageModel,
     scopes: Iterable[Scope] | None,
     *,
-    methods: Sequence[str],
+    methods: Sequence[str | PeftConfig],
     seeds: Sequence[int],
     arguments: Mapping[str, Any] | None,
     **recipe: Any,
@@ -68,14 +70,14 @@ def check_sweep(
     check_model(model)
     scopes = Scope.suffixes(model) if scopes is None else checks.as_list("scopes", scopes, "a list of Scopes: [scope]")
     unique_scopes = list(dict.fromkeys(check_scope(f"scopes[{i}]", scope) for i, scope in enumerate(scopes)))
-    methods = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
-    methods = [checks.one_of(f"methods[{i}]", method, METHODS) for i, method in enumerate(methods)]
-    methods = list(dict.fromkeys(methods))
+    listed = checks.as_list("methods", methods, f"a list such as [{checks.short_repr(methods)}]")
+    names = [as_method(method, f"methods[{i}]") for i, method in enumerate(listed)]
+    names = list(dict.fromkeys(names))
     seeds = checks.as_list("seeds", seeds, "a list such as range(3)")
     seeds = [checks.whole_number(f"seeds[{i}]", seed, maximum=checks.MAX_SEED) for i, seed in enumerate(seeds)]
     seeds = list(dict.fromkeys(seeds))
-    for name, values in (("scopes", unique_scopes), ("methods", methods), ("seeds", seeds)):
+    for name, values in (("scopes", unique_scopes), ("methods", names), ("seeds", seeds)):
         if not values:
             raise SemvizError(f"{name} is empty; pass at least one.")
-    checked = Recipe(method=methods[0], seed=seeds[0], arguments={} if arguments is None else arguments, **recipe)
-    return AskedSweep(tuple(unique_scopes), checked, tuple(methods), tuple(seeds))
+    checked = Recipe(method=names[0], seed=seeds[0], arguments={} if arguments is None else arguments, **recipe)
+    return AskedSweep(tuple(unique_scopes), checked, tuple(names), tuple(seeds))

@@ -11,7 +11,13 @@ from semviz.common.errors import SemvizError
 from semviz.finetuning.run import Run
 
 # What all runs of a table have in common, and how people say it.
-_CONDITIONS = {"score": "score", "epochs": "epochs", "batch_size": "batch size", "arguments": "further arguments"}
+_CONDITIONS = {
+    "score": "score",
+    "epochs": "epochs",
+    "batch_size": "batch size",
+    "arguments": "further arguments",
+    "modules": "modules",
+}
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

@@ -31,6 +31,8 @@ from semviz.tasks.splits import SPLITS
 from semviz.tasks.task import check_task
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
+
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
 
@@ -44,12 +46,13 @@ def plan(
     task: Task,
     scopes: Iterable[Scope] | None = None,
     *,
-    methods: Sequence[str] = ("full",),
+    methods: Sequence[str | PeftConfig] = ("full",),
     seeds: Sequence[int] = (0,),
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
     checkpointing: bool = False,
+    modules: str = "all",
     arguments: dict[str, Any] | None = None,
     budget: float | str | None = None,
     store: str | Path | None = None,
@@ -69,6 +72,7 @@ def plan(
         epochs: As in `sweep`.
         batch_size: As in `sweep`.
         checkpointing: As in `sweep`.
+        modules: As in `sweep`.
         arguments: As in `sweep`.
         budget: Seconds, or a text such as `"10 min"`: the plan then leaves out what changes the answer least, until the
             rest fits.
@@ -92,6 +96,7 @@ def plan(
         epochs=epochs,
         batch_size=batch_size,
         checkpointing=checkpointing,
+        modules=modules,
         arguments=arguments,
     )
     clock = None if budget is None else Deadline.start(as_seconds(budget))
@@ -138,7 +143,7 @@ def worth_saying(encoded_task: EncodedTask, asked: AskedSweep) -> bool:
 
 def _units(prices: Costs, scope: Scope, recipe: Recipe) -> float:
     """What one epoch's steps cost, without the frozen prefix."""
-    cost = prices.of(scope, method=recipe.method, epochs=1, checkpointing=recipe.checkpointing)
+    cost = prices.of(scope, method=recipe.method, modules=recipe.modules, epochs=1, checkpointing=recipe.checkpointing)
     return cost.units["forward"] + cost.units["backward"]
 
 
@@ -193,7 +198,9 @@ class Estimate:
         model_hash = model.hash if store is not None else ""
         steps: list[PlanStep] = []
         for scope, recipe in sweep.trained:
-            cost = self.prices.of(scope, method=recipe.method, checkpointing=recipe.checkpointing)
+            cost = self.prices.of(
+                scope, method=recipe.method, modules=recipe.modules, checkpointing=recipe.checkpointing
+            )
             rate = recipe.lr
             for seed in sweep.seeds:
                 searched = recipe.lr == "auto" and seed == sweep.seeds[0]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
     from semviz.tasks.task import Task
 
-OPTIONS = ("arguments", "checkpointing", "gain", "keep_weights")
+OPTIONS = ("arguments", "checkpointing", "gain", "keep_weights", "modules")
 _OTHER_METHODS = "methods= to sweep() for other methods, since probes train the blocks' own weights"
 INSTEAD = {"seeds": "seed=", "scopes": "boundaries=", "methods": _OTHER_METHODS, "method": _OTHER_METHODS}
 
@@ -73,7 +73,7 @@ def probe(
         budget: Seconds, or a text such as `"10 min"`, as in `sweep`.
         control: To watch the probes from another thread, and to cancel them.
         progress: Show progress bars.
-        options: Further options of `sweep`: `arguments`, `checkpointing`, `gain`, `keep_weights`.
+        options: Further options of `sweep`: `arguments`, `checkpointing`, `gain`, `keep_weights`, `modules`.
 
     Raises:
         Cancelled: If asked to stop.
@@ -88,6 +88,7 @@ def probe(
         batch_size=batch_size,
         seed=seed,
         checkpointing=options.pop("checkpointing", False),
+        modules=options.pop("modules", "all"),
         arguments={} if arguments is None else arguments,
     )
     return probe_recipe(

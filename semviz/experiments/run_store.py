@@ -37,6 +37,7 @@ _FORMAT = 5
 _OLDEST, _FIRST_SIGNED = 2, 3
 _KEY = text_of("1 to 64 letters, digits, hyphens and underscores", r"[\w-]{1,64}")
 _DIGEST = text_of("32 hex digits", "[0-9a-f]{32}")
+_CONFIGURED = ("peft_config", "parts")  # files of format 5 from before methods were configured lack them
 _SCOPE = Record({"blocks": ListOf(NATURAL), "n_blocks": NATURAL, "parts": PARTS, "tail": FLAG, "head": FLAG}, of=Scope)
 _CURVE = {
     "step": ListOf(COUNT).described("Optimizer steps made before."),
@@ -85,8 +86,11 @@ RUN = Record(
         "task_hash": TEXT,
         "arguments": MapOf(TEXT),
         "trial_steps": COUNT,
+        "peft_config": MapOf(TEXT),
+        "parts": ListOf(one_of("attention", "mlp")),
     },
     of=Run,
+    optional=_CONFIGURED,
 )
 """What a file holds of a `Run`."""
 RUN_FILE = Record(
@@ -103,7 +107,10 @@ _HEADER = Record({"format": COUNT, "semviz": TEXT})
 _SIGNED = Record({name: RUN_FILE.fields[name] for name in ("digest", "weights")})
 # Before rates were tried in short trainings, before runs said what they were made from, and before they had the
 # accuracy of their training.
-_LATER = {4: ("trial_steps",), 3: ("trial_steps", "model_hash", "task_hash", "arguments")}
+_LATER = {
+    4: (*_CONFIGURED, "trial_steps"),
+    3: (*_CONFIGURED, "trial_steps", "model_hash", "task_hash", "arguments"),
+}
 _RUN_FIELDS = {
     version: {name: shape for name, shape in RUN.fields.items() if name not in later}
     for version, later in {**_LATER, 2: _LATER[3], _FORMAT: ()}.items()
@@ -195,14 +202,15 @@ class Store:
         try:
             _RUNS_OF[version].check(content)
             record = content["run"]
-            one_of(*METHODS).check(record["method"], "run.method")
+            if not record.get("peft_config"):
+                one_of(*METHODS).check(record["method"], "run.method")
             if version >= _FIRST_SIGNED or "digest" in content:
                 _SIGNED.check(content)
                 if content["digest"] != _digest(record):
                     raise ValueError("it was changed after it was written")
             if record["key"] != key:
                 raise ValueError(f"it holds the run {checks.short_repr(record['key'])}")
-            run = Run.from_record({name: record[name] for name in _RUN_FIELDS[version]})
+            run = Run.from_record({name: record[name] for name in _RUN_FIELDS[version] if name in record})
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise _unreadable(path, error) from error
         weights, digest = self._weights(key), content.get("weights")

@@ -33,6 +33,7 @@ from semviz.tasks.task import check_task
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from peft import PeftConfig
     from transformers import TrainerCallback
 
     from semviz.experiments.plan import Plan
@@ -48,12 +49,13 @@ def sweep(
     task: Task,
     scopes: Iterable[Scope] | None = None,
     *,
-    methods: Sequence[str] = ("full",),
+    methods: Sequence[str | PeftConfig] = ("full",),
     seeds: Sequence[int] = (0,),
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
     checkpointing: bool = False,
+    modules: str = "all",
     keep_weights: bool = False,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -72,12 +74,13 @@ def sweep(
         model: A loaded model; it is not changed.
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scopes: Scopes to compare; every boundary 0…L−1 by default. What is listed twice is run once.
-        methods: Such as `("full", "lora")`, as in `finetune`.
+        methods: Such as `("full", "lora", LoraConfig(r=16))`, as in `finetune`.
         seeds: One run per seed.
         lr: A rate for all, or `"auto"`.
         epochs: Passes over the training rows.
         batch_size: Rows per step.
         checkpointing: As in `finetune`.
+        modules: As in `finetune`.
         arguments: As in `finetune`.
         callbacks: As in `finetune`; each hears of all runs, one after the other.
         keep_weights: Keep trained weights, in the store if there is one, for `load_run` and `Run.trace`. Runs that were
@@ -114,6 +117,7 @@ def sweep(
         epochs=epochs,
         batch_size=batch_size,
         checkpointing=checkpointing,
+        modules=modules,
         arguments=arguments,
         callbacks=callbacks,
     )

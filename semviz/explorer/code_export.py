@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from semviz.demo.tasks import SPECS
 from semviz.lm.sources import DEMO
+from semviz.scopes.methods.peft_configs import code_of_config
 from semviz.tasks.packaged import load_task
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ def code_of(study: Study) -> str:
     if trace_meta["samples"] < len(study.task.split(trace_meta["split"])):
         options += f", samples={trace_meta['samples']}"
     order = f", order={_quoted(study.order)}" if study.order else ""
+    config = code_of_config(settings.method)
+    modules = "" if settings.modules == "all" else f" modules={_quoted(settings.modules)},"
     lines = [
         "import semviz as sv",
+        *(["import peft"] if config else []),
         "",
         *_loading(study),
         f"trace = sv.trace(model, task{options})",
@@ -44,8 +48,8 @@ def code_of(study: Study) -> str:
         "",
         f"scope = sv.Scope.above(model, {study.boundary})  # trains {study.scope.label}",
         "run = sv.finetune(",
-        f"    model, task, scope, method={_quoted(settings.method)}, lr={rate}, epochs={study.epochs!r},",
-        f"    batch_size={settings.batch_size}, seed={settings.seed},",
+        f"    model, task, scope, method={config or _quoted(settings.method)}, lr={rate}, epochs={study.epochs!r},",
+        f"    batch_size={settings.batch_size}, seed={settings.seed},{modules}",
         f")  # {settings.steps} steps",
         "print(run)",
     ]

@@ -86,11 +86,15 @@ def explain(error: BaseException, study: Study) -> str:
 def _how_to_save_memory(study: Study) -> str:
     """Say what would need less memory, and how much."""
     settings, scope = study.settings, study.scope
-    needed_bytes = study.opening.costs.of(scope, method=settings.method, epochs=study.epochs).bytes
+    needed_bytes = study.opening.costs.of(
+        scope, method=settings.method, modules=settings.modules, epochs=study.epochs
+    ).bytes
     hints = [f"fewer rows a step (now {settings.batch_size})"] if settings.batch_size > 1 else []
     highest = study.model.n_blocks - 1
     if study.boundary < highest:
-        least_bytes = study.opening.costs.of(study.opening.costs.scopes[highest], method=settings.method).bytes
+        least_bytes = study.opening.costs.of(
+            study.opening.costs.scopes[highest], method=settings.method, modules=settings.modules
+        ).bytes
         hints.append(
             f"a higher boundary (now {study.boundary}, about {formats.size(needed_bytes)}; "
             f"{highest} takes {formats.size(least_bytes)})"

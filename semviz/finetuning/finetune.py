@@ -21,15 +21,16 @@ from semviz.finetuning.run import Run
 from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.sharding import check_sharding
 from semviz.finetuning.suffix_model import Suffix
+from semviz.lm.block_parts import check_parts
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import on_fitting_threads
 from semviz.lm.trainable import check_floats
-from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope, check_scope
 from semviz.tasks.task import Task, check_task
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from transformers import TrainerCallback
 
 
@@ -40,13 +41,14 @@ def finetune(
     task: Task,
     scope: Scope | None = None,
     *,
-    method: str = "full",
+    method: str | PeftConfig = "full",
     lr: float | Literal["auto"] = "auto",
     epochs: float = 3,
     batch_size: int = 32,
     seed: int = 0,
     cache: bool = True,
     checkpointing: bool = False,
+    modules: str = "all",
     keep_weights: bool = True,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -61,8 +63,11 @@ def finetune(
         task: Trains on `train`, chooses rates on `validation`, scores on `test`.
         scope: The blocks that train; all blocks by default.
         method: `"full"` trains the blocks' own weights, `"lora"` and `"ia3"` adapters on their linear layers (these
-            need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps. Others may be
-            registered: `semviz.common.training_methods`.
+            need peft), `"lisa"` two of the blocks at a time, redrawn every twentieth of the steps, `"norm"` norms
+            alone. Others may be registered: `semviz.common.training_methods`. A configuration of peft's, such as
+            `LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], use_dora=True)`, puts its adapters on
+            the blocks of the scope: its targets are matched by peft's rules against the names of their modules, and
+            without targets these are all linear layers. It is not changed.
         lr: Learning rate, or `"auto"`: each scope gets its own, by short trials, then two trainings side by side, the
             worse of them dropped late. That takes at most as many steps again, and memory for a second training; below
             48 steps, several trainings.
@@ -73,6 +78,8 @@ def finetune(
         cache: Run the frozen prefix once. The cache is checked on one batch; a model that cannot be resumed from one
             state is trained without it, and the run says so.
         checkpointing: Recompute the trained blocks' activations in the backward pass: less memory, more time.
+        modules: Which part of each block trains, or gets adapters: `"attention"`, `"mlp"` (experts too) or `"all"`. The
+            final norm and the head train as the scope says.
         keep_weights: Keep the trained weights in the run, for `Run.trace`, `Run.save_model` and others; adapters are
             kept both merged in (but for those beside quantised weights) and as they are.
         arguments: Further fields of transformers' `TrainingArguments`, such as `{"bf16": True, "report_to": "wandb",
@@ -100,7 +107,7 @@ def finetune(
     checks.flag("cache", cache)
     control = control or Control()
     given = {} if arguments is None else arguments
-    recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, given, callbacks)
+    recipe = Recipe(method, lr, epochs, batch_size, seed, checkpointing, given, callbacks, modules)
     check_trainable(model, task, scope, recipe, cache=cache)
     checks.of_class("bench", bench, (EncodedTask, type(None)), "EncodedTask(model, task), or leave it out")
     encoded_task = bench or EncodedTask(model, task, cache=cache, control=control, progress=progress)
@@ -147,10 +154,10 @@ def train_scope(
     if outcome.stop_reason:
         notes.append(f"{outcome.stop_reason} at lr {best.rate:g}, so training stopped; pass a smaller lr.")
     suffix = trainer.gathered(suffix, recipe)
-    weights = suffix.weights(METHODS[recipe.method]) if keep_weights else {}
-    if weights and METHODS[recipe.method].merged is not None:
+    weights = suffix.weights(recipe.training_method) if keep_weights else {}
+    if weights and recipe.training_method.merged is not None:
         part = trainer.part("test", suffix)
-        error = merging_error(encoded_task, suffix, part, scope, weights, method=recipe.method, seed=recipe.seed)
+        error = merging_error(encoded_task, suffix, part, scope, weights, recipe=recipe)
         notes, weights = [*notes, error], {} if error else weights
         if weights and suffix.stays_unmerged:
             notes.append("Its adapters are kept unmerged, since a merge would round the quantised weights anew.")
@@ -167,6 +174,8 @@ def train_scope(
         score=task.score,
         scope=scope,
         method=recipe.method,
+        peft_config=dict(getattr(recipe.method, "config", {})),
+        parts=() if recipe.modules == "all" else (recipe.modules,),
         seed=recipe.seed,
         lr=best.rate,
         rates=search.rates,
@@ -207,7 +216,7 @@ def check_trainable(model: LanguageModel, task: Task, scope: Scope, recipe: Reci
     """
     if recipe.arguments:
         check_fit(recipe.arguments, model, scope, task, cache=cache)
-    method = METHODS[recipe.method]
+    method = recipe.training_method
     situations = {"processes": distributed.is_distributed(), "head": scope.head, "checkpointing": recipe.checkpointing}
     for situation, why in method.refuses.items():
         if situations[situation]:
@@ -216,6 +225,8 @@ def check_trainable(model: LanguageModel, task: Task, scope: Scope, recipe: Reci
     if any(p.is_meta for p in model.model.parameters()):
         raise SemvizError("The model is offloaded, so its blocks cannot train; load it whole, without device_map.")
     modules = scope.modules(model)
+    if recipe.parts is not None:
+        check_parts(model.anatomy, scope.blocks, recipe.parts, scope.label)
     if method.own_weights:
         check_floats(modules)
 

@@ -98,22 +98,21 @@ def _tensors(network: nn.Module, config: Any, names: list[str]) -> dict[str, Ten
 
 
 def _for_whole_model(config: Any, network: nn.Module, names: list[str], base: str) -> Any:
-    """Return a configuration with the names that modules have in the whole model, not in the list of blocks."""
+    """Return a configuration that names the layers with adapters one by one, and so fits no other block."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    full: dict[str, str] = {}
-    targets: list[str] = []
-    for number, name in enumerate(names):
-        for inner, module in network.get_submodule(name).named_modules():
-            full[f"{number}.{inner}"] = f"{name}.{inner}"
-            if isinstance(module, BaseTunerLayer) and ".base_layer" not in inner:
-                targets.append(f"{name}.{inner}")
+    targets = [
+        f"{name}.{inner}" if inner else name
+        for name in names
+        for inner, module in network.get_submodule(name).named_modules()
+        if isinstance(module, BaseTunerLayer) and ".base_layer" not in inner
+    ]
     made = copy.deepcopy(config)
     for key, value in vars(made).items():
-        if isinstance(value, list | tuple | set) and value and all(isinstance(item, str) for item in value):
-            setattr(made, key, [full.get(item, item) for item in sorted(value)])
-        elif isinstance(value, dict) and value and key.endswith("_pattern"):
-            setattr(made, key, _resolved(value, targets, {whole: short for short, whole in full.items()}))
+        if isinstance(value, dict) and value and key.endswith("_pattern"):
+            setattr(made, key, _resolved(value, targets))
+        elif isinstance(value, set | tuple):
+            setattr(made, key, sorted(value))
     made.target_modules = targets
     for key in ("exclude_modules", "layers_to_transform", "layers_pattern"):
         if hasattr(made, key):
@@ -122,13 +121,13 @@ def _for_whole_model(config: Any, network: nn.Module, names: list[str], base: st
     return made
 
 
-def _resolved(pattern: Mapping[str, Any], targets: list[str], shorts: Mapping[str, str]) -> dict[str, Any]:
-    """Say for each module what peft would find in a pattern for it."""
+def _resolved(pattern: Mapping[str, Any], targets: list[str]) -> dict[str, Any]:
+    """Say for each module what peft finds in a pattern for it."""
     found: dict[str, Any] = {}
     for name in targets:
-        keys = [k for k in pattern if any(re.fullmatch(rf"(.*\.)?({k})", n) for n in (shorts[name], name))]
-        if keys:
-            found[re.escape(name)] = pattern[keys[0]]
+        key = next((key for key in pattern if re.fullmatch(rf"(.*\.)?({key})", name)), None)
+        if key is not None:
+            found[re.escape(name)] = pattern[key]
     return found
 
 

@@ -32,7 +32,13 @@ def check_memory(encoded_task: EncodedTask, scope: Scope, recipe: Recipe, *, cac
     loaded = int(scope.parts.total * costs.weight_bytes)  # the model itself is in memory already
 
     def needed_bytes(candidate: Scope, *, searched: bool = recipe.lr == "auto") -> int:
-        cost = costs.of(candidate, method=recipe.method, cached=cache, checkpointing=recipe.checkpointing)
+        cost = costs.of(
+            candidate,
+            method=recipe.method,
+            modules=recipe.modules,
+            cached=cache,
+            checkpointing=recipe.checkpointing,
+        )
         mapped = max(cost.memory["cache"] - int(encoded_task.room), 0)  # from a file
         # While two rates are compared, one of them waits.
         waiting = cost.memory["weights"] - loaded + cost.memory["optimizer"] if searched else 0

@@ -17,6 +17,7 @@ from semviz.tasks.neighbours import extremes
 if TYPE_CHECKING:
     from semviz.finetuning.encoded_task import EncodedTask
     from semviz.finetuning.prefix_cache import SplitWithStates
+    from semviz.finetuning.recipe import Recipe
 
 _ROWS = 4
 
@@ -29,8 +30,7 @@ def merging_error(
     scope: Scope,
     weights: Mapping[str, Tensor],
     *,
-    method: str,
-    seed: int,
+    recipe: Recipe,
 ) -> str:
     """Compare the logits of what was trained with those of the model with its merged weights, on a few rows.
 
@@ -43,14 +43,15 @@ def merging_error(
         part: The rows, as the suffix reads them.
         scope: What was trained in the model.
         weights: The merged weights; beside quantised ones, the adapters'.
-        method: Key of the training method.
-        seed: Seed of the adapters.
+        recipe: How it was trained.
 
     Returns:
         Why they are not what was trained, in a sentence; empty if they are.
     """
     model = encoded_task.model
-    tuned = tuned_model(model, scope, weights, method=method, seed=seed, name=model.name)
+    tuned = tuned_model(
+        model, scope, weights, method=recipe.method, parts=recipe.parts, seed=recipe.seed, name=model.name
+    )
     plain = Suffix(
         tuned,
         Scope.last(tuned),

@@ -13,7 +13,9 @@ from semviz.common import checks, distributed
 from semviz.common.errors import SemvizError
 from semviz.finetuning.trainer_arguments import counting
 from semviz.finetuning.trainer_defaults import usual_arguments
-from semviz.scopes.methods import METHODS
+from semviz.lm.block_parts import check_modules
+from semviz.scopes.methods import find_method
+from semviz.scopes.methods.peft_configs import as_method
 from semviz.version import __version__
 
 _LAYOUT = 2
@@ -22,6 +24,7 @@ _SEARCH = "auto, short trials, none that spoil"
 """Stands for `"auto"` in a key; changes with how rates are searched for, which no run at a given rate depends on."""
 
 if TYPE_CHECKING:
+    from semviz.common.training_methods import TrainingMethod
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
     from semviz.tasks.task import Task
@@ -32,7 +35,8 @@ class Recipe:
     """How a scope is trained: what `finetune`, `sweep`, `probe` and `Study` are told, checked once and handed down.
 
     Attributes:
-        method: Key of a training method, such as `"full"` or `"lora"`.
+        method: Key of a training method, such as `"full"` or `"lora"`; a configuration of peft's becomes the
+            `ConfiguredMethod` of it.
         lr: Peak learning rate of AdamW, after a linear warm-up and before a cosine decay to 0; or `"auto"`: searched.
         epochs: Passes over the training rows.
         batch_size: Rows per step, over all devices and accumulated batches.
@@ -40,6 +44,7 @@ class Recipe:
         checkpointing: Recompute the trained blocks' activations instead of keeping them.
         arguments: Further `TrainingArguments`.
         callbacks: Callbacks of Trainer, noted as `UserCallback`.
+        modules: Which part of each block trains: `"all"`, `"attention"` or `"mlp"`.
     """
 
     method: str = "full"
@@ -50,6 +55,7 @@ class Recipe:
     checkpointing: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
     callbacks: Sequence[Any] = ()
+    modules: str = "all"
 
     def __post_init__(self) -> None:
         """Check all values, and turn NumPy numbers into Python's, so that keys are equal.
@@ -62,10 +68,15 @@ class Recipe:
                 f"{checks.named_repr('arguments', self.arguments)}; pass a mapping from names of "
                 "TrainingArguments to values."
             )
-        checks.one_of("method", self.method, METHODS)
+        method = as_method(self.method)
+        if check_modules(self.modules) != "all" and find_method(method).parts is not None:
+            raise SemvizError(
+                f'method="{method}" says itself which part of the blocks trains; leave out modules={self.modules!r}.'
+            )
         checks.flag("checkpointing", self.checkpointing)
         epochs = self.epochs if isinstance(self.epochs, int) and not isinstance(self.epochs, bool) else None
         checked = {
+            "method": method,
             "epochs": checks.positive("epochs", self.epochs) if epochs is None or epochs < 1 else epochs,
             "batch_size": checks.whole_number("batch_size", self.batch_size, minimum=1),
             "seed": checks.whole_number("seed", self.seed, maximum=checks.MAX_SEED),
@@ -81,6 +92,16 @@ class Recipe:
 
             object.__setattr__(self, "callbacks", known(self.callbacks, searched=self.lr == "auto"))
             check_values(self.arguments, [noted.callback for noted in self.callbacks])
+
+    @property
+    def training_method(self) -> TrainingMethod:
+        """The training method itself."""
+        return find_method(self.method)
+
+    @property
+    def parts(self) -> tuple[str, ...] | None:
+        """Which parts of the blocks train, of `semviz.lm.block_parts.PARTS`; None for all."""
+        return self.training_method.parts if self.modules == "all" else (self.modules,)
 
     def steps(self, rows: int) -> int:
         """Optimizer steps of a training on so many rows, as Trainer counts them.
@@ -154,5 +175,6 @@ def run_key(model: LanguageModel, task: Task, scope: Scope, recipe: Recipe, *, m
             recipe.seed,
             recipe.argument_texts,
         ),
+        *([] if recipe.modules == "all" else [recipe.modules]),
     ]
     return hashlib.blake2b(json.dumps(key_parts).encode(), digest_size=8).hexdigest()

@@ -17,6 +17,7 @@ from semviz.common.scores import score_named
 from semviz.finetuning.kept_adapter import KeptAdapter
 from semviz.finetuning.run_outputs import RunOutputs
 from semviz.lm.parts import Parts
+from semviz.scopes.methods.peft_configs import from_texts
 from semviz.scopes.scope import Scope
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Run(RunOutputs):
         task: Name of the task.
         score: `"accuracy"` (higher is better) or `"loss"` (nats a token, lower is better).
         scope: The blocks that trained.
-        method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, …
+        method: Key of the training method: `"full"` (the blocks' own weights), `"lora"`, `"ia3"`, `"lisa"`, `"norm"`,
+            …; or what a configuration of peft's sets, such as `"DoRA r=16 alpha=32 q_proj+v_proj"`.
         seed: Seed of data order, dropout and adapters.
         lr: Peak learning rate.
         rates: Validation score of each learning rate that was tried, after a short training of `trial_steps` steps;
@@ -71,6 +73,9 @@ class Run(RunOutputs):
         arguments: Further arguments of Trainer by name, as JSON texts.
         trial_steps: Optimizer steps of the trainings that `rates` are of; 0 if these were as long as the run itself,
             as in files of before and in the shortest runs.
+        peft_config: The configuration of peft's that was passed as method, as JSON texts by field, with its name; empty
+            for other methods.
+        parts: Which part of its blocks trained, `"attention"` or `"mlp"`; empty for all of them.
         weights: Trained tensors by their name in the model, on the CPU; empty unless kept. Adapters are merged into
             them, but for those beside quantised weights, which are kept as they are.
         adapter: Its adapters as they were trained, for `save_adapter`; None where none were kept with the weights.
@@ -111,6 +116,8 @@ class Run(RunOutputs):
     task_hash: str = field(repr=False, default="")
     arguments: Mapping[str, str] = field(repr=False, default_factory=dict)
     trial_steps: int = field(repr=False, default=0)
+    peft_config: Mapping[str, str] = field(repr=False, default_factory=dict)
+    parts: tuple[str, ...] = field(repr=False, default=())
     weights: Mapping[str, Tensor] = field(repr=False, default_factory=dict)
     adapter: KeptAdapter | None = field(repr=False, default=None)
     origin: tuple[LanguageModel, Task] | None = field(repr=False, default=None)
@@ -123,6 +130,11 @@ class Run(RunOutputs):
     def named(self, model: LanguageModel, task: Task) -> Run:
         """The same run under the names that its model and task have today."""
         return dataclasses.replace(self, model_name=model.name, task=task.name)
+
+    @property
+    def modules(self) -> str:
+        """Which part of its blocks trained, as in `finetune`: `"all"`, `"attention"` or `"mlp"`."""
+        return self.parts[0] if self.parts else "all"
 
     @property
     def diverged(self) -> bool:
@@ -184,7 +196,8 @@ class Run(RunOutputs):
         record = {"model" if name == "model_name" else name: value for name, value in record.items()}
         record["scope"] = dataclasses.asdict(self.scope)
         record["rates"] = {repr(rate): value for rate, value in self.rates.items()}
-        record["arguments"] = dict(self.arguments)
+        record |= {"arguments": dict(self.arguments), "peft_config": dict(self.peft_config), "parts": list(self.parts)}
+        record["method"] = str(self.method)
         record["curve"] = {column: self.curve[column].tolist() for column in self.curve}
         return record
 
@@ -198,6 +211,9 @@ class Run(RunOutputs):
         )
         values["model_name"] = values.pop("model")
         values["arguments"] = dict(values.get("arguments", {}))
+        values["parts"] = tuple(values.get("parts", ()))
+        if values.get("peft_config"):
+            values["method"] = from_texts(values["peft_config"])
         values["rates"] = {float(rate): value for rate, value in values["rates"].items()}
         values["curve"] = pd.DataFrame(values["curve"])
         values |= {name: tuple(values[name]) for name in ("rows", "validation_rows")}
@@ -206,8 +222,9 @@ class Run(RunOutputs):
     def __repr__(self) -> str:
         """One line: scope, method, score, parameters, rate, seconds."""
         value = f"{self.score} {score_named(self.score).with_unit(self.value)}"
+        how = ", ".join((*self.parts, self.method))
         return (
-            f"Run({self.task}: {self.scope.label}, {self.method}, {value}, {formats.si(self.trainable)} parameters, "
+            f"Run({self.task}: {self.scope.label}, {how}, {value}, {formats.si(self.trainable)} parameters, "
             f"lr {self.lr:g}, seed {self.seed}, {self.seconds:.1f} s)"
         )
 

@@ -29,6 +29,8 @@ class RunLike(Protocol):
     @property
     def method(self) -> str: ...  # noqa: D102
     @property
+    def parts(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
     def seed(self) -> int: ...  # noqa: D102
     @property
     def lr(self) -> float: ...  # noqa: D102

@@ -22,7 +22,6 @@ from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import Kept, TrainingOutcome, fit, preserved_random_state
 from semviz.finetuning.training_arguments import lasting_folder
 from semviz.lm.shards import whole
-from semviz.scopes.methods import METHODS
 from semviz.scopes.scope import Scope
 
 
@@ -108,7 +107,7 @@ class ScopeTrainer:
                 if why:
                     encoded_task.stop_caching(why)
                     part, suffix = encoded_task.part("train", scope.boundary), self._suffix(recipe, cached=False)
-            suffix.prepare(METHODS[recipe.method], seed=recipe.seed)
+            suffix.prepare(recipe.training_method, seed=recipe.seed)
 
             def validate() -> SplitScores:
                 with preserved_random_state():
@@ -160,7 +159,7 @@ class ScopeTrainer:
 
     def gathered(self, suffix: Suffix, recipe: Recipe) -> Suffix:
         """Return the suffix with whole adapters where they are sharded, since only whole ones can be merged."""
-        method = METHODS[recipe.method]
+        method = recipe.training_method
         if method.merged is None or not suffix.is_sharded:
             return suffix
         gathered = self._suffix(recipe, cached=False)
@@ -177,7 +176,8 @@ class ScopeTrainer:
             self.encoded_task.model,
             self.scope,
             cached=cached,
-            own_weights=METHODS[recipe.method].own_weights,
+            own_weights=recipe.training_method.own_weights,
+            parts=recipe.parts,
             reading=self.encoded_task.reading,
             probe=self.encoded_task.probe(),
         )

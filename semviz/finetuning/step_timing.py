@@ -19,7 +19,6 @@ from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.trainer_arguments import result_only
 from semviz.finetuning.trainer_state import trainers_turn
 from semviz.finetuning.training import fit
-from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
     from semviz.finetuning.encoded_task import EncodedTask
@@ -95,13 +94,14 @@ def _time_scope(
     encoded_task: EncodedTask, part: SplitWithStates, scope: Scope, recipe: Recipe, control: Control
 ) -> StepTime:
     """Train a few steps of one scope."""
-    model, method = encoded_task.model, METHODS[recipe.method]
+    model, method = encoded_task.model, recipe.training_method
     began = time.perf_counter()
     suffix = Suffix(
         model,
         scope,
         cached=part.cache is not None,
         own_weights=method.own_weights,
+        parts=recipe.parts,
         reading=encoded_task.reading,
         probe=encoded_task.probe(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semviz.common.errors import ScopeError, SemvizError
 from semviz.finetuning.isolation_check import check_isolation
+from semviz.lm.block_parts import PARTS, check_parts, modules_of_parts, parameters_of
 from semviz.lm.callables import find_extras
 from semviz.lm.copies import HALF, private_copy
 from semviz.lm.copy_proof import Probe, copy_error, default_probe, tolerance
@@ -76,6 +77,7 @@ class Suffix(nn.Module):
         *,
         cached: bool,
         own_weights: bool = True,
+        parts: Sequence[str] | None = None,
         reading: Reading = Reading.TOGETHER,
         probe: Probe | None = None,
     ) -> None:
@@ -86,13 +88,18 @@ class Suffix(nn.Module):
             scope: The blocks that train.
             cached: Take the state at the boundary from the batch instead of running the prefix.
             own_weights: Give the scope's modules weights of their own; adapters do not need them.
+            parts: Which parts of the blocks train, of `semviz.lm.block_parts.PARTS`; all of them by default.
             reading: Which rows may be read together.
             probe: Some of the texts, on which the copy is compared with the model if hooks or adapters are on it.
         """
         super().__init__()
         self.cached = cached and scope.boundary > 0
         anatomy = model.anatomy
-        self.network = private_copy(model, scope.modules(model), own_weights=own_weights, to_train=True, probe=probe)
+        if parts is not None:
+            check_parts(anatomy, scope.blocks, parts, scope.label)
+        self.network = private_copy(
+            model, scope.modules(model), own_weights=own_weights, parts=parts, to_train=True, probe=probe
+        )
         # Those that change numbers are part of the model.
         self._unseen = any_global_hooks() and copy_error(
             model, self.network, probe or default_probe(model)
@@ -105,8 +112,17 @@ class Suffix(nn.Module):
         # norm and head, which come last, stay as they are.
         names = scope.module_names(model.parts.names)
         self._module_names = names if own_weights else names[: len(scope.blocks)]
-        own_modules = [self.network.get_submodule(name) for name in self._module_names] if own_weights else []
-        self.trainable_parameters = _distinct(p for module in own_modules for p in module.parameters())
+        self._parts, self._n_blocks = parts, len(scope.blocks)
+        own = self._modules_that_train() if own_weights and parts is not None else []
+        whole = self._module_names if own_weights and parts is None else []
+        self.trainable_parameters = _distinct(
+            [p for module in own for p in module.parameters(recurse=False)]
+            + [p for name in whole for p in self.network.get_submodule(name).parameters()]
+        )
+        if own:  # merged adapters of the user's train elsewhere in these modules
+            self.network.requires_grad_(False)
+            for p in self.trainable_parameters:
+                p.requires_grad_(True)
         # By name, since not every model supports set_output_embeddings.
         parent, _, leaf = model.parts.names.head.rpartition(".")
         self.head = _HeadAtTargets(self.network.get_submodule(model.parts.names.head))
@@ -154,7 +170,12 @@ class Suffix(nn.Module):
         """
         if method.prepare is None:
             return
-        parameters = _distinct(method.prepare(self.network, [self._module(name) for name in self._module_names], seed))
+        modules = [self._module(name) for name in self._module_names]
+        modules = modules if self._parts is None else self._modules_that_train()
+        of_parts = None if self._parts is None else {id(p) for p in self.trainable_parameters}
+        parameters = _distinct(method.prepare(self.network, modules, seed))
+        if of_parts and method.own_weights:
+            parameters = [p for p in parameters if id(p) in of_parts]
         if not parameters:
             raise SemvizError(
                 f'method="{method.key}" finds nothing to train in the blocks of this scope; pass method="full".'
@@ -163,6 +184,14 @@ class Suffix(nn.Module):
         for p in parameters:
             p.requires_grad_(True)
         self.trainable_parameters = parameters
+
+    def _modules_that_train(self) -> list[nn.Module]:
+        """The modules of the scope whose own parameters are of its parts; those outside of the blocks train whole."""
+        modules = [self._module(name) for name in self._module_names]
+        parts = self._parts or PARTS
+        inside = [owner for block in modules[: self._n_blocks] for owner in modules_of_parts(block, parts)]
+        beyond = parts if "norm" in parts else PARTS
+        return inside + [owner for other in modules[self._n_blocks :] for owner in modules_of_parts(other, beyond)]
 
     def checkpoint(self) -> None:
         """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
@@ -264,7 +293,9 @@ class Suffix(nn.Module):
         own = {name: p for name, p in self.named_parameters() if id(p) in active}
         # A shard is no leaf of the graph: the whole tensor that was gathered for this pass is.
         if not self.is_sharded:
-            check_isolation(loss, own, self._users, again, is_patched=self._is_patched)
+            check_isolation(
+                loss, own, self._users, again, copied=self.network.parameters(), is_patched=self._is_patched
+            )
         self._proven |= active
 
     def take_hits(self) -> tuple[float, int]:
@@ -283,10 +314,12 @@ class Suffix(nn.Module):
             trained = {id(p) for p in self.trainable_parameters}
             named = self.network.named_parameters()
             return {name: whole(p.detach()).to("cpu", copy=True) for name, p in named if id(p) in trained}
-        for name in self._module_names:
+        for i, name in enumerate(self._module_names):
             module = self._module(name)
             module = module if method.merged is None else method.merged(module)
-            named = module.named_parameters()
+            parts = self._parts if i < self._n_blocks or "norm" in (self._parts or ()) else None
+            kept = {id(p) for p in parameters_of(module, parts)}
+            named = ((inner, p) for inner, p in module.named_parameters() if id(p) in kept)
             tensors |= {f"{name}.{inner}": whole(p.detach()).to("cpu", copy=True) for inner, p in named}
         return tensors
 

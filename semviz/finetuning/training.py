@@ -36,7 +36,6 @@ from semviz.finetuning.sharding import (
 )
 from semviz.finetuning.suffix_trainer import SuffixTrainer, best_of
 from semviz.finetuning.training_arguments import build_arguments, check_optimizer
-from semviz.scopes.methods import METHODS
 
 if TYPE_CHECKING:
     from semviz.common.progress import Control
@@ -139,7 +138,7 @@ def fit(
         control=control,
         progress=progress,
     )
-    schedule = METHODS[recipe.method].schedule
+    schedule = recipe.training_method.schedule
     block_schedules = [BlockSchedule(suffix, schedule(len(suffix.trained), steps, recipe.seed))] if schedule else []
     if recipe.checkpointing:
         suffix.checkpoint()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.interrupts import interrupts_held
+from semviz.lm.block_parts import trained_in
 from semviz.lm.callables import blanks
 from semviz.lm.copy_proof import Probe, default_probe, prove_copy, take_extras_along
 from semviz.lm.merging import merge_adapters
@@ -32,6 +33,7 @@ def private_copy(
     modules: Sequence[nn.Module] = (),
     *,
     own_weights: bool = True,
+    parts: Sequence[str] | None = None,
     to_train: bool = False,
     merge_all: bool = False,
     probe: Probe | None = None,
@@ -51,6 +53,7 @@ def private_copy(
         model: The user's model, which is not changed.
         modules: Modules of the model that get weights of their own, or adapters; a tied head among them is untied.
         own_weights: Whether they get weights of their own.
+        parts: Those of which parts do, of `semviz.lm.block_parts.PARTS`; all of them by default.
         to_train: Whether these require gradients.
         merge_all: Merge the user's adapters in all modules.
         probe: Texts on which the copy is compared with the model, if there is more to copy than weights; general text
@@ -62,7 +65,9 @@ def private_copy(
     source, anatomy = model.anatomy.model, model.anatomy
     own = modules if own_weights else ()
     untie = anatomy.tied and any(module is anatomy.head for module in own)
-    owned = {id(p) for module in own if not (untie and module is anatomy.head) for p in module.parameters()}
+    owned = {
+        id(p) for module in own if not (untie and module is anatomy.head) for p in trained_in(model, module, parts)
+    }
     memo: dict[int, Any] = blanks(source)
     memo |= {id(b): _usable(b) for b in source.buffers()} | own_buffers(source)
     if to_train:

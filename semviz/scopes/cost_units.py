@@ -28,6 +28,7 @@ def units(
     head: float = 0.0,
     blocks: Sequence[float] | None = None,
     checkpointing: bool = False,
+    trained_share: Sequence[float] | None = None,
 ) -> dict[str, float]:
     """Return the cost of a training run in units per token, by what it is spent on.
 
@@ -42,6 +43,7 @@ def units(
         head: h, cost of the head's forward pass in units; V/(12 d) where every position has a target.
         blocks: Cost of each block's forward pass in units, shape (L,); all 1 by default.
         checkpointing: Whether the trained blocks run forward once more in the backward pass.
+        trained_share: Share of each block's weights that train, shape (L,), where only a part of them does.
 
     Returns:
         prefix, forward, backward.
@@ -49,9 +51,10 @@ def units(
     block_units = np.ones(scope.n_blocks) if blocks is None else np.asarray(blocks, dtype=float)
     k, trained = scope.boundary, np.asarray(scope.blocks) - 1
     above, own = float(block_units[k:].sum()), float(block_units[trained].sum())
+    weights = own if trained_share is None else float((block_units * np.asarray(trained_share))[trained].sum())
     gradients = find_method(method).price.gradient_flops
     forward = epochs * (above + head + (own if checkpointing else 0.0))
-    backward = epochs * (above + own * gradients + head * (1 + gradients if scope.head else 1))
+    backward = epochs * (above + weights * gradients + head * (1 + gradients if scope.head else 1))
     return {
         "prefix": float(block_units[:k].sum()) * (1.0 if cached else epochs),
         "forward": forward,

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from semviz.common import checks, formats
 from semviz.common.errors import SemvizError
+from semviz.lm.block_parts import check_modules
 from semviz.scopes.cost_units import units
-from semviz.scopes.methods import METHODS
+from semviz.scopes.methods import find_method
+from semviz.scopes.methods.peft_configs import as_method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from peft import PeftConfig
 
     from semviz.lm.model import LanguageModel
     from semviz.scopes.scope import Scope
@@ -36,6 +40,8 @@ class Measured(Protocol):
     def scope(self) -> Scope: ...
     @property
     def method(self) -> str: ...
+    @property
+    def modules(self) -> str: ...
     @property
     def seed(self) -> int: ...
     @property
@@ -109,6 +115,7 @@ class Costs:
         vocabulary: V.
         state_bytes: Bytes of one token's state.
         weight_bytes: Bytes of one weight; their mean where some are quantised.
+        part_counts: Unique parameters of each part of blocks 1…L, by its name in `semviz.lm.block_parts.PARTS`.
     """
 
     scopes: tuple[Scope, ...]
@@ -122,6 +129,7 @@ class Costs:
     vocabulary: int
     state_bytes: int
     weight_bytes: float
+    part_counts: Mapping[str, tuple[int, ...]] = field(repr=False, default_factory=dict)
 
     @property
     def head(self) -> float:
@@ -129,13 +137,21 @@ class Costs:
         return self.head_flops * self.targets / self.tokens / float(self.block_flops.mean())
 
     def of(
-        self, scope: Scope, *, method: str = "full", epochs: float = 3, cached: bool = True, checkpointing: bool = False
+        self,
+        scope: Scope,
+        *,
+        method: str | PeftConfig = "full",
+        modules: str = "all",
+        epochs: float = 3,
+        cached: bool = True,
+        checkpointing: bool = False,
     ) -> Cost:
         """Price one run.
 
         Args:
             scope: What trains.
             method: As in `finetune`.
+            modules: As in `finetune`; gradients cost what the part's share of the block's weights is.
             epochs: Passes over the training rows.
             cached: Whether the frozen prefix runs once.
             checkpointing: As in `finetune`.
@@ -150,7 +166,8 @@ class Costs:
                 f"The scope is for {scope.n_blocks} blocks and the prices for {len(self.block_flops)}; pass a scope of "
                 "the same model."
             )
-        checks.one_of("method", method, METHODS)
+        method = as_method(method)
+        parts = find_method(method).parts if check_modules(modules) == "all" else (modules,)
         epochs = checks.positive("epochs", epochs)
         mean = float(self.block_flops.mean())
         block_units = (self.block_flops / mean).tolist()
@@ -162,6 +179,7 @@ class Costs:
             head=self.head,
             blocks=block_units,
             checkpointing=checkpointing,
+            trained_share=self._shares(parts),
         )
         full = sum(units(self.scopes[0], epochs=epochs, head=self.head, blocks=block_units).values())
         total = sum(run_units.values())
@@ -172,14 +190,18 @@ class Costs:
             flops=total * mean * self.tokens,
             flops_per_token=total * mean / epochs,
             share=total / full,
-            memory=self._memory(scope, method, cached=cached and scope.boundary > 0, checkpointing=checkpointing),
+            memory=self._memory(
+                scope, method, parts, cached=cached and scope.boundary > 0, checkpointing=checkpointing
+            ),
         )
 
-    def frame(self, *, epochs: float = 3, cached: bool = True, method: str = "full") -> pd.DataFrame:
+    def frame(
+        self, *, epochs: float = 3, cached: bool = True, method: str | PeftConfig = "full", modules: str = "all"
+    ) -> pd.DataFrame:
         """One row per boundary: units by what they are spent on, share of full finetuning, FLOPs a token, bytes."""
         rows = []
         for scope in self.scopes:
-            cost = self.of(scope, epochs=epochs, cached=cached, method=method)
+            cost = self.of(scope, epochs=epochs, cached=cached, method=method, modules=modules)
             row = {"boundary": scope.boundary, "trainable": scope.trainable, **cost.units, "share": cost.share}
             rows.append({**row, "flops_per_token": cost.flops_per_token, "bytes": cost.bytes})
         return pd.DataFrame(rows)
@@ -195,14 +217,14 @@ class Costs:
             SemvizError: If no run trained all blocks.
         """
         runs = list(runs)
-        full = [run for run in runs if run.scope == self.scopes[0] and run.method == "full"]
+        full = [run for run in runs if run.scope == self.scopes[0] and run.method == "full" and run.modules == "all"]
         if not full:
             raise SemvizError("No run trained all blocks, so there is nothing to scale by; pass Scope.full(model) too.")
         full_units = sum(sum(self.of(run.scope, epochs=run.epochs).units.values()) for run in full)
         unit_seconds = sum(run.seconds for run in full) / full_units
         rows = []
         for run in runs:
-            cost = self.of(run.scope, method=run.method, epochs=run.epochs, cached=run.cached)
+            cost = self.of(run.scope, method=run.method, modules=run.modules, epochs=run.epochs, cached=run.cached)
             predicted = unit_seconds * sum(cost.units.values())
             added = ("gradients", "optimizer", "activations", "logits")
             rows.append(
@@ -219,8 +241,25 @@ class Costs:
             )
         return pd.DataFrame(rows)
 
-    def _memory(self, scope: Scope, method: str, *, cached: bool, checkpointing: bool) -> dict[str, int]:
-        price, trained = METHODS[method].price, scope.trainable * _FLOAT
+    def _shares(self, parts: Sequence[str] | None) -> list[float] | None:
+        """Share of each block's weights that train where some of its parts do, shape (L,); None for all."""
+        if parts is None or not self.part_counts:
+            return None
+        of_parts = np.sum([self.part_counts[part] for part in parts], axis=0)
+        return (of_parts / np.maximum(np.sum(list(self.part_counts.values()), axis=0), 1)).tolist()
+
+    def _memory(
+        self, scope: Scope, method: str, parts: Sequence[str] | None, *, cached: bool, checkpointing: bool
+    ) -> dict[str, int]:
+        shares = self._shares(parts)
+        if shares is None:
+            trainable = scope.trainable
+        else:
+            inside = sum(scope.parts.blocks[b - 1] for b in scope.blocks)
+            trainable = (
+                scope.trainable - inside + round(sum(scope.parts.blocks[b - 1] * shares[b - 1] for b in scope.blocks))
+            )
+        price, trained = find_method(method).price, trainable * _FLOAT
         own = np.asarray(scope.blocks) - 1
         saved = self.block_bytes[scope.boundary :].sum()
         if checkpointing:
@@ -275,6 +314,7 @@ def estimate_costs(model: LanguageModel, task: Task, *, batch_size: int = 32) ->
 
 def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32) -> Costs:
     """Do what `estimate_costs` does, with tokenized training rows."""
+    from semviz.lm.block_parts import counts_by_part
     from semviz.lm.raw_storage import mean_weight_bytes
     from semviz.scopes.flop_counting import count_flops
     from semviz.scopes.scope import Scope
@@ -296,4 +336,5 @@ def price_scopes(model: LanguageModel, encoded: Encoded, *, batch_size: int = 32
         vocabulary=model.anatomy.vocabulary,
         state_bytes=model.anatomy.width * itemsize,
         weight_bytes=mean_weight_bytes(model.model, model.parts.total),
+        part_counts=counts_by_part(model.anatomy),
     )

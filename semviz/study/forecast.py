@@ -103,7 +103,7 @@ def forecast(
         probes: Measured probes; their prediction is preferred to the profile's.
         runs: Finished runs; their times are preferred to that of a forward pass.
     """
-    cost = opening.costs.of(scope, method=recipe.method, epochs=recipe.epochs)
+    cost = opening.costs.of(scope, method=recipe.method, modules=recipe.modules, epochs=recipe.epochs)
     k = scope.boundary
     benefit = low = high = math.nan
     evidence = ""
@@ -113,7 +113,8 @@ def forecast(
         benefit, evidence = float(opening.gain.benefit[k]), "profile"
     unit_seconds, clock = opening.unit_seconds * opening.costs.tokens, "forward pass"
     measured_unit_seconds = [
-        run.seconds / sum(opening.costs.of(run.scope, method=run.method, epochs=run.epochs).units.values())
+        run.seconds
+        / sum(opening.costs.of(run.scope, method=run.method, modules=run.modules, epochs=run.epochs).units.values())
         for run in runs
     ]
     if measured_unit_seconds:

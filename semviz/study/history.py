@@ -99,7 +99,7 @@ def comparable(runs: Iterable[Run]) -> list[Run]:
 
     def conditions(run: Run) -> tuple[object, ...]:
         # The model too: a user may edit it while a study is open.
-        return run.epochs, run.batch_size, run.arguments, run.model_hash, run.task_hash
+        return run.epochs, run.batch_size, run.arguments, run.parts, run.model_hash, run.task_hash
 
     alike = [run for run in all_runs if conditions(run) == conditions(newest) and not run.diverged]
     groups: dict[tuple[Scope, str], list[Run]] = {}
@@ -141,4 +141,6 @@ def run_once(bench: EncodedTask, scope: Scope, recipe: Recipe, *, store: Store, 
 
 def recipe_of(run: Run) -> Recipe:
     """Return how a run was trained, as far as it is stored: further `arguments` of Trainer are not."""
-    return Recipe(run.method, "auto" if run.rates else run.lr, run.epochs, run.batch_size, run.seed)
+    return Recipe(
+        run.method, "auto" if run.rates else run.lr, run.epochs, run.batch_size, run.seed, modules=run.modules
+    )

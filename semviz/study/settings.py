@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from semviz.common import checks
 from semviz.finetuning.recipe import Recipe
+from semviz.scopes.methods.peft_configs import as_method
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 @dataclass(frozen=True)
@@ -20,13 +24,15 @@ class Settings:
         method: As in `semviz.finetune`.
         seed: Seed of the data order, dropout and adapters.
         batch_size: Rows per step.
+        modules: Which part of each block trains, as in `semviz.finetune`.
     """
 
     steps: int
     lr: float | Literal["auto"] = "auto"
-    method: str = "full"
+    method: str | PeftConfig = "full"
     seed: int = 0
     batch_size: int = 32
+    modules: str = "all"
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -36,15 +42,17 @@ class Settings:
         """
         # NumPy's numbers become Python's.
         object.__setattr__(self, "steps", checks.whole_number("steps", self.steps, minimum=1))
-        checked = Recipe(self.method, self.lr, batch_size=self.batch_size, seed=self.seed)
-        for name in ("lr", "batch_size", "seed"):
+        checked = Recipe(
+            as_method(self.method), self.lr, batch_size=self.batch_size, seed=self.seed, modules=self.modules
+        )
+        for name in ("method", "lr", "batch_size", "seed"):
             object.__setattr__(self, name, getattr(checked, name))
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, *, rows: int) -> Settings:
         """Return the settings that take as many steps as a recipe does with this number of training rows."""
         steps = math.ceil(recipe.epochs * math.ceil(rows / recipe.batch_size))
-        return cls(steps, recipe.lr, recipe.method, recipe.seed, recipe.batch_size)
+        return cls(steps, recipe.lr, recipe.method, recipe.seed, recipe.batch_size, recipe.modules)
 
     @classmethod
     def of_epochs(cls, epochs: float, *, rows: int, batch_size: int = 32) -> Settings:
@@ -53,7 +61,9 @@ class Settings:
 
     def recipe(self, rows: int) -> Recipe:
         """Return the recipe that takes exactly these steps with this number of training rows."""
-        return Recipe(self.method, self.lr, self.epochs(rows), self.batch_size, self.seed)
+        return Recipe(
+            as_method(self.method), self.lr, self.epochs(rows), self.batch_size, self.seed, modules=self.modules
+        )
 
     def epochs(self, rows: int) -> float:
         """Return the passes over the training rows that take exactly these steps."""

@@ -120,7 +120,7 @@ def test_every_option_may_stand_in_a_configuration(cats, monkeypatch):
     values = {"epochs": 2, "seeds": 2, "lr": "auto", "samples": 4, "batch_size": 4, "method": "lisa", "budget": "10m"}
     values |= {"task": "cats.csv", "label": "label", "words": "no=a,yes=b", "test": "dogs.csv", "validation": 0.2}
     values |= {"separator": ";", "encoding": "utf-8", "prompt": "{text} is", "max_tokens": 9, "text": "text"}
-    values |= {"model": "m", "device": "cpu", "dtype": "float32", "out": "o.html", "store": "s"}
+    values |= {"model": "m", "device": "cpu", "dtype": "float32", "out": "o.html", "store": "s", "modules": "mlp"}
     names = {action.dest for action in parser._actions} - {"help", "config", "rows"}
     assert names == set(values)
     values |= {"test": 0.2}  # both files at once have not one separator

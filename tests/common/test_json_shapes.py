@@ -39,12 +39,14 @@ SHAPES = {
     "a map": MapOf(COUNT, keys="[a-z]"),
     "any map": MapOf(TEXT),
     "a record": RECORD,
+    "a record of before": Record(RECORD.fields, of=Animal, optional=("name", "eyes")),
     "a list of records": ListOf(RECORD),
 }  # fmt: skip
 ANIMAL = {"name": None, "legs": 4, "eyes": 2}
 VALUES = [
     None, True, False, 0, 1, 3, -1, 0.5, 1.5, -0.5, "", "a", "aa", "ab", "1", [], [1], [-1], [[]], {}, {"a": 1},
     {"A": 1}, {"a": "b"}, {"a": -1}, ANIMAL, {**ANIMAL, "legs": -1}, {"name": "a", "legs": 1}, [ANIMAL], [ANIMAL, {}],
+    {"legs": 4}, {"legs": 4, "eyes": -1},
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ MODEL, TASK, SCOPE, RECIPE = SimpleNamespace(hash="a" * 12), mood_task(), above(
 KEY = run_key(MODEL, TASK, SCOPE, RECIPE)
 CHANGES = {
     "method": "lora", "lr": "auto", "epochs": 4, "batch_size": 16, "seed": 1, "checkpointing": True,
-    "arguments": {"weight_decay": 0.1}, "callbacks": [EarlyStoppingCallback(2)],
+    "arguments": {"weight_decay": 0.1}, "callbacks": [EarlyStoppingCallback(2)], "modules": "mlp",
 }  # fmt: skip
 
 

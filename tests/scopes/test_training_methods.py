@@ -49,7 +49,7 @@ def norms():
 
 
 def test_the_methods_that_semviz_brings_in_the_order_of_menus():
-    assert list(METHODS) == ["full", "lora", "ia3", "lisa"]
+    assert list(METHODS) == ["full", "lora", "ia3", "lisa", "norm"]
     assert len({method.mark for method in METHODS.values()}) == len(METHODS)
 
 
@@ -90,7 +90,8 @@ def test_a_stored_run_of_a_method_that_is_gone_is_refused_in_words(tiny, mood, n
     sv.sweep(tiny, mood, [sv.Scope.last(tiny)], methods=("norms",), store=tmp_path, **QUICK)
     (key,) = Store(tmp_path).keys()
     METHODS.pop("norms")
-    with pytest.raises(SemvizError, match=r"run\.method is 'norms' and not one of \['full', 'lora', 'ia3', 'lisa'\]"):
+    words = r"run\.method is 'norms' and not one of \['full', 'lora', 'ia3', 'lisa', 'norm'\]"
+    with pytest.raises(SemvizError, match=words):
         Store(tmp_path).find(key)
     study = sv.Study(tiny, mood, store=tmp_path, progress=False)
     assert study.history.runs == []
@@ -213,7 +214,7 @@ def test_menus_are_ordered_by_place_and_then_by_registration(norms):
     register(TrainingMethod(key="first", title="", place=-1))
     register(TrainingMethod(key="newest", title=""))
     try:
-        assert list(METHODS) == ["first", "full", "lora", "ia3", "lisa", "norms", "newest"]
+        assert list(METHODS) == ["first", "full", "lora", "ia3", "lisa", "norm", "norms", "newest"]
     finally:
         METHODS.pop("first")
         METHODS.pop("newest")

@@ -94,6 +94,8 @@ class FinetunePanel:
         study = self.study
         if change in ("task", "settings"):
             settings = study.settings
+            if settings.method not in [key for _, key in self.method.options]:  # a configuration, set in code
+                self.method.options = [*self.method.options, (settings.method, settings.method)]
             self.steps.value, self.seed.value = settings.steps, settings.seed
             self.batch_size.value, self.method.value = settings.batch_size, settings.method
             self.lr.value = "auto" if settings.lr == "auto" else f"{settings.lr:g}"

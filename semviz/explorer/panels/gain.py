@@ -42,7 +42,7 @@ class GainPanel:
         rows = []
         for scope in study.opening.costs.scopes:
             k, cost = scope.boundary, study.opening.costs.of(
-                scope, method=study.settings.method, epochs=study.epochs
+                scope, method=study.settings.method, modules=study.settings.modules, epochs=study.epochs
             )  # fmt: skip
             benefit = float(study.gain.benefit[k]) if study.gain.applies else float("nan")
             benefit = float(probes.benefit[k]) if probes is not None else benefit

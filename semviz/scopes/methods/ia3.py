@@ -14,15 +14,23 @@ if TYPE_CHECKING:
 _KEY = "ia3"
 
 
-def _config(network: nn.Module, linear_layers: Mapping[str, nn.Module]) -> Any:
-    from peft import IA3Config
+def targets_of(network: nn.Module, linear_layers: Mapping[str, nn.Module]) -> tuple[list[str], list[str]]:
+    """Return the names of the layers that are scaled, and those of them that belong to the MLP."""
     from peft.utils import constants
 
     config: Any = network.config
     targets = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING.get(config.model_type)
     feedforward_targets = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING.get(config.model_type, ())
-    chosen = [name for name in linear_layers if _ends_with(name, targets)] if targets else list(linear_layers)
-    feedforward = [name for name in chosen if _ends_with(name, feedforward_targets)]
+    # With modules="attention" and the like, none of those may be there.
+    chosen = [name for name in linear_layers if _ends_with(name, targets)] if targets else []
+    chosen = chosen or list(linear_layers)
+    return chosen, [name for name in chosen if _ends_with(name, feedforward_targets)]
+
+
+def _config(network: nn.Module, linear_layers: Mapping[str, nn.Module]) -> Any:
+    from peft import IA3Config
+
+    chosen, feedforward = targets_of(network, linear_layers)
     transposed = peft_adapters.any_transposed(linear_layers)
     return IA3Config(target_modules=chosen, feedforward_modules=feedforward, fan_in_fan_out=transposed)
 
