@@ -16,6 +16,7 @@ from typing import Any, Literal
 from semviz.common import checks
 from semviz.common.errors import Cancelled, ModelError, SemvizError
 from semviz.common.progress import Control
+from semviz.common.training_methods import ConfiguredMethod
 from semviz.experiments.claims import claimed
 from semviz.experiments.run_store import Store
 from semviz.finetuning.encoded_task import EncodedTask
@@ -110,7 +111,7 @@ def _train(job: Job, control: Control) -> None:
             f"The worker on {socket.gethostname()} has semviz {__version__} and the sweep was asked for with "
             f"{job.version}; install the same version there."
         )
-    if job.recipe.method not in METHODS:
+    if job.recipe.method not in METHODS and not isinstance(job.recipe.method, ConfiguredMethod):
         raise SemvizError(
             f"The worker on {socket.gethostname()} knows no method {job.recipe.method!r}; register it in a module that "
             "workers import, such as by the pool's initializer."

@@ -150,7 +150,7 @@ def _check_kinds(arguments: Mapping[str, Any]) -> None:
         elif kinds <= {int, float, NoneType}:
             instead = f"a number {span}".rstrip()
             checks.number(name, value, f"{instead}, such as {default}", fits=partial(_is_number, fits))
-        elif kinds <= {str, NoneType} and field.name != "output_dir" and not isinstance(value, str):
+        elif kinds <= {str, NoneType} and not isinstance(value, str) and field.name not in (*SHARDED, "output_dir"):
             raise SemvizError(f"{checks.named_repr(name, value)}; pass a text.")
 
 
