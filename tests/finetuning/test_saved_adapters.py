@@ -250,7 +250,9 @@ def test_every_kind_of_adapter_is_saved_as_it_was_configured(tmp_path, base_fold
         ),
     )
     made = sv.finetune(model, mood_task(), sv.Scope.of(model, [2, 4]), method="mine", **QUICK)
+    state = model.hash
     folder = made.save_adapter(tmp_path)
+    assert model.hash == state
     expected = logits(made.model().model)
     base = AutoModelForCausalLM.from_pretrained(base_folder)
     assert not torch.allclose(expected, logits(base), rtol=0, atol=1e-3)
