@@ -36,6 +36,8 @@ class MeasuredRun(Protocol):
     @property
     def method(self) -> str: ...  # noqa: D102
     @property
+    def parts(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
     def lr(self) -> float: ...  # noqa: D102
     @property
     def epochs(self) -> float: ...  # noqa: D102
@@ -94,6 +96,11 @@ class ExportSettings:
             raise ScopeError(
                 f'The run trained by method="{run.method}", which is no method of other trainers, or kept no adapter; '
                 "export its scope without the run: run.scope.export(trainer)."
+            )
+        if kind == FULL and run.parts:
+            raise ScopeError(
+                f"The run trained the {run.parts[0]} of its blocks alone, and exports of weights are of whole blocks; "
+                "export its scope without the run, or train with LoRA."
             )
         if method not in (None, kind):
             raise ScopeError(f'method="{method}" is not how the run trained ("{kind}"); leave it out.')
