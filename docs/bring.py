@@ -12,7 +12,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "bring.md"
-SECTIONS = ("Models", "Quantised models", "Data", "Arguments", "Methods", "Machines", "Files", "The shell")
+SECTIONS = (
+    "Models",
+    "Quantised models",
+    "Data",
+    "Arguments",
+    "Methods",
+    "What comes out",
+    "Machines",
+    "Files",
+    "The shell",
+)
 HEAD = """# What you bring, and what semviz does
 
 <!-- Written by docs/bring.py from the tests' marks; change those. -->

@@ -50,6 +50,11 @@ def kill_in_training(path, killed: list[tuple[str, int]]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.brings(
+    "Machines",
+    "a Dask cluster, one of whose workers is killed",
+    "nothing lost, nothing run twice",
+)
 def test_a_killed_worker_loses_no_run_and_repeats_none(client, model_folder, mood, tmp_path):
     path, killed = tmp_path / "trace.txt", []
     client.register_plugin(Tracing(str(path)))

@@ -67,6 +67,11 @@ def test_threads_train_the_runs_of_a_plain_sweep(options, tiny, mood, tmp_path, 
         assert runs.runs[0].trace(progress=False) is not None
 
 
+@pytest.mark.brings(
+    "Machines",
+    "`sweep(executor=)`: any `concurrent.futures.Executor`",
+    "one job a run, with the results of a plain sweep",
+)
 def test_spawned_processes_train_the_runs_of_a_plain_sweep(tiny, mood, tmp_path):
     scopes = [sv.Scope.last(tiny), sv.Scope.half(tiny), sv.Scope.full(tiny)]
     alone = sv.sweep(tiny, mood, scopes, store=tmp_path / "alone", **QUICK)

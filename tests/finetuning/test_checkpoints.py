@@ -93,6 +93,11 @@ sv.finetune(model, mood_task(), sv.Scope.half(model), lr=3e-3, epochs=2, batch_s
 """
 
 
+@pytest.mark.brings(
+    "Arguments",
+    "`save_strategy` and `output_dir`; a training that is killed",
+    "goes on from its last checkpoint, to the same result",
+)
 def test_a_killed_training_goes_on_in_another_process(tiny, mood, tmp_path):
     program = KILLED.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, env=os.environ)
@@ -271,6 +276,11 @@ def test_what_is_scored_on_the_way_is_what_is_scored_at_the_end(tiny, mood):
     assert seen[-1]["eval_loss"] == pytest.approx(run.validation_loss, abs=1e-9)
 
 
+@pytest.mark.brings(
+    "Arguments",
+    "`callbacks=[EarlyStoppingCallback(2)]`",
+    "stops early, by validation rows",
+)
 def test_early_stopping_stops_and_each_training_begins_afresh(tiny, mood, tmp_path):
     stop = EarlyStoppingCallback(1, 10.0)  # nothing improves by so much
     arguments = {"eval_strategy": "steps", "eval_steps": 2}

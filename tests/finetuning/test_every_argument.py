@@ -277,6 +277,11 @@ def test_the_table_has_every_field_of_the_installed_transformers():
 
 @pytest.mark.parametrize("cache", [True, False], ids=["cached", "uncached"])
 @pytest.mark.parametrize("name", [name for name in NAMES if isinstance(CASES.get(name), Works)])
+@pytest.mark.brings(
+    "Arguments",
+    "a field of `TrainingArguments` that can be had ([the table](arguments.md))",
+    "it does what it says, with and without the cached prefix",
+)
 def test_a_field_works(name, cache, train):
     case = CASES[name]
     assert isinstance(FIELDS[name], Passed)
@@ -300,6 +305,11 @@ def test_the_cache_changes_nothing_but_the_time(name, train):
 
 @pytest.mark.parametrize("cache", [True, False], ids=["cached", "uncached"])
 @pytest.mark.parametrize("name", [name for name in NAMES if isinstance(CASES.get(name), Fails)])
+@pytest.mark.brings(
+    "Arguments",
+    "a field that cannot be had",
+    "names what to pass instead",
+)
 def test_a_field_is_refused_in_words(name, cache, model, task):
     case = CASES[name]
     if name in SHARDED and not cache:
@@ -341,6 +351,11 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("schedule", [kind.value for kind in SchedulerType])
+@pytest.mark.brings(
+    "Arguments",
+    "every `lr_scheduler_type`, with its arguments",
+    "trains by it",
+)
 def test_every_schedule_trains_at_rates_of_its_own(schedule, train):
     judged = schedule in ("reduce_lr_on_plateau", "greedy")
     arguments = {**OFTEN, **({"eval_strategy": "steps", "eval_steps": 1} if judged else {})}
@@ -429,6 +444,11 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=str)
+@pytest.mark.brings(
+    "Arguments",
+    'values such as `"adam_beta1": 2` or `"log_level": "nope"`',
+    "refuses them in words",
+)
 def test_bad_values_are_refused_in_words(arguments, words, tiny, mood, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SemvizError, match=words) as caught:

@@ -48,6 +48,11 @@ def same_weights(one, two):
     return all(bool((one.weights[name] == two.weights[name]).all()) for name in two.weights)
 
 
+@pytest.mark.brings(
+    "Arguments",
+    '`"report_to": "wandb"`, tensorboard, trackio, mlflow',
+    "a run for each training, named by scope, rate and seed",
+)
 def test_a_training_is_a_run_with_its_scope_rate_and_seed(wandb, tiny, mood, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plain = sv.finetune(tiny, mood, sv.Scope.half(tiny), **QUICK)
@@ -156,6 +161,11 @@ def test_loggers_that_cannot_be_used_are_refused(arguments, variables, words, wa
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "trackio", "wandb", "comet_ml", "flyte"])
+@pytest.mark.brings(
+    "Arguments",
+    "a logger that is not installed",
+    "says what to install",
+)
 def test_a_logger_that_is_not_installed_says_what_to_install(name, tiny, mood, monkeypatch, tmp_path):
     monkeypatch.setattr("semviz.finetuning.loggers.importlib.util.find_spec", lambda module: None)
     for module in ("tensorboard", "tensorboardX", "mlflow", "trackio", "wandb"):

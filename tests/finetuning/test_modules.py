@@ -44,6 +44,11 @@ def changed_in_blocks(model, run):
 @pytest.mark.parametrize("method", ["full", "lora", "ia3", "lisa", "config"])
 @pytest.mark.parametrize("modules", ["attention", "mlp"])
 @pytest.mark.parametrize("name", list(ATTENTION))
+@pytest.mark.brings(
+    "Methods",
+    '`modules="attention"` or `"mlp"`',
+    "trains that part of each block",
+)
 def test_only_this_part_of_the_blocks_changes_and_only_it_is_kept(models, name, modules, method):
     model, task = models[name], mood_task()
     method = peft.LoraConfig(r=4) if method == "config" else method
@@ -112,6 +117,11 @@ def test_only_what_trains_has_weights_of_its_own(models):
 
 
 @pytest.mark.parametrize("name", sorted({*FAMILIES} - {"nanochat", "olmo"}))
+@pytest.mark.brings(
+    "Methods",
+    '`method="norm"`',
+    "trains the norms of the scope's blocks",
+)
 def test_norms_of_every_family_train_and_nothing_else(name):
     network = family(name)
     # Ids of the small families end at 96.

@@ -125,6 +125,11 @@ def trained_and_merged(model, task, scope, method, monkeypatch, **options):
 
 @pytest.mark.parametrize("network", ["llama", "gpt2"])
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
+@pytest.mark.brings(
+    "Methods",
+    "any configuration of peft's as `method=`",
+    "trains on the scope's blocks and merges, or is refused by name",
+)
 def test_a_kind_trains_above_a_boundary_and_merges_or_is_refused_by_name(models, task, monkeypatch, kind, network):
     if kind in REFUSED:
         with pytest.raises(SemvizError, match=f"^method={CONFIGS[kind].__name__}") as caught:
@@ -231,6 +236,11 @@ def moved_layers(model, run):
         (["2.mlp.up_proj", "layers.3.self_attn.o_proj"], "2.mlp.up_proj 3.self_attn.o_proj"),
     ],
     ids=["names", "expression", "parts of names"],
+)
+@pytest.mark.brings(
+    "Methods",
+    "`target_modules` as names, endings or patterns",
+    "matches them by peft's rules, inside the scope",
 )
 def test_targets_are_matched_by_pefts_rules_against_the_names_of_the_models_blocks(models, task, targets, expected):
     model = models["llama"]
@@ -341,6 +351,11 @@ def test_a_run_says_what_was_set_and_is_stored_found_and_traced(models, task, tm
     assert (stored.trace(model, task, progress=False) - sv.trace(model, task, progress=False)).metrics
 
 
+@pytest.mark.brings(
+    "Methods",
+    "a stored run of adapters, where peft is not installed",
+    "loads it",
+)
 def test_a_stored_run_loads_where_peft_is_not(models, task, tmp_path):
     model = models["llama"]
     sv.sweep(model, task, [sv.Scope.last(model)], methods=[lora(r=4)], store=tmp_path, **QUICK)

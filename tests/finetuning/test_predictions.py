@@ -43,6 +43,11 @@ def two_words():
 @pytest.mark.parametrize("split", ["test", "validation", "train"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("task", [mood_task, two_words])
+@pytest.mark.brings(
+    "What comes out",
+    "`run.predictions()`",
+    "a table of rows before and after, with exactly the measured hits",
+)
 def test_predictions_are_those_that_were_measured(tiny, task, method, split):
     task = task()
     run = sv.finetune(tiny, task, sv.Scope.half(tiny), method=method, **QUICK)

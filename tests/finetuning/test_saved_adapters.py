@@ -58,6 +58,11 @@ def check_loads(folder, run, base):
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("method", ["lora", "ia3"])
 @pytest.mark.parametrize("blocks", [[4], [2, 4], [1, 2, 3, 4]], ids=str)
+@pytest.mark.brings(
+    "What comes out",
+    "`run.save_adapter(folder)`",
+    "peft's own files, unmerged; peft and semviz load them",
+)
 def test_peft_and_semviz_load_what_was_trained(tmp_path, base_folder, model, method, blocks, cache):
     made = sv.finetune(model, mood_task(), sv.Scope.of(model, blocks), method=method, cache=cache, **QUICK)
     folder = made.save_adapter(tmp_path / "adapter")
@@ -234,6 +239,11 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.brings(
+    "What comes out",
+    "adapters of any of peft's kinds",
+    "saved as they were configured, or refused by name",
+)
 def test_every_kind_of_adapter_is_saved_as_it_was_configured(tmp_path, base_folder, model, monkeypatch, kind):
     def config(_, layers):
         return KINDS[kind](list(layers))

@@ -61,6 +61,11 @@ def check_saved(folder, run):
 
 @pytest.mark.parametrize("method", ["full", "lora", "ia3", "lisa"])
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.brings(
+    "What comes out",
+    "`run.save_model(folder)`",
+    "a folder that transformers and semviz load, with the same logits",
+)
 def test_a_saved_model_is_the_finetuned_one(tmp_path, name, method):
     model = loaded(name)
     run = sv.finetune(model, mood_task(), sv.Scope.above(model, 1), method=method, **QUICK)
@@ -156,6 +161,11 @@ def content(folder):
     return {str(f.relative_to(folder)): f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
 
 
+@pytest.mark.brings(
+    "What comes out",
+    "a folder that holds something else",
+    "leaves it, and says so",
+)
 def test_what_else_is_in_a_folder_is_never_replaced(tmp_path, run):
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
@@ -306,6 +316,11 @@ def test_a_run_is_copied_and_stored_with_the_models_name(run):
         assert again.model_name == again.record()["model"] == run.source.model == run.model_name
 
 
+@pytest.mark.brings(
+    "What comes out",
+    "a `.gguf` file, traced and finetuned, then saved",
+    "the folder generates text",
+)
 def test_a_finetuned_gguf_file_becomes_a_folder_that_writes(tmp_path, mood):
     """GGUF → trace → finetune → saved folder → generate."""
     pytest.importorskip("gguf")

@@ -40,6 +40,11 @@ def distance(one: dict, other: dict) -> float:
 
 
 @pytest.mark.parametrize("name", RUNS)
+@pytest.mark.brings(
+    "Machines",
+    '`arguments={"fsdp": True}` in two processes, `cache=False`',
+    "shards what trains, with the weights and scores of one process",
+)
 def test_two_processes_with_shards_train_the_weights_that_one_trains(seen, name):
     one, two = kept(run(name, is_sharded=False)), seen[0]["runs"][name]
     assert distance(one["weights"], two["weights"]) < 1e-5
@@ -86,6 +91,11 @@ def test_what_cannot_be_sharded_is_refused_by_name_in_both_processes(seen, word)
     assert all(word in each["refused"][word] for each in seen)
 
 
+@pytest.mark.brings(
+    "Machines",
+    "FSDP or DeepSpeed with a cached prefix",
+    "refuses it: pass `cache=False`",
+)
 def test_shards_and_a_cached_prefix_are_refused(seen):
     assert all("pass cache=False" in each["cached"] for each in seen)
 

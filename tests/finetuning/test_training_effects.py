@@ -56,6 +56,11 @@ def test_noise_on_embeddings_is_uniform_and_within_its_bound(tiny, batch):
     assert torch.equal(seen[-1], clean)  # not where it is scored
 
 
+@pytest.mark.brings(
+    "Arguments",
+    "`neftune_noise_alpha`",
+    "trains without the cached prefix, and says so",
+)
 def test_noise_reaches_what_trains_through_the_frozen_blocks(tiny, mood):
     arguments = {"neftune_noise_alpha": 20.0}
     noisy, plain = (sv.finetune(tiny, mood, sv.Scope.last(tiny), arguments=a, **QUICK) for a in (arguments, {}))

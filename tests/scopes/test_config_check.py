@@ -109,6 +109,11 @@ def test_rows_of_a_parameter():
         assert "trains embeddings" in repr(found)
 
 
+@pytest.mark.brings(
+    "What comes out",
+    "`semviz check config.yml` of a trainer's config with a typo",
+    "says that everything trains",
+)
 def test_a_misspelt_key_trains_everything_and_is_told():
     found = checked({"base_model": "x", "unfrozen_parameter": ["model.layers.11."]})
     assert found.trainable == found.total
@@ -226,6 +231,11 @@ def test_modules_to_save_train_whole():
     assert found.warnings == ()
 
 
+@pytest.mark.brings(
+    "What comes out",
+    "a config for a model of 70 B parameters",
+    "counts what it trains without loading weights",
+)
 def test_seventy_billion_parameters_are_counted_without_weights(tmp_path):
     LlamaConfig(
         vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64,

@@ -43,6 +43,11 @@ def test_lora_sits_on_exactly_these_layers(name, blocks):
         assert adapted(network, lora_config(trainer, scope.export(trainer, method="lora"))) == wanted != set(), trainer
 
 
+@pytest.mark.brings(
+    "What comes out",
+    '`scope.export(trainer, method="lora")`, `run.export(trainer)`',
+    "a config that puts LoRA on exactly these layers, or a refusal",
+)
 def test_whatever_is_given_is_right_in_all_families():
     given = 0
     for name in FAMILIES:
