@@ -19,7 +19,7 @@ from transformers import Trainer, TrainingArguments
 
 import semviz as sv
 from semviz.common.errors import ScopeError
-from semviz.finetuning.training import _WARMUP
+from semviz.finetuning.training_arguments import _WARMUP
 from semviz.lm.anatomy import find_anatomy
 from semviz.lm.parts import parts_of
 from semviz.scopes import export_settings
