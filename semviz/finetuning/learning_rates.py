@@ -32,7 +32,7 @@ def first_guess(width: int, method: str) -> float:
 def usual_rate(width: int, method: str, frozen: float) -> float:
     """The rate to train at where none is searched for: one step above the guess where most blocks are frozen.
 
-    Over the curves of `tests/bench/measured.json` that is .37 decades from the best rate, and the guess alone .44.
+    Over the curves of `tests/bench/measured.json` that is .35 decades from the best rate, and the guess alone .46.
 
     Args:
         width: As in `first_guess`.
