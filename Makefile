@@ -13,7 +13,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 WORKERS ?= 2
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with tests/sanitize.cfg
 
-.PHONY: demo lab test browser real labs quantised coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
+.PHONY: demo lab test kinds browser real labs quantised coverage coverage-of-intervals faults mutation binder lint schemas audit notebooks constraints clean
 
 demo: $(VENV)/core
 	$(BIN)/semviz report --task $(TASK) --budget $(BUDGET) --out semviz-report.html
@@ -22,8 +22,12 @@ lab: $(VENV)/lab
 	$(BIN)/semviz lab notebooks/01_tour.ipynb
 
 test: $(VENV)/test
-	$(QUIET) $(BIN)/python -m pytest -n $(WORKERS) \
+	$(QUIET) $(BIN)/python -m pytest -n $(WORKERS) -m "not every_kind" \
 		$(NBVAL) --ignore=notebooks/exercises --ignore=tests/real --ignore=tests/browser --ignore=tests/quantised notebooks tests semviz
+
+# All arguments of Trainer, all adapters of peft's, all parts of blocks, checkpoints, shards and workers: minutes more.
+kinds: $(VENV)/test
+	$(QUIET) $(BIN)/python -m pytest -n $(WORKERS) -m every_kind --ignore=tests/real --ignore=tests/browser --ignore=tests/quantised tests
 
 # The Explorer in a real browser: needs Chromium on the PATH.
 browser: $(VENV)/test $(VENV)/old-kernel

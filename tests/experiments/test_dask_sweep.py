@@ -13,6 +13,8 @@ from traced_trainings import assert_same_runs, count, lines, trace_trainings
 
 import semviz as sv
 
+pytestmark = pytest.mark.every_kind
+
 distributed = pytest.importorskip("distributed")
 
 QUICK = {"epochs": 2, "batch_size": 8, "lr": 3e-3, "progress": False}

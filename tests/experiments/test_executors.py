@@ -17,6 +17,8 @@ from semviz.common.errors import Cancelled, SemvizError
 from semviz.experiments import job, workers
 from semviz.experiments.job import Job, run_job
 
+pytestmark = pytest.mark.every_kind
+
 QUICK = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "progress": False}
 
 

@@ -20,6 +20,8 @@ import semviz as sv
 from semviz.common.errors import Cancelled, SemvizError
 from semviz.finetuning.checkpoints import last_checkpoint
 
+pytestmark = pytest.mark.every_kind
+
 QUICK = {"lr": 3e-3, "epochs": 2, "batch_size": 8, "progress": False}  # 14 steps, 7 an epoch
 EACH = {"save_strategy": "steps", "save_steps": 1}
 

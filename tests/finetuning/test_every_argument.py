@@ -21,6 +21,8 @@ from semviz.finetuning.prefix_cache import Collator
 from semviz.finetuning.trainer_arguments import FIELDS, SEVERAL, SHARDED, Elsewhere, Passed, Refused
 from semviz.finetuning.trainer_defaults import as_usual
 
+pytestmark = pytest.mark.every_kind
+
 QUICK = {"lr": 3e-3, "epochs": 1, "batch_size": 8, "progress": False}
 NAMES = [field.name for field in dataclasses.fields(TrainingArguments)]
 

@@ -19,6 +19,8 @@ from semviz.finetuning.recipe import Recipe, run_key
 from semviz.lm.block_parts import parameters_of
 from semviz.scopes.scope import Scope
 
+pytestmark = pytest.mark.every_kind
+
 QUICK = {"epochs": 1, "batch_size": 16, "lr": 1e-2, "progress": False}
 ATTENTION = {"llama": "self_attn.", "gpt2": "attn.", "opt": "self_attn."}
 MLP = {"llama": ("mlp.",), "gpt2": ("mlp.",), "opt": ("fc1.", "fc2.")}

@@ -28,6 +28,8 @@ from semviz.finetuning.suffix_model import Suffix
 from semviz.scopes.methods.peft_configs import config_of
 from semviz.scopes.methods.peft_kinds import KINDS, REFUSED
 
+pytestmark = pytest.mark.every_kind
+
 QUICK = {"epochs": 1, "batch_size": 16, "lr": 1e-2, "progress": False}
 CONFIGS = {getattr(kind, "value", kind): made for kind, made in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
 

@@ -20,6 +20,8 @@ from semviz.common.training_methods import METHODS, TrainingMethod
 from semviz.experiments.run_store import Store
 from semviz.scopes.methods import peft_adapters
 
+pytestmark = pytest.mark.every_kind
+
 QUICK = {"epochs": 2, "batch_size": 8, "lr": 3e-2, "progress": False}
 IDS = torch.arange(4, 14)[None]
 # A merged adapter is the trained one up to the rounding of the merge.

@@ -24,6 +24,8 @@ from semviz.common.errors import SemvizError
 from semviz.experiments.run_store import Store
 from semviz.finetuning.run import Run
 
+pytestmark = pytest.mark.every_kind
+
 QUICK = {"epochs": 1, "batch_size": 8, "lr": 1e-2, "progress": False}
 IDS = torch.arange(4, 14)[None]
 NETWORKS = {

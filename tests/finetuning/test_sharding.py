@@ -17,6 +17,8 @@ from train_share import kept
 import semviz as sv
 from semviz.common.errors import SemvizError
 
+pytestmark = pytest.mark.every_kind
+
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory) -> list[dict]:

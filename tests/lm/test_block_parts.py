@@ -15,6 +15,8 @@ from semviz.lm.block_parts import PARTS, check_parts, counts_by_part, parameters
 from semviz.lm.blocks import find_blocks
 from semviz.lm.parts import parts_of
 
+pytestmark = pytest.mark.every_kind
+
 # Families with blocks that mix positions by something else than attention; the others have nothing beside the three.
 MIXERS = {
     *("bamba", "falcon-h1", "falcon-mamba", "granite-moe-hybrid", "jamba", "lfm2", "lfm2-moe", "mamba", "mamba2"),

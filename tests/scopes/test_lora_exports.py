@@ -25,6 +25,8 @@ from semviz.lm.parts import parts_of
 from semviz.scopes import export_settings
 from semviz.scopes.scope import Scope
 
+pytestmark = pytest.mark.every_kind
+
 TRAINERS = ("axolotl", "llama-factory", "ms-swift", "unsloth")
 QUICK = {"epochs": 2, "batch_size": 8, "progress": False}
 
