@@ -172,7 +172,9 @@ CASES: dict[str, Works | Fails] = {
     "logging_first_step": Works(True, lambda s, p: s.run.curve.step.tolist() == [1, 3, 6], {"logging_steps": 3}),
     "logging_nan_inf_filter": Works(True, reaches_trainer("logging_nan_inf_filter", True)),
     "include_num_input_tokens_seen": Works("all", logged("num_input_tokens_seen")),
-    "log_level": Works("critical", lambda s, p: s.recorder.verbosity == 50 != p.recorder.verbosity and same_weights(s, p)),
+    "log_level": Works(
+        "critical", lambda s, p: s.recorder.verbosity == 50 != p.recorder.verbosity and same_weights(s, p)
+    ),
     "report_to": Fails("nope", "tensorboard"),
     "run_name": Works("mine", lambda s, p: s.recorder.args.run_name == f"mine, {p.recorder.args.run_name}"),
     "project": Fails("mine", "report_to"),
