@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.scopes.config_files import AXOLOTL, LLAMA_FACTORY, PEFT, SWIFT, as_flag, as_list
+from semviz.scopes.config_values import as_integer, as_integers, as_names
 from semviz.scopes.weight_rules import Named, Trained
 
 if TYPE_CHECKING:
     from torch import nn
-
-_LORA_TYPES = ("lora", "qlora")
 
 
 def of_adapters(trainer: str, config: Mapping[str, Any], network: nn.Module, names: Named) -> Trained:
@@ -107,18 +106,17 @@ def _module_of(parameter: str) -> str:
 
 
 def _axolotl(config: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
-    kind = config.get("adapter")
-    if kind not in _LORA_TYPES:
-        raise SemvizError(f"adapter: {checks.short_repr(kind)} is not checked here; lora and qlora are.")
-    targets = config.get("lora_target_modules") or []
+    targets: Any = config.get("lora_target_modules") or []
+    if not isinstance(targets, str):
+        targets = as_names(config, "lora_target_modules")
     if as_flag(config.get("lora_target_linear") or False):
         targets = sorted({*([targets] if isinstance(targets, str) else targets), *_linear_leaves(network)})
     return {
         "peft_type": "LORA",
-        "r": int(config.get("lora_r") or 8),
+        "r": 8 if config.get("lora_r") is None else as_integer(config, "lora_r", 8),
         "target_modules": targets,
         "target_parameters": config.get("lora_target_parameters") or None,
-        "layers_to_transform": config.get("peft_layers_to_transform"),
+        "layers_to_transform": as_integers(config, "peft_layers_to_transform"),
         "layers_pattern": config.get("peft_layers_pattern"),
         "modules_to_save": config.get("lora_modules_to_save") or None,
         "exclude_modules": config.get("lora_exclude_modules") or None,
@@ -132,7 +130,7 @@ def _llama_factory(config: Mapping[str, Any], network: nn.Module) -> dict[str, A
     targets = as_list(config.get("lora_target", "all"))
     return {
         "peft_type": "LORA",
-        "r": int(config.get("lora_rank", 8)),
+        "r": as_integer(config, "lora_rank", 8),
         "target_modules": _linear_leaves(network) if targets == ["all"] else targets,
         "modules_to_save": as_list(config.get("additional_target")) or None,
         "use_dora": as_flag(config.get("use_dora", False)),
@@ -141,13 +139,13 @@ def _llama_factory(config: Mapping[str, Any], network: nn.Module) -> dict[str, A
 
 def _swift(config: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
     given = config.get("target_modules", "all-linear")
-    words = given.split() if isinstance(given, str) else list(given)
+    words = given.split() if isinstance(given, str) else as_names(config, "target_modules")
     targets: Any = [word for word in words if word != "all-linear"]
     if "all-linear" in words:
         targets = sorted({*targets, *_linear_leaves(network)})
     return {
         "peft_type": "LORA",
-        "r": int(config.get("lora_rank", 8)),
+        "r": as_integer(config, "lora_rank", 8),
         "target_modules": config.get("target_regex") or targets,
         "modules_to_save": as_list(config.get("modules_to_save")) or None,
         "use_dora": as_flag(config.get("use_dora", False)),
@@ -155,6 +153,7 @@ def _swift(config: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
 
 
 def _peft(config: Mapping[str, Any], _: nn.Module) -> dict[str, Any]:
+    as_integers(config, "layers_to_transform")
     return {**config, "inference_mode": False}
 
 

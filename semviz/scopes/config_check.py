@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from semviz.common import formats
 from semviz.scopes.adapter_rules import of_adapters
-from semviz.scopes.config_files import AXOLOTL, LLAMA_FACTORY, PEFT, SWIFT, misspelt, read_config, whose
+from semviz.scopes.config_files import AXOLOTL, LLAMA_FACTORY, SWIFT, misspelt, read_config, whose
+from semviz.scopes.tuning_kinds import FULL, LORA, does_nothing, kind_of
 from semviz.scopes.weight_rules import Named, Trained, of_axolotl, of_llama_factory, of_swift
 
 if TYPE_CHECKING:
@@ -117,14 +118,15 @@ def check_config(
     from semviz.lm.blocks import find_blocks
     from semviz.lm.skeleton import skeleton_of
 
-    content, name = read_config(config)
+    content, name, said = read_config(config)
     trainer = whose(content, trainer)
+    idle = does_nothing(content, trainer)  # refuses unknown kinds before the model is built
     network, model_name = skeleton_of(model, trust_remote_code=trust_remote_code)
     names = Named.of(network, find_blocks(network))
     sizes = dict(names.sizes)
     places = _places(network)
     found = _applied(trainer, content, network, names)
-    found.warnings = [*misspelt(content, trainer), *found.warnings]
+    found.warnings = [*said, *misspelt(content, trainer), *idle, *found.warnings]
     if not found.counts and not any("peft stops" in warning for warning in found.warnings):
         found.warnings.append("Nothing trains.")
     return ConfigCheck(
@@ -140,23 +142,12 @@ def check_config(
 
 def _applied(trainer: str, content: dict[str, Any], network: Any, names: Named) -> Trained:
     """Apply the rule of a trainer."""
-    if trainer == AXOLOTL and content.get("adapter"):
-        found = of_adapters(trainer, content, network, names)
-        if content.get("unfrozen_parameters"):
-            found.warnings.append(
-                "unfrozen_parameters beside an adapter: axolotl refuses or freezes parts of the adapter; leave it out, "
-                "and choose layers by peft_layers_to_transform."
-            )
-        return found
-    if trainer == AXOLOTL:
-        return of_axolotl(content, names)
-    if trainer == LLAMA_FACTORY:
-        is_lora = str(content.get("finetuning_type", "lora")) == "lora"
-        return of_adapters(trainer, content, network, names) if is_lora else of_llama_factory(content, names)
-    if trainer == SWIFT:
-        kind = next((str(content[k]) for k in ("tuner_type", "train_type", "sft_type") if content.get(k)), "lora")
-        return of_swift(content, names) if kind == "full" else of_adapters(trainer, content, network, names)
-    return of_adapters(PEFT, content, network, names)
+    kind = kind_of(content, trainer)
+    if kind == LORA:
+        return of_adapters(trainer, content, network, names)
+    if trainer == LLAMA_FACTORY and kind == FULL:
+        return Trained("all weights", dict(names.sizes))
+    return {AXOLOTL: of_axolotl, LLAMA_FACTORY: of_llama_factory, SWIFT: of_swift}[trainer](content, names)
 
 
 def _places(network: Any) -> dict[str, str]:

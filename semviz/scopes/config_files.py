@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
+from semviz.scopes.shell_commands import swift_options
 
 AXOLOTL, LLAMA_FACTORY, SWIFT, PEFT = "axolotl", "llama-factory", "ms-swift", "peft"
 TRAINERS = (AXOLOTL, LLAMA_FACTORY, SWIFT, PEFT)
@@ -41,10 +41,9 @@ _TELLING = {
     SWIFT: ("model", "dataset", "torch_dtype", "system", "model_type", "tuner_backend"),
     PEFT: ("base_model_name_or_path", "task_type", "inference_mode"),
 }
-_OF_SWIFT = ("swift", "megatron")
 
 
-def read_config(source: Any) -> tuple[dict[str, Any], str]:
+def read_config(source: Any) -> tuple[dict[str, Any], str, list[str]]:
     """Read a config as a mapping.
 
     Args:
@@ -52,13 +51,13 @@ def read_config(source: Any) -> tuple[dict[str, Any], str]:
             folder with an `adapter_config.json`.
 
     Returns:
-        The mapping, and the name of the file.
+        The mapping, the name of the file, and what is odd about it, in sentences.
 
     Raises:
         SemvizError: If the file cannot be read, or holds something else.
     """
     if isinstance(source, Mapping):
-        return dict(source), "config"
+        return {str(key): value for key, value in source.items()}, "config", []
     path = checks.as_path("config", os.path.expanduser(source) if isinstance(source, str) else source)
     if path.is_dir() and (path / "adapter_config.json").is_file():
         path = path / "adapter_config.json"
@@ -68,43 +67,68 @@ def read_config(source: Any) -> tuple[dict[str, Any], str]:
         raise SemvizError(
             f"{path} cannot be read ({checks.first_line(error)}); pass a file of YAML, JSON or a shell command."
         ) from error
-    return _parsed(text, path), path.name
+    pairs, said = _parsed(text, path)
+    names = [key for key, _ in pairs]
+    twice = [key for key in dict.fromkeys(names) if names.count(key) > 1]
+    said += [
+        f"{key} is given {names.count(key)} times; the last counts, where the trainer does not stop." for key in twice
+    ]
+    return dict(pairs), path.name, said
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
+def _parsed(text: str, path: Path) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Return the keys with their values, those that are given twice too, and what is odd."""
     import yaml
 
-    command = _command(text)
-    if command:
-        return command
+    options, commands = swift_options(text)
+    if options:
+        more = f"The file has {commands} commands of ms-swift's; the first is checked."
+        return options, [more] if commands > 1 else []
     try:
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        content = _pairs_of_json(text) if path.suffix.lower() == ".json" else _pairs_of_yaml(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise SemvizError(
             f"{path} is neither YAML nor JSON nor a swift command ({checks.first_line(error)}); pass one of these."
         ) from error
-    if not isinstance(content, dict):
+    if not isinstance(content, _Pairs):
         raise SemvizError(f"{path} holds no keys and values; pass a config of {', '.join(TRAINERS)}.")
-    return {str(key): value for key, value in content.items()}
+    return [(str(key), value) for key, value in content], []
 
 
-def _command(text: str) -> dict[str, Any]:
-    """Return the options of a command such as `swift sft --tuner_type full`; nothing for another text."""
+class _Pairs(list[tuple[Any, Any]]):
+    """Keys and values in a file's order."""
+
+
+def _pairs_of_json(text: str) -> Any:
+    written: list[list[str]] = []  # keys of each object, the outermost last
+
+    def noted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        written.append([key for key, _ in pairs])
+        return dict(pairs)
+
+    content = json.loads(text, object_pairs_hook=noted)
+    return _with_repeats(content, written[-1] if written else [])
+
+
+def _pairs_of_yaml(text: str) -> Any:
+    import yaml
+
+    loader = yaml.SafeLoader(text)
     try:
-        words = shlex.split(text.replace("\\\n", " "), comments=True)
-    except ValueError:
-        return {}
-    starts = [i for i, word in enumerate(words[:-1]) if word in _OF_SWIFT and words[i + 1] in ("sft", "pt", "rlhf")]
-    if not starts:
-        return {}
-    options: dict[str, list[str]] = {}
-    for word in words[starts[0] + 2 :]:
-        if word.startswith("--"):
-            name, has_value, value = word[2:].partition("=")
-            options[name] = [value] if has_value else []
-        elif options:
-            options[list(options)[-1]].append(word)
-    return {name: values[0] if len(values) == 1 else values for name, values in options.items()}
+        node = loader.get_single_node()
+        written = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        content = loader.construct_document(node) if node is not None else None
+    finally:
+        loader.dispose()
+    return _with_repeats(content, written)
+
+
+def _with_repeats(content: Any, written: list[Any]) -> Any:
+    """Put a key that was written twice before the one that counts."""
+    if not isinstance(content, dict):
+        return content
+    again = [key for key in content for _ in range(written.count(key) - 1)]
+    return _Pairs([*((key, None) for key in again), *content.items()])
 
 
 def whose(config: Mapping[str, Any], trainer: str | None) -> str:

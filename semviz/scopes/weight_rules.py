@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.scopes.config_files import as_flag, as_list
+from semviz.scopes.config_values import as_integer, as_names, as_number
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,12 +84,18 @@ class Named:
 
 def of_axolotl(config: Mapping[str, Any], names: Named) -> Trained:
     """`freeze_layers_except`: patterns match from a name's start, periods are literal, a final `[a:b]` means rows."""
-    patterns = config.get("unfrozen_parameters")
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns or ())
-    if not patterns:
-        return Trained("all weights", dict(names.sizes))
+    given = config.get("unfrozen_parameters")
+    if not given:
+        everything = Trained("all weights", dict(names.sizes))
+        if "unfrozen_parameters" in config:
+            everything.warnings.append("unfrozen_parameters is empty and freezes nothing; all weights train.")
+        return everything
     found = Trained("the weights that unfrozen_parameters matches")
-    for pattern in map(str, patterns):
+    if isinstance(given, str):
+        found.warnings.append("unfrozen_parameters: axolotl stops at a text; write a list of patterns.")
+    for pattern in as_names(config, "unfrozen_parameters"):
+        if not pattern.strip():
+            found.warnings.append("unfrozen_parameters: '' matches every parameter, so all weights train.")
         rows = _RANGE.match(pattern)
         base, start, end = rows.groups() if rows else (pattern, None, None)
         compiled = _compiled(re.sub(r"\.(?!\+)", lambda _: r"\.", base), pattern)
@@ -125,14 +132,11 @@ def _also_longer(base: str, pattern: str, matched: list[str], names: Named) -> l
 
 def of_llama_factory(config: Mapping[str, Any], names: Named) -> Trained:
     """`_setup_freeze_tuning`: every parameter whose name contains the number of a layer, or the name of a module."""
-    kind = str(config.get("finetuning_type", "lora"))
-    if kind == "full":
-        return Trained("all weights", dict(names.sizes))
     if as_flag(config.get("use_llama_pro", False)):
         raise SemvizError("The config adds blocks to the model (use_llama_pro), which is not checked; leave it out.")
     text = getattr(names.config, "text_config", names.config)
     layers = next((n for n in (getattr(text, k, None) for k in ("num_hidden_layers", "num_layers", "n_layer")) if n), 0)
-    n = int(config.get("freeze_trainable_layers", 2))
+    n = as_integer(config, "freeze_trainable_layers", 2)
     numbers = range(max(0, layers - n), layers) if n > 0 else range(min(-n, layers))
     modules = as_list(config.get("freeze_trainable_modules", "all")) or ["all"]
     extra = as_list(config.get("freeze_extra_modules"))
@@ -175,7 +179,7 @@ def _llama_factory_modules(names: Named) -> tuple[set[str], set[str]]:
 def of_swift(config: Mapping[str, Any], names: Named) -> Trained:
     """`freeze_parameters` and then `activate_parameters`: what is frozen first may be made to train again."""
     sizes = list(names.sizes.values())
-    ratio = float(config.get("freeze_parameters_ratio") or 0)
+    ratio = as_number(config, "freeze_parameters_ratio", 0.0)
     first = bisect_right(list(accumulate(sizes)), int(sum(sizes) * ratio)) if ratio > 0 else 0
     frozen = set(list(names.sizes)[:first])
     found = Trained("the weights that are left by freeze_parameters and trainable_parameters")
@@ -208,7 +212,9 @@ def _swift_patterns(config: Mapping[str, Any], key: str) -> list[tuple[str, Call
     ]
     regex = config.get(f"{key}_regex")
     if regex:
-        compiled = _compiled(str(regex), str(regex))
+        if not isinstance(regex, str):
+            raise SemvizError(f"{key}_regex: {checks.short_repr(regex)} is not one regular expression; write one text.")
+        compiled = _compiled(regex, regex)
         patterns.append((f"{key}_regex: {regex!r}", lambda name: bool(compiled.search(name))))
     return patterns
 

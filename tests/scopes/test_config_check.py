@@ -251,12 +251,197 @@ BAD = [
     ({"epochs": 3}, {}, "has none of the keys of a trainer.*pass trainer="),
     ({"tuner_type": "full", "unfrozen_parameters": ["x"]}, {}, "keys of more than one trainer"),
     ({"epochs": 3}, {"trainer": "torchtune"}, "'torchtune' is unknown"),
-    ({"adapter": "llama-adapter"}, {"trainer": "axolotl"}, "is not checked here; lora and qlora are"),
+    (
+        {"adapter": "llama-adapter"},
+        {"trainer": "axolotl"},
+        "is not checked here, though axolotl has it; lora and qlora are",
+    ),
     ({"finetuning_type": "freeze", "use_llama_pro": True}, {}, "adds blocks"),
     ({"unfrozen_parameters": ["model.layers.(1"]}, {}, "is not a regular expression"),
     ("nowhere.yml", {}, "cannot be read"),
     (3, {}, "is not a path"),
 ]
+
+
+UNKNOWN_KINDS = [
+    *(("finetuning_type", kind, "llama-factory") for kind in ("Lora", "FULL", "Freeze", "qlora", "none", "", None, 3)),
+    *(
+        (key, kind, "ms-swift")
+        for key in ("tuner_type", "train_type", "sft_type")
+        for kind in ("Full", "LORA", "galore", "fll", "qlora", "", None, ["full"])
+    ),
+    *(("adapter", kind, "axolotl") for kind in ("Lora", "QLoRA", "dora", "full", True, ["lora"])),
+]
+
+
+@pytest.mark.parametrize(("key", "kind", "trainer"), UNKNOWN_KINDS)
+def test_a_kind_that_a_trainer_does_not_know_is_refused_with_those_that_it_knows(key, kind, trainer):
+    with pytest.raises(SemvizError) as caught:
+        checked({key: kind}, trainer=trainer)
+    assert f"{key}: {kind!r} is none of the kinds that {trainer} knows; it knows lora, " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "trainer"),
+    [
+        ({"finetuning_type": "oft"}, "llama-factory"),
+        *(({"tuner_type": kind}, "ms-swift") for kind in ("adalora", "longlora", "vera", "boft", "reft", "bone")),
+    ],
+)
+def test_a_kind_that_a_trainer_knows_and_semviz_cannot_count_is_refused_as_such(config, trainer):
+    (kind,) = config.values()
+    with pytest.raises(SemvizError, match=rf"'{kind}' is not checked here, though {trainer} has it; lora\b.* are\."):
+        checked(config)
+
+
+EVERY = set(range(1, DEEP + 1))
+IDLE = [
+    ("axolotl", {"base_model": "x", "lora_r": 8, "lora_target_linear": True}, EVERY, "lora_r, lora_target_linear do"),
+    ("axolotl", {"peft_layers_to_transform": [11]}, EVERY, "peft_layers_to_transform does nothing without adapter"),
+    ("axolotl", {"adapter": None, "lora_target_modules": ["q_proj"]}, EVERY, "Set adapter: lora where they are meant"),
+    ("axolotl", {"lora_r": 8, "unfrozen_parameters": ["model.layers.11."]}, {12}, "lora_r does nothing"),
+    ("axolotl", {"unfrozen_parameters": []}, EVERY, "is empty and freezes nothing; all weights train"),
+    ("axolotl", {"unfrozen_parameters": None}, EVERY, "is empty and freezes nothing; all weights train"),
+    ("axolotl", {"unfrozen_parameters": ""}, EVERY, "is empty and freezes nothing; all weights train"),
+    ("axolotl", {"unfrozen_parameters": [""]}, EVERY, "'' matches every parameter, so all weights train"),
+    ("axolotl", {"unfrozen_parameters": "model.layers.11."}, {12}, "axolotl stops at a text; write a list"),
+    ("llama-factory", {"finetuning_type": "full", "freeze_trainable_layers": 2}, EVERY, "beside finetuning_type: full"),
+    ("llama-factory", {"finetuning_type": "full", "lora_target": "q_proj"}, EVERY, "lora_target does nothing beside"),
+    ("llama-factory", {"finetuning_type": "full", "use_dora": True}, EVERY, "use_dora: LLaMA-Factory stops"),
+    ("llama-factory", {"finetuning_type": "full", "use_llama_pro": True}, EVERY, "use_llama_pro: LLaMA-Factory stops"),
+    ("llama-factory", {"freeze_trainable_layers": 2}, EVERY, "without finetuning_type: LoRA trains. Set fin"),
+    ("llama-factory", {"freeze_extra_modules": "norm"}, EVERY, "freeze_extra_modules does nothing without finetuning"),
+    ("llama-factory", {"finetuning_type": "freeze", "lora_rank": 4}, {11, 12}, "lora_rank does nothing beside"),
+    ("ms-swift", {"tuner_type": "lora", "freeze_parameters_ratio": 1}, EVERY, "Set tuner_type: full where they are"),
+    ("ms-swift", {"trainable_parameters": ["model.layers.11."]}, EVERY, "does nothing without tuner_type: LoRA trains"),
+    ("ms-swift", {"train_type": "full", "lora_rank": 8, "target_modules": "q_proj"}, EVERY, "beside train_type: full"),
+]
+
+
+@pytest.mark.parametrize(("trainer", "config", "blocks", "warning"), IDLE)
+def test_settings_that_do_nothing_are_told(trainer, config, blocks, warning):
+    found = checked(config, trainer=trainer)
+    assert set(found.blocks) == blocks
+    assert len(found.warnings) == 1
+    assert warning in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "config"),
+    [
+        ("axolotl", {"adapter": None, "lora_r": None, "lora_target_linear": None, "lora_target_modules": []}),
+        ("axolotl", {"adapter": "", "lora_target_linear": False}),
+        ("llama-factory", {"finetuning_type": "full", "use_dora": False, "lora_target": ""}),
+        ("ms-swift", {"tuner_type": "full", "use_dora": "false", "lora_rank": None}),
+    ],
+)
+def test_settings_that_are_off_are_not_told(trainer, config):
+    found = checked(config, trainer=trainer)
+    assert found.warnings == ()
+    assert found.trainable == found.total
+
+
+REPEATED = [
+    ("config.yml", "base_model: x\nunfrozen_parameters: [model.layers.1.]\nunfrozen_parameters: [model.layers.11.]\n"),
+    ("config.json", '{"tuner_type": "lora", "freeze_parameters_regex": "embed|model.norm|layers.([0-9]|10)[.]", '
+     '"lm": {"a": 1, "a": 2}, "tuner_type": "full"}'),
+    ("train.sh", "swift sft --train_type lora --freeze_parameters_regex 'embed|model.norm|layers.([0-9]|10)[.]' "
+     "--train_type full"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), REPEATED, ids=[name for name, _ in REPEATED])
+def test_a_key_that_is_given_twice_is_told_and_the_last_counts(tmp_path, name, text):
+    found = checked(written(tmp_path, text, name))
+    assert found.blocks == (12,)
+    assert len(found.warnings) == 1
+    assert re.match(r"(unfrozen_parameters|tuner_type|train_type) is given 2 times; the last", found.warnings[0])
+
+
+def test_keys_that_are_merged_in_yaml_are_not_given_twice(tmp_path):
+    text = "usual: &usual {unfrozen_parameters: [x]}\n<<: *usual\nunfrozen_parameters: [model.layers.11.]\n"
+    found = checked(written(tmp_path, text))
+    assert (found.blocks, found.warnings) == ((12,), ())
+
+
+COMMAND = (
+    "swift sft --tuner_type full --freeze_parameters_ratio 1 --trainable_parameters model.layers.3. model.layers.7."
+)
+SCRIPTS = [
+    f"{COMMAND}",
+    f"{COMMAND} 2>&1 | tee log",
+    f"{COMMAND} && echo done",
+    f"{COMMAND}|tee log",
+    f"{COMMAND} > log.txt 2>&1 &",
+    f"{COMMAND} &> log.txt; echo done",
+    f"{COMMAND} >>log.txt 2>/dev/null",
+    f"{COMMAND}\necho done\npython other.py --tuner_type lora",
+    f"{COMMAND} # all of it\necho done",
+    f"for lr in 1e-5 1e-4; do {COMMAND} --learning_rate $lr; done",
+    f"for lr in 1e-5 1e-4\ndo\n  {COMMAND}\ndone",
+    f"(cd there && CUDA_VISIBLE_DEVICES=0,1 nohup {COMMAND})",
+    f'#!/bin/bash\n# it\'s swift sft --tuner_type lora\nset -e\n{COMMAND} --output_dir "out/$(date +%F)"',
+    f"if [ -d data ]; then\n  {COMMAND} --output_dir out/$(date +%F) || exit 1\nfi",
+    COMMAND.replace("--", "\\\n    --") + " \\\n    2>&1 | tee log",
+    COMMAND.replace("--tr", "> log 2>&1 --tr"),
+    COMMAND.replace("--freeze_parameters_ratio 1", "--freeze_parameters_ratio='1' --system 'a | b; c > d'"),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_command_ends_where_the_shell_ends_it(tmp_path, script):
+    found = checked(written(tmp_path, script, "train.sh"))
+    assert (found.trainer, found.blocks, found.warnings) == ("ms-swift", (4, 8), ())
+
+
+def test_the_first_of_two_commands_is_checked_and_that_is_told(tmp_path):
+    found = checked(written(tmp_path, f"{COMMAND}\nswift sft --tuner_type lora", "train.sh"))
+    assert found.blocks == (4, 8)
+    assert found.warnings == ("The file has 2 commands of ms-swift's; the first is checked.",)
+
+
+NO_NUMBERS = [
+    *(
+        ({"stage": "sft", "finetuning_type": "freeze"}, "freeze_trainable_layers", value)
+        for value in ("two", None, "", [2], 2.5, True, "2x", {})
+    ),
+    *(({"tuner_type": "full"}, "freeze_parameters_ratio", v) for v in ("a", None, [1, "2"], "nan", "inf", "", True)),
+    *(({"stage": "sft"}, "lora_rank", value) for value in ("x", None, 8.5, [8], "inf")),
+    *(({"tuner_type": "lora"}, "lora_rank", value) for value in ("x", None, [])),
+    *(({"adapter": "lora", "lora_target_linear": True}, "lora_r", value) for value in ("eight", [8], "", {})),
+    *(
+        ({"adapter": "lora", "lora_target_modules": ["q_proj"]}, "peft_layers_to_transform", value)
+        for value in ("five", ["a"], [1.5], {"a": 1}, True)
+    ),
+    *(({"peft_type": "LORA", "target_modules": ["q_proj"]}, "layers_to_transform", v) for v in ("five", ["a"], [None])),
+]
+
+
+@pytest.mark.parametrize(("config", "key", "value"), NO_NUMBERS)
+def test_what_is_no_number_is_refused_by_key_and_value(config, key, value):
+    with pytest.raises(SemvizError, match=rf"^{key}: {re.escape(repr(value))} is (not a|no list of) "):
+        checked({**config, key: value})
+
+
+@pytest.mark.parametrize("value", [3, {"a": 1}, [3], [None]])
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"base_model": "x"}, "unfrozen_parameters"),
+        ({"adapter": "lora"}, "lora_target_modules"),
+        ({"adapter": "lora", "lora_target_linear": True}, "lora_target_modules"),
+        ({"tuner_type": "lora"}, "target_modules"),
+    ],
+)
+def test_what_are_no_names_is_refused_by_key_and_value(config, key, value):
+    with pytest.raises(SemvizError, match=rf"^{key}: {re.escape(repr(value))} is not a list of names"):
+        checked({**config, key: value})
+
+
+@pytest.mark.parametrize("value", [" 3 ", 3.0, "3"])
+def test_numbers_may_be_texts(value):
+    found = checked({"stage": "sft", "finetuning_type": "freeze", "freeze_trainable_layers": value})
+    assert (found.blocks, found.warnings) == ((10, 11, 12), ())
 
 
 @pytest.mark.parametrize(("config", "options", "message"), BAD)
@@ -282,6 +467,12 @@ def test_the_shell(tmp_path, capsys):
     bad = written(tmp_path, "unfrozen_parameters: [model.layer.3.]")
     assert main(["check", str(bad), "--model", str(model)]) == 1
     assert "! unfrozen_parameters: 'model.layer.3.' matches no parameter." in capsys.readouterr().out
+    idle = written(tmp_path, "base_model: x\nlora_r: 8\nlora_target_linear: true")
+    assert main(["check", str(idle), "--model", str(model)]) == 1
+    assert "! lora_r, lora_target_linear do nothing without adapter: all weights train" in capsys.readouterr().out
+    wrong = written(tmp_path, "finetuning_type: freeze\nfreeze_trainable_layers: two")
+    assert main(["check", str(wrong), "--model", str(model)]) == 2
+    assert "semviz: freeze_trainable_layers: 'two' is not a number" in capsys.readouterr().err
     assert main(["check", str(tmp_path / "no.yml"), "--model", str(model)]) == 2
     assert "semviz: " in capsys.readouterr().err
 
