@@ -49,6 +49,8 @@ class RunLike(Protocol):
     @property
     def weights(self) -> Mapping[str, Tensor]: ...  # noqa: D102
     @property
+    def trainable(self) -> int: ...  # noqa: D102
+    @property
     def adapter(self) -> KeptAdapter | None: ...  # noqa: D102
     @property
     def origin(self) -> tuple[LanguageModel, Task] | None: ...  # noqa: D102

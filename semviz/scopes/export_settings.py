@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from semviz.common import checks
 from semviz.common.errors import ScopeError
 from semviz.common.training_methods import FULL
+from semviz.scopes.methods.peft_kinds import title_of
 
 LORA = "lora"
 _USUAL_LORA = {"peft_type": "LORA", "r": 8, "lora_alpha": 16}
@@ -53,6 +54,8 @@ class MeasuredRun(Protocol):
     def environment(self) -> Mapping[str, str]: ...  # noqa: D102
     @property
     def adapter(self) -> Any: ...  # noqa: D102
+    @property
+    def trainable(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ class ExportSettings:
         arguments: Fields of transformers' `TrainingArguments`; `warmup_steps` is a share of the steps, or a number of
             them. Empty where nothing was measured.
         steps: Steps of the run; 0 where nothing was measured.
+        trainable: Parameters that trained in the run; 0 where nothing was measured.
     """
 
     method: str = ""
     adapter: Mapping[str, Any] = field(default_factory=lambda: dict(_USUAL_LORA))
     arguments: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 0
+    trainable: int = 0
 
     @classmethod
     def of(cls, method: str | None, run: MeasuredRun | None) -> ExportSettings:
@@ -87,7 +92,7 @@ class ExportSettings:
             checks.one_of("method", method, (FULL, LORA), error=ScopeError)
         if run is None:
             return cls(method or "")
-        for name in ("lr", "epochs", "batch_size", "arguments", "adapter"):
+        for name in ("lr", "epochs", "batch_size", "arguments", "adapter", "trainable"):
             if not hasattr(run, name):
                 raise ScopeError(f"{checks.named_repr('run', run)} is not a run; pass what finetune() returns.")
         adapter = run.adapter.settings if run.adapter is not None else _USUAL_LORA
@@ -104,12 +109,17 @@ class ExportSettings:
             )
         if method not in (None, kind):
             raise ScopeError(f'method="{method}" is not how the run trained ("{kind}"); leave it out.')
-        return cls(kind, dict(adapter), _arguments(run), run.steps)
+        return cls(kind, dict(adapter), _arguments(run), run.steps, run.trainable)
 
     @property
     def is_lora(self) -> bool:
         """Whether LoRA is asked for."""
         return self.method == LORA
+
+    @property
+    def title(self) -> str:
+        """What people call the kind of adapters."""
+        return "DoRA" if self.adapter.get("use_dora") else title_of(self.adapter["peft_type"])
 
     @property
     def warmup_steps(self) -> int:
@@ -129,9 +139,8 @@ class ExportSettings:
         left_out = {"peft_type", "peft_version", "inference_mode", "base_model_name_or_path", "task_type", *without}
         usual = _defaults(self.adapter) if set(self.adapter) - set(_USUAL_LORA) else {}
         kept = {k: v for k, v in self.adapter.items() if k not in left_out and (k not in usual or v != usual[k])}
-        return (
-            {"r": self.adapter["r"], "lora_alpha": self.adapter["lora_alpha"], **kept} if "r" in self.adapter else kept
-        )
+        always = {key: self.adapter[key] for key in ("r", "lora_alpha") if key in self.adapter}
+        return always | kept
 
     @property
     def config_class(self) -> str:

@@ -94,7 +94,7 @@ def _peft(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
     _refuse_weights(settings, "peft", 'export to "transformers"')
     _refuse_head_of_lora(scope)
     lines = [
-        *lora_exports.title(scope),
+        *lora_exports.title(scope, settings),
         *_checkpointing_note(scope),
         f"from peft import {settings.config_class}, get_peft_model",
         "",
@@ -117,7 +117,7 @@ def _trl(scope: Scope, settings: ExportSettings = _PLAIN) -> str:
         _refuse_head_of_lora(scope)
         return "\n".join(
             [
-                *lora_exports.title(scope),
+                *lora_exports.title(scope, settings),
                 *_checkpointing_note(scope),
                 f"from peft import {settings.config_class}, get_peft_model",
                 "from trl import SFTConfig, SFTTrainer",

@@ -85,12 +85,23 @@ def refuse_head(scope: Scope, trainer: str) -> None:
         )
 
 
-def title(scope: Scope) -> list[str]:
-    """The first two lines of every export of LoRA."""
-    count = formats.si(sum(scope.parts.blocks[b - 1] for b in scope.blocks))
+def title(scope: Scope, settings: ExportSettings) -> list[str]:
+    """The first two lines of every export of adapters: of a run, its method and layers and how much trains."""
+    blocks = replace(scope, tail=True).label
+    if not settings.trainable:
+        count = formats.si(sum(scope.parts.blocks[b - 1] for b in scope.blocks))
+        return [
+            f"# Written by semviz: LoRA on the linear layers of {blocks}, {count} parameters.",
+            "# The blocks' own weights, the final norm and the head stay frozen.",
+        ]
+    targets = LoraTargets.of(scope, settings)
+    where = "the linear layers" if set(targets.layers) == set(scope.parts.names.linears) else ", ".join(targets.layers)
+    if targets.names:
+        where = "the layers that are listed below"
+    count = formats.si(settings.trainable)
     return [
-        f"# Written by semviz: LoRA on the linear layers of {replace(scope, tail=True).label}, {count} parameters.",
-        "# The blocks' own weights, the final norm and the head stay frozen.",
+        f"# Written by semviz: {settings.title} on {where} of {blocks}; {count} parameters train.",
+        "# All others, those of the final norm and the head too, stay frozen.",
     ]
 
 
@@ -98,7 +109,7 @@ def axolotl(scope: Scope, settings: ExportSettings) -> list[str]:
     """Lines of YAML."""
     targets = _checked(scope, settings, "axolotl")
     lines = [
-        *title(scope),
+        *title(scope, settings),
         "adapter: lora",
         *_yaml(_rank(settings, "lora_", dora="peft_use_dora", rs="peft_use_rslora")),
     ]
@@ -120,7 +131,7 @@ def llama_factory(scope: Scope, settings: ExportSettings) -> list[str]:
     """Lines of YAML; LLaMA-Factory has no numbers of layers for LoRA, so whole names are listed."""
     targets = _checked(scope, settings, "LLaMA-Factory")
     return [
-        *title(scope),
+        *title(scope, settings),
         "finetuning_type: lora",
         *_yaml(_rank(settings, "lora_", rank="rank", dora="use_dora", rs="use_rslora")),
         f"lora_target: {','.join(targets.whole)}",
@@ -139,7 +150,7 @@ def swift(scope: Scope, settings: ExportSettings) -> list[str]:
         where = f"--target_modules {' '.join(map(shlex.quote, targets.whole))}"
     rank = _rank(settings, "lora_", rank="rank", dora="use_dora", rs="use_rslora")
     return [
-        *title(scope),
+        *title(scope, settings),
         "# Append --model, --dataset and what else you need. Before ms-swift 4 say --train_type lora.",
         " ".join(["swift sft --tuner_type lora", where, *_flags(rank), *swift_arguments(settings)]),
     ]
@@ -157,7 +168,7 @@ def unsloth(scope: Scope, settings: ExportSettings) -> list[str]:
         )
     rank = settings.keywords(without=("target_modules", "fan_in_fan_out"))
     return [
-        *title(scope),
+        *title(scope, settings),
         "from unsloth import FastLanguageModel",
         "",
         "# model is what FastLanguageModel.from_pretrained(…) returned.",

@@ -19,6 +19,7 @@ from small import made_parts, mood_task, plain_text, tiny_llama, word_tokenizer
 
 import semviz as sv
 from semviz.common.errors import SemvizError
+from semviz.common.formats import si
 from semviz.experiments.run_store import Store
 from semviz.explorer.code_export import code_of
 from semviz.finetuning.finetune import Recipe, run_key
@@ -168,6 +169,66 @@ def test_a_kind_trains_above_a_boundary_and_merges_or_is_refused_by_name(models,
     assert after.sample_means("lens")[model.n_blocks].mean() == pytest.approx(cached.loss, rel=1e-4)
     again = Run.from_record(json.loads(json.dumps(run.record())))
     assert run_key(model, task, scope, Recipe(again.method, 1e-2, 1, 16)) == run.key
+
+
+# What peft keeps in its wrapper alone, so that a run has no adapter of its own.
+IN_THE_WRAPPER = {"PVERA", "UNILORA", "VBLORA", "VERA"}
+
+
+@pytest.mark.parametrize("kind", sorted(set(CONFIGS) & set(KINDS)))
+def test_an_export_of_every_kind_makes_the_same_configuration_or_is_refused(models, task, kind):
+    model = models["biased" if kind == "BEFT" else "llama"]
+    run = sv.finetune(model, task, sv.Scope.last(model), method=config(kind), **QUICK)
+    for trainer in ("peft", "trl"):
+        if kind in IN_THE_WRAPPER:
+            with pytest.raises(SemvizError, match="kept no adapter; export its scope without the run"):
+                run.export(trainer)
+            continue
+        text = run.export(trainer)
+        compile(text, trainer, "exec")
+        # TRL need not be here for what is the same in both.
+        text = text.partition("model = get_peft_model")[0].replace("from trl import SFTConfig, SFTTrainer", "")
+        names = {"model": copy.deepcopy(model.model)}
+        exec(text, names)
+        made = names["config"]
+        assert type(made) is CONFIGS[kind]
+        assert settings_of(made.to_dict()) == settings_of(run.adapter.settings)
+        adapted = peft.get_peft_model(names["model"], made)
+        assert sum(p.numel() for p in adapted.parameters() if p.requires_grad) == run.trainable
+        first = text.splitlines()[0]
+        assert first.startswith(f"# Written by semviz: {KINDS[kind]} on ")
+        assert first.endswith(f" of block 4 of 4; {si(run.trainable)} parameters train.")
+
+
+def settings_of(fields):
+    """Fields of a configuration that decide what trains, in a form in which order is nothing."""
+    left_out = {"base_model_name_or_path", "inference_mode", "peft_version"}
+    return {
+        key: sorted(value) if isinstance(value, list | set) and all(isinstance(v, str) for v in value) else value
+        for key, value in json.loads(json.dumps(fields, default=list)).items()
+        if key not in left_out
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "start"),
+    [
+        ("lora", "LoRA on the linear layers"),
+        ({"target_modules": ["q_proj"]}, "LoRA on self_attn.q_proj"),
+        ({"target_modules": ["q_proj", "v_proj"], "use_dora": True}, "DoRA on self_attn.q_proj, self_attn.v_proj"),
+        ({"target_modules": r".*(2.self_attn.q_proj|3.mlp.up_proj)"}, "LoRA on the layers that are listed below"),
+        ("ia3", "IA3 on self_attn.k_proj, self_attn.v_proj, mlp.down_proj"),
+    ],
+    ids=str,
+)
+def test_the_first_line_of_an_export_names_the_method_the_layers_and_how_much_trains(models, task, method, start):
+    model = models["llama"]
+    run = sv.finetune(
+        model, task, sv.Scope.half(model), method=method if isinstance(method, str) else lora(**method), **QUICK
+    )
+    for trainer in ("peft", "trl"):
+        first = run.export(trainer).splitlines()[0]
+        assert first == f"# Written by semviz: {start} of blocks 3–4 of 4; {si(run.trainable)} parameters train."
 
 
 def lora(**options):
