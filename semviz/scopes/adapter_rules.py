@@ -56,7 +56,13 @@ def of_adapters(trainer: str, config: Mapping[str, Any], network: nn.Module, nam
 
 def _made(fields: Mapping[str, Any]) -> Any:
     from peft import PeftConfig
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+    kind, known = fields.get("peft_type"), sorted(str(getattr(k, "value", k)) for k in PEFT_TYPE_TO_CONFIG_MAPPING)
+    if kind not in known:
+        raise SemvizError(
+            f"peft_type: {checks.short_repr(kind)} is none of the kinds that peft knows; it knows {', '.join(known)}."
+        )
     try:
         return PeftConfig.from_peft_type(**fields)
     except (KeyError, TypeError, ValueError) as error:
@@ -72,7 +78,7 @@ def _injected(made: Any, network: nn.Module, found: Trained) -> dict[str, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are about keys that are told of here
             inject_adapter_in_model(made, network, low_cpu_mem_usage=True)
-    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+    except (ValueError, TypeError, NotImplementedError, AttributeError, re.error, OverflowError) as error:
         found.warnings.append(f"peft stops: {checks.first_line(error)}")
         return {}
     return {name: p.numel() for name, p in network.named_parameters() if p.requires_grad}
@@ -111,6 +117,7 @@ def _axolotl(config: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
         targets = as_names(config, "lora_target_modules")
     if as_flag(config.get("lora_target_linear") or False):
         targets = sorted({*([targets] if isinstance(targets, str) else targets), *_linear_leaves(network)})
+    as_names(config, "lora_modules_to_save")
     return {
         "peft_type": "LORA",
         "r": 8 if config.get("lora_r") is None else as_integer(config, "lora_r", 8),
@@ -154,6 +161,7 @@ def _swift(config: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
 
 def _peft(config: Mapping[str, Any], _: nn.Module) -> dict[str, Any]:
     as_integers(config, "layers_to_transform")
+    as_names(config, "modules_to_save")
     return {**config, "inference_mode": False}
 
 

@@ -17,6 +17,7 @@ from transformers import LlamaConfig
 import semviz as sv
 from semviz.cli import main
 from semviz.common.errors import ModelError, SemvizError
+from semviz.scopes.config_files import DECISIVE
 from semviz.scopes.scope import Scope
 
 NAMES = [name for name in MODELS if name != "qwen2-moe"]  # whose exports of LoRA are refused
@@ -436,6 +437,35 @@ def test_what_is_no_number_is_refused_by_key_and_value(config, key, value):
 def test_what_are_no_names_is_refused_by_key_and_value(config, key, value):
     with pytest.raises(SemvizError, match=rf"^{key}: {re.escape(repr(value))} is not a list of names"):
         checked({**config, key: value})
+
+
+@pytest.mark.parametrize("kind", ["Lora", "lora", "QLORA", "", None, 3, ["LORA"]])
+def test_a_kind_that_peft_does_not_know_is_refused_with_those_that_it_knows(kind):
+    with pytest.raises(SemvizError, match=rf"peft_type: {re.escape(repr(kind))} is none of .* knows ADALORA, .*LORA, "):
+        checked({"peft_type": kind, "target_modules": ["q_proj"]})
+
+
+# Values of every kind at every key that decides what trains.
+ODD = [None, "", "x", 0, -1, 1.5, True, [], ["x"], [1], [None], {"a": 1}, float("nan"), "(", ["("], 10**400, b"x"]
+KEYS = [(trainer, key) for trainer, keys in DECISIVE.items() for key in keys]
+BESIDE = {
+    "axolotl": ({}, {"adapter": "lora", "lora_target_linear": True}),
+    "llama-factory": tuple({"finetuning_type": kind} for kind in ("lora", "freeze", "full")),
+    "ms-swift": tuple({"tuner_type": kind} for kind in ("lora", "full")),
+    "peft": ({"peft_type": "LORA", "target_modules": ["q_proj"]},),
+}
+
+
+@pytest.mark.parametrize(("trainer", "key"), KEYS)
+def test_odd_values_are_counted_or_refused_in_words(trainer, key):
+    network = tiny_llama(blocks=2)
+    for beside in BESIDE[trainer]:
+        for value in ODD:
+            try:
+                found = checked({**beside, key: value}, network, trainer=trainer)
+            except SemvizError:
+                continue
+            assert found.trainable or found.warnings
 
 
 @pytest.mark.parametrize("value", [" 3 ", 3.0, "3"])
