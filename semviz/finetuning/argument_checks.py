@@ -204,6 +204,13 @@ def _check_evaluation(arguments: Mapping[str, Any], callbacks: Sequence[TrainerC
     metric = arguments.get("metric_for_best_model")
     if metric is not None and str(metric).removeprefix("eval_") not in METRICS:
         raise SemvizError(f"metric_for_best_model={checks.short_repr(metric)} is unknown; pass one of {list(METRICS)}.")
+    metric, asked = str(metric or "loss").removeprefix("eval_"), arguments.get("greater_is_better")
+    if asked is not None and asked is not (metric != "loss"):
+        better = "smaller" if metric == "loss" else "greater"
+        raise SemvizError(
+            f"greater_is_better={asked} would keep the worst weights, since a {better} {metric} is better; leave it "
+            "out."
+        )
     stops = [callback for callback in callbacks if isinstance(callback, EarlyStoppingCallback)]
     needing = {
         "load_best_model_at_end": bool(arguments.get("load_best_model_at_end")),

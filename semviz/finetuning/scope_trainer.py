@@ -12,6 +12,7 @@ import torch
 from semviz.common.progress import Control
 from semviz.common.scores import Score, score_named
 from semviz.finetuning.cache_check import why_not_cacheable
+from semviz.finetuning.callback_check import weights_left_alone
 from semviz.finetuning.callbacks import Pause
 from semviz.finetuning.encoded_task import EncodedTask
 from semviz.finetuning.evaluation import SplitScores, evaluate
@@ -121,19 +122,21 @@ class ScopeTrainer:
                 return answer
 
             pause = None if goes_on is None else Pause(pause_at, asked)
-            outcome = fit(
-                suffix,
-                encoded_task,
-                part,
-                recipe,
-                steps=steps,
-                pause=pause,
-                validate=validate,
-                kept=self._kept(recipe, is_trial=is_trial),
-                label=f"Finetuning {scope.label}",
-                control=control,
-                progress=self.progress,
-            )
+            kept = self._kept(recipe, is_trial=is_trial)
+            with weights_left_alone(encoded_task.model, recipe.callbacks, kept.checkpoints):
+                outcome = fit(
+                    suffix,
+                    encoded_task,
+                    part,
+                    recipe,
+                    steps=steps,
+                    pause=pause,
+                    validate=validate,
+                    kept=kept,
+                    label=f"Finetuning {scope.label}",
+                    control=control,
+                    progress=self.progress,
+                )
             is_dropped = pause is not None and pause.ends
             scores = None if outcome.stop_reason or is_dropped else self._scores(suffix)
         return Training(rate, suffix, outcome, is_dropped, scores, score_named(encoded_task.task.score))

@@ -162,3 +162,13 @@ def best_of(trainer: SuffixTrainer) -> Mapping[str, Any]:
         return {}
     metric = trainer.args.metric_for_best_model.removeprefix("eval_")
     return {"step": state.best_global_step, "metric": metric, "scores": len(trainer.evaluations)}
+
+
+def unscored(trainer: SuffixTrainer) -> str:
+    """Why scores on the way that were asked for decided nothing, in words; empty where nothing is odd."""
+    last = "so its weights are those of the last step"
+    if not any(step for step, _ in trainer.evaluations):
+        return f"The validation rows were not scored on the way, {last}: eval_delay is longer than the training."
+    if trainer.args.load_best_model_at_end:
+        return f"No checkpoint was written where the validation rows were scored, {last}."
+    return ""

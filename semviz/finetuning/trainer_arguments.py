@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from semviz.common.errors import SemvizError
+from semviz.finetuning.older_arguments import instead_of
 from semviz.finetuning.trainer_defaults import OWN_DEFAULTS, as_usual
 
 Counts = Literal["always", "evaluation", "never"]
@@ -233,7 +234,6 @@ SHARDED = tuple(name for name, row in FIELDS.items() if isinstance(row, Passed) 
 """Fields that shard what trains."""
 SEVERAL = tuple(name for name, row in FIELDS.items() if isinstance(row, Passed) and row.what == _PROCESSES.capitalize())
 """Fields that only say something where several processes train."""
-_OLDER = {"train_batch_size": Elsewhere("batch_size=")}  # properties that people take for fields
 JUDGING_SCHEDULES = ("reduce_lr_on_plateau", "greedy")
 """Schedules that follow scores on the way."""
 
@@ -257,13 +257,12 @@ def check_names(arguments: Mapping[str, Any], *, callbacks: bool) -> None:
         SemvizError: If one is; the message says what to pass instead, and never a value, which may be a secret.
     """
     for name, value in arguments.items():
-        row = {**_OLDER, **FIELDS}.get(name)
+        row = FIELDS.get(name)
         if isinstance(row, Elsewhere):
             raise SemvizError(f"arguments={{{name!r}: …}} is set elsewhere; pass {row.option} instead.")
         if row is None:
             raise SemvizError(
-                f"arguments={{{name!r}: …}} is no argument that semviz knows; pass fields of "
-                "transformers.TrainingArguments, which docs/arguments.md lists."
+                f"arguments={{{name!r}: …}} is no argument that semviz knows; {instead_of(name, FIELDS)}."
             )
         if as_usual(name, value):
             continue

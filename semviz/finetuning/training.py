@@ -34,7 +34,7 @@ from semviz.finetuning.sharding import (
     shard_everywhere,
     shard_what_trains,
 )
-from semviz.finetuning.suffix_trainer import SuffixTrainer, best_of
+from semviz.finetuning.suffix_trainer import SuffixTrainer, best_of, unscored
 from semviz.finetuning.training_arguments import build_arguments, check_optimizer
 
 if TYPE_CHECKING:
@@ -221,6 +221,8 @@ def fit(
         notes.append(
             "Its weights are those after step {step}, the best {metric} of {scores} on validation rows.".format(**best)
         )
+    elif training_arguments.eval_strategy != "no" and not monitor.stop_reason and not (pause and pause.ends):
+        notes.append(unscored(trainer))
     if steps_done < steps and not monitor.stop_reason and not (pause and pause.ends):
         notes.append(f"A callback stopped it after {steps_done} of {steps} steps.")
     tokens = round(part.encoded.tokens * steps_done * recipe.batch_size / max(1, len(part)))

@@ -12,6 +12,7 @@ from semviz.common import checks
 from semviz.common.errors import ModelError
 from semviz.lm.loading import LoadOptions, check_config, explained, load_from_files, load_tokenizer
 from semviz.lm.model_files import check_headers, has_tokenizer
+from semviz.lm.prompt_learning import adds_virtual_tokens, virtual_tokens_refused
 from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.sources import ADAPTER, Source, locate
 
@@ -69,6 +70,9 @@ def load_adapter(
         raise ModelError(
             f"{source.name} is an adapter for {config['task_type']}; semviz traces causal LMs. Pass one of CAUSAL_LM."
         )
+    kind = str(config.get("peft_type"))
+    if adds_virtual_tokens(kind):
+        raise ModelError(virtual_tokens_refused(source.name, kind))
     if tokenizer is None and has_tokenizer(Path(source.path)):
         tokenizer = load_tokenizer(source, None, LoadOptions(trust_remote_code=options.trust_remote_code))
     model, found, name = _base(source, base, config, tokenizer, options)

@@ -22,6 +22,7 @@ from semviz.lm.blocks import find_blocks
 from semviz.lm.eval_mode import evaluating
 from semviz.lm.offloading import check_values, execution_device, weight_rows
 from semviz.lm.position_state import fresh_positions
+from semviz.lm.prompt_learning import check_no_virtual_tokens
 from semviz.lm.readout_proof import Observation, find_body, fit_logits, input_state, observe, output_state, probe_ids
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def find_anatomy(model: PreTrainedModel, *, layers: str | None = None) -> Anatom
     """
     wrapper = model
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        check_no_virtual_tokens(model)
         model = model.get_base_model()
     head = _output_head(model)
     names = find_blocks(model, layers)

@@ -132,6 +132,26 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     return resolved
 
 
+def one_dtype(dtype: Any, options: dict[str, Any]) -> Any:
+    """Take `torch_dtype`, the name that transformers had before, out of the options; return the dtype that is meant.
+
+    Raises:
+        ModelError: If both names are passed and differ.
+    """
+    older = options.pop("torch_dtype", None)
+    if older is None or (isinstance(older, str) and older == "auto"):
+        return dtype
+    if dtype == "auto":
+        return older
+    cpu = torch.device("cpu")
+    if resolve_dtype(dtype, cpu) != resolve_dtype(older, cpu):
+        raise ModelError(
+            f"Got dtype={checks.short_repr(dtype)} and torch_dtype={checks.short_repr(older)}, which are two names of "
+            "one option; pass dtype= alone."
+        )
+    return dtype
+
+
 def check_unused(source: object, model: Any, device: Any, dtype: Any, others: Mapping[str, Any]) -> None:
     """Refuse options of loading with a model that is in memory already, where they would do nothing.
 

@@ -15,7 +15,7 @@ from semviz.common.errors import ModelError
 from semviz.lm.anatomy import Anatomy, find_anatomy
 from semviz.lm.identity import Identity
 from semviz.lm.load_dispatch import load_from_source, objects_in_memory
-from semviz.lm.load_options import check_options, check_unused, resolve_device, resolve_dtype
+from semviz.lm.load_options import check_options, check_unused, one_dtype, resolve_device, resolve_dtype
 from semviz.lm.loading import LoadOptions
 from semviz.lm.origin import Origin, origin_of
 from semviz.lm.parts import Parts, parts_of
@@ -180,8 +180,7 @@ def load_model(
     for option, value in texts.items():
         checks.of_class(option, value, (str, type(None)), f"a text, or None{_LAYERS if option == 'layers' else ''}")
     own_text = None if general_text is None else tuple(checks.texts("general_text", general_text))
-    if dtype == "auto" and options.get("torch_dtype") is not None:  # the name that transformers had before
-        dtype = options.pop("torch_dtype")
+    dtype = one_dtype(dtype, options)
     of_files = {"base": base, "gguf_file": gguf_file, "device_map": device_map, "revision": revision}
     handed_on = check_options(options)
     of_files |= handed_on

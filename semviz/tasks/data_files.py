@@ -14,7 +14,7 @@ from semviz.common import checks
 from semviz.common.errors import TaskError
 from semviz.tasks.delimited import read_delimited
 from semviz.tasks.labels import check_no_measurement
-from semviz.tasks.splits import is_share
+from semviz.tasks.splits import is_share, refuse_no_share
 from semviz.tasks.tables import needed
 from semviz.tasks.text_files import OPENERS, decode, read_bytes
 
@@ -77,6 +77,8 @@ def read_files(
         if read.tables and (source is None or is_share(source)):
             read.tables[split] = source
             continue
+        if read.tables and not os.path.exists(str(source)):
+            refuse_no_share(split, source, "the path of another file")
         path = _path(split, source)
         read.name = read.name or path.name.partition(".")[0] or path.name
         shown = checks.short_repr(path.name)

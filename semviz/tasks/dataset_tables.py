@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
-from semviz.tasks.splits import SPLITS, is_share
+from semviz.tasks.splits import SPLITS, is_share, refuse_no_share
 from semviz.tasks.tables import needed
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def read_dataset(
             raise TaskError(f"The dataset has splits {sorted(dataset)}; pass one with a train split, or one split.")
         parts = {name: dataset[name] for name in SPLITS if name in dataset}
     passed = {name: part for name, part in passed.items() if part is not None}
+    for name, part in passed.items():
+        if not is_share(part):
+            refuse_no_share(name, part, "another Dataset")
     shares = {name: part for name, part in passed.items() if is_share(part)}
     parts = {name: part for name, part in {**parts, **passed}.items() if name not in shares}
     frames: dict[str, Any] = {}

@@ -38,7 +38,8 @@ def label_name(where: str, label: Any, *, sure: bool = False) -> str:
     Raises:
         TaskError: If it is a list, a number with a decimal point that nobody meant, or nothing that has a name.
     """
-    if isinstance(label, bool | np.bool_) or checks.is_whole(label):
+    label = _in_array(label)
+    if not _shape(label) and (isinstance(label, bool | np.bool_) or checks.is_whole(label)):
         return str(label)
     if isinstance(label, float | np.floating):
         if sure and np.isfinite(label):
@@ -47,7 +48,7 @@ def label_name(where: str, label: Any, *, sure: bool = False) -> str:
             f"{where} is {type(label).__name__} {label}, and a measurement is no class; pass whole numbers "
             f"(.astype(int)) or text as labels, {_SAY_SO}."
         )
-    if isinstance(label, list | tuple | set | dict | np.ndarray):
+    if isinstance(label, list | tuple | set | dict) or _shape(label):
         raise TaskError(
             f"{where} is {type(label).__name__} {checks.short_repr(label)}, and each text has one label; pass one task "
             "for each label, or one row for each of its labels (frame.explode)."
@@ -55,6 +56,20 @@ def label_name(where: str, label: Any, *, sure: bool = False) -> str:
     if not isinstance(label, str | bytes | None) and prints_as_text(label):
         label = str(label)  # a date, a member of an enum
     return checks.one_text(where, label)
+
+
+def _in_array(label: Any) -> Any:
+    """The one value in an array or tensor without dimensions, of any library; other labels as they are."""
+    if isinstance(label, np.generic) or _shape(label) != ():
+        return label
+    return label.item() if callable(getattr(label, "item", None)) else label.numpy().item()
+
+
+def _shape(label: Any) -> tuple[int, ...] | None:
+    """The shape of an array or tensor; None for what is none."""
+    if not any(callable(getattr(label, name, None)) for name in ("item", "numpy")):
+        return None
+    return tuple(getattr(label, "shape", ()))
 
 
 def prints_as_text(value: Any) -> bool:
@@ -128,6 +143,7 @@ def words_of_labels(words: Mapping[Any, str] | None, names: tuple[str, ...]) -> 
 
 def _meant(key: Any, names: Sequence[str]) -> str | None:
     """The label that a key means: as it is written, or else the only one that is the same but for its kind."""
+    key = _in_array(key)
     if str(key) in names:
         return str(key)
     close = [name for name in names if _plain(name) == _plain(key)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from semviz.common import checks
 from semviz.common.errors import TaskError
 from semviz.demo import tasks as demo
 from semviz.tasks.splits import Split
-from semviz.tasks.task import Task, check_task
+from semviz.tasks.task import Task
+
+_INSTEAD = "pass a text, a list of texts, load_task(…), Task.from_texts(…) or the like"
 
 
 def load_task(name: str) -> Task:
@@ -39,6 +42,9 @@ def load_task(name: str) -> Task:
 def as_task(task: Any) -> Task:
     """Return a task; texts become one of language modelling, with one split, `train`.
 
+    Args:
+        task: A task, a text, or texts in a list, an array, a Series or any other iterable.
+
     Raises:
         TaskError: If it is something else, or no text.
     """
@@ -46,7 +52,24 @@ def as_task(task: Any) -> Task:
         if task in demo.SPECS:
             raise TaskError(f"task={task!r} is not a task but the name of one; pass load_task({task!r}).")
         task = [task]
-    if not isinstance(task, list | tuple) or not all(isinstance(text, str) for text in task):
-        return check_task(task)
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, bytes | Mapping | set | frozenset) or not isinstance(task, Iterable) or _is_table(task):
+        raise TaskError(f"{checks.named_repr('task', task)} is not a task; {_INSTEAD}.")
+    try:
+        texts = list(task)
+    except TypeError:  # an array without dimensions
+        texts = [getattr(task, "item", lambda: task)()]
+    for text in texts:
+        if not isinstance(text, str):
+            raise TaskError(
+                f"{checks.named_repr('task', task)} is not a task but holds {checks.short_repr(text)}; {_INSTEAD}."
+            )
+    task = [str(text) for text in texts]  # NumPy's texts are of a class of their own
     split = Split(tuple(checks.texts("task", task)))
     return Task(checks.short_repr(split.texts[0], width=32), "{text}", (), (), {"train": split})
+
+
+def _is_table(data: Any) -> bool:
+    """Whether it has named columns, over which an iteration would go: a DataFrame, or a dataset."""
+    return hasattr(data, "columns") or hasattr(data, "column_names")

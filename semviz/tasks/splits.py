@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from semviz.tasks.labels import label_name
 SPLITS = ("train", "validation", "test")
 _HELD_OUT = 0.15  # share of the rows held out for a validation or test split that is not passed
 _HELD_OUT_MOST = 500
+_NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)\s*%?\s*")
+_ROUNDED = 1e-6  # shares such as 0.7 and 0.3 in single precision add up to a little less or more than 1
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,19 @@ def is_share(part: Any) -> bool:
     return isinstance(part, float | np.floating)
 
 
+def refuse_no_share(name: str, part: Any, instead: str) -> None:
+    """Refuse a whole number, or a number as text, where a split or a share of the rows was asked for.
+
+    Raises:
+        TaskError: If it is one; the message says what else to pass than a share.
+    """
+    if isinstance(part, Number) or (isinstance(part, str) and _NUMBER.fullmatch(part)):
+        raise TaskError(
+            f"{checks.named_repr(name, part)} is no share of the rows; pass a number between 0 and 1, such as 0.2, or "
+            f"{instead}."
+        )
+
+
 def check_split(key: str, part: Any, names: tuple[str, ...], *, sure: bool = False) -> Split:
     """Check a validation or test split that the caller passed.
 
@@ -55,6 +72,7 @@ def check_split(key: str, part: Any, names: tuple[str, ...], *, sure: bool = Fal
     Raises:
         TaskError: If it is not a pair of texts and labels, or as in `make_split`.
     """
+    refuse_no_share(key, part, "a pair (texts, labels)" if names else "a list of texts")
     if not names:
         texts = checks.as_list(key, part, "a list of texts, or a share of the rows such as 0.2", error=TaskError)
         return make_split(texts, None, names, key)
@@ -106,9 +124,12 @@ def draw_rows(
         seed: The seed.
 
     Raises:
-        TaskError: If a share is none, or no row remains for a split or to train on.
+        TaskError: If a share is none, the shares are all rows or more, or no row remains for a split or to train on.
     """
     counts = {name: _count(name, share, len(rows)) for name, share in shares.items()}
+    asked = " and ".join(f"{key}={share}" for key, share in shares.items() if share is not None)
+    if sum(share for share in shares.values() if share is not None) > 1 - _ROUNDED:
+        raise TaskError(f"{asked} leave no row to train on; pass shares whose sum is below 1, such as 0.2.")
     remaining, parts = list(rows), {}
     random.Random(seed).shuffle(remaining)
     for name, count in counts.items():
@@ -116,13 +137,30 @@ def draw_rows(
         taken = set(parts[name])
         remaining = [row for row in remaining if row not in taken]
         if not parts[name] or not remaining:
-            asked = " and ".join(f"{key}={share}" for key, share in shares.items() if share is not None)
             kept = ", of which one of each label stays to train on," if labels else ""
             raise TaskError(
                 f"{len(rows)} rows{kept} are too few for {asked or 'splits of their own'}; pass "
                 f"{'smaller shares' if asked else 'more rows'}, or rows of their own as test= and validation=."
             )
     return {**parts, "train": sorted(remaining)}
+
+
+def held_back(drawn: Mapping[str, Sequence[int]], shares: Mapping[str, float | None], rows: int) -> list[str]:
+    """Say where fewer rows are held out than a share asks for, since one row of each label stays to train on.
+
+    Args:
+        drawn: What `draw_rows` returned.
+        shares: What it was asked for.
+        rows: The number of all rows.
+    """
+    if all(share is None for share in shares.values()):
+        return []
+    counts = {name: _count(name, share, rows) for name, share in shares.items()}
+    return [
+        f"{name} has {len(drawn[name]):,} rows and not {count:,}, since one row of each label stays to train on."
+        for name, count in counts.items()
+        if len(drawn[name]) < count
+    ]
 
 
 def _count(name: str, share: float | None, rows: int) -> int:

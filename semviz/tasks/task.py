@@ -113,7 +113,7 @@ class Task(TaskSources):
     @classmethod
     def _of_parts(cls, name: str, parts: TaskParts, remarks: Sequence[str]) -> Task:
         content = {one.name: getattr(parts, one.name) for one in fields(parts)}
-        return cls(name=name, remarks=tuple(remarks), **content)
+        return cls(name=name, **{**content, "remarks": (*remarks, *parts.remarks)})
 
     def frame(self) -> pd.DataFrame:
         """Every text: columns split, text, and label for classification."""

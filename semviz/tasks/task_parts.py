@@ -10,7 +10,7 @@ from semviz.common import checks
 from semviz.common.errors import TaskError
 from semviz.tasks.columns import TEXT
 from semviz.tasks.labels import check_classes, label_name, words_of_labels
-from semviz.tasks.splits import Split, check_split, draw_rows, is_share, make_split
+from semviz.tasks.splits import Split, check_split, draw_rows, held_back, is_share, make_split
 from semviz.tasks.task_like import Scoring
 
 
@@ -24,6 +24,7 @@ class TaskParts:
     splits: Mapping[str, Split]
     max_tokens: int | None
     scoring: Scoring
+    remarks: tuple[str, ...] = ()
 
 
 def check_parts(
@@ -94,7 +95,13 @@ def check_parts(
     drawn = draw_rows(range(len(train)), train.labels if stratify else (), shares, seed=seed)
     splits |= {key: train.take(rows) for key, rows in drawn.items()}
     return TaskParts(
-        prompt, names, label_words, {key: splits[key] for key in ("test", "validation", "train")}, max_tokens, scoring
+        prompt,
+        names,
+        label_words,
+        {key: splits[key] for key in ("test", "validation", "train")},
+        max_tokens,
+        scoring,
+        remarks=tuple(held_back(drawn, shares, len(train))),
     )
 
 

@@ -12,7 +12,7 @@ from semviz.common.callers import outside
 from semviz.common.errors import TaskError
 from semviz.tasks.data_files import HUB, read_files, read_hub
 from semviz.tasks.dataset_tables import read_dataset
-from semviz.tasks.splits import SPLITS, is_share
+from semviz.tasks.splits import SPLITS, is_share, refuse_no_share
 from semviz.tasks.tables import texts_and_labels
 from semviz.tasks.task_like import Scoring
 from semviz.tasks.task_parts import TaskParts, check_parts, notes_on
@@ -142,6 +142,8 @@ class TaskSources:
             if table is None or (read and is_share(table)):
                 read.append(table)
                 continue
+            if read:
+                refuse_no_share(name, table, "another DataFrame")
             prompt, texts, labels = texts_and_labels(name, table, text, label, given)
             read.append((texts, labels) if label or not read else texts)
         (texts, labels), test, validation = read

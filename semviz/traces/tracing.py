@@ -6,7 +6,7 @@ import hashlib
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -50,7 +50,7 @@ _ANNOUNCED_BYTES = 2**28  # size of a trace above which it is announced before t
 @default_surroundings()
 def trace(
     model: LanguageModel,
-    task: Task | str | Sequence[str],
+    task: Task | str | Iterable[str],
     *,
     metrics: Sequence[str] | str | None = None,
     split: str = "train",
@@ -74,7 +74,7 @@ def trace(
 
     Args:
         model: A loaded model; it is not changed.
-        task: Source of the texts and targets; or a text, or a list of them, to be read as it stands.
+        task: Source of the texts and targets; or a text, or a list, array or Series of them, to be read as it stands.
         metrics: Keys of `semviz.traces.metrics.METRICS`; all by default. `"target"` alone is by far the fastest.
         split: `"train"` by default: choosing a boundary on test rows would leak them.
         samples: Number of samples to trace, drawn at random with a fixed seed; all by default.

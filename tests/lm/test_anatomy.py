@@ -240,7 +240,10 @@ def test_a_head_that_an_adapter_saves_is_read_and_one_that_it_adds_to_is_refused
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [(PromptTuningConfig, r"shape \(2, 11, 32\) for \(2, 8\) tokens"), (PrefixTuningConfig, "adds virtual tokens")],
+    [
+        (PromptTuningConfig, "is a PROMPT_TUNING adapter: it puts virtual tokens before each text"),
+        (PrefixTuningConfig, "is a PREFIX_TUNING adapter: it puts virtual tokens before each text"),
+    ],
 )
 def test_adapters_that_add_virtual_tokens_are_refused(kind, message):
     network = get_peft_model(tiny_llama(), kind(task_type="CAUSAL_LM", num_virtual_tokens=3))

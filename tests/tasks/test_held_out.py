@@ -73,8 +73,8 @@ def test_a_share_that_is_none(split, share):
 
 
 def test_shares_that_leave_nothing_to_train_on():
-    with pytest.raises(TaskError, match=r"too few for test=0.6 and validation=0.6; pass smaller shares"):
-        sv.Task.from_texts([f"t{i}" for i in range(10)], test=0.6, validation=0.6)
+    with pytest.raises(TaskError, match=r"too few for test=0.5 and validation=0.49; pass smaller shares"):
+        sv.Task.from_texts([f"t{i}" for i in range(10)], test=0.5, validation=0.49)
     with pytest.raises(TaskError, match=r"5 rows, of which one of each label stays.*too few for test=0.9"):
         sv.Task.from_texts(*rows(SIZES["few"]), test=0.9)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from small import mood_task, plain_text
 
@@ -12,6 +14,43 @@ from semviz.tasks import tokenizing
 from semviz.tasks.tokenizing import encode
 
 QUIET = {"progress": False}
+
+
+TWO = ["the cat was good .", "a dog ran"]
+ITERABLES = {
+    "array": lambda: np.array(TWO),
+    "objects": lambda: np.array(TWO, dtype=object),
+    "series": lambda: pd.Series(TWO, index=[7, 3]),
+    "text series": lambda: pd.Series(TWO, dtype="string"),
+    "column": lambda: pd.DataFrame({"text": TWO})["text"],
+    "index": lambda: pd.Index(TWO),
+    "generator": lambda: (text for text in TWO),
+    "keys": lambda: dict.fromkeys(TWO).keys(),
+    "numpy's texts": lambda: [np.str_(text) for text in TWO],
+    "dataset column": lambda: datasets.Dataset.from_dict({"text": TWO})["text"],
+}
+
+
+@pytest.mark.parametrize("kind", ITERABLES)
+def test_texts_in_anything_are_a_list_of_texts(kind, tiny):
+    listed, traced = sv.trace(tiny, TWO, **QUIET), sv.trace(tiny, ITERABLES[kind](), **QUIET)
+    assert traced.meta["task_hash"] == listed.meta["task_hash"]
+    np.testing.assert_array_equal(traced.values["lens"], listed.values["lens"])
+
+
+def test_an_array_of_one_text_is_a_text(tiny):
+    one = sv.trace(tiny, np.array(TWO[0]), **QUIET)
+    assert one.meta["task_hash"] == sv.trace(tiny, TWO[0], **QUIET).meta["task_hash"]
+
+
+OTHERS = [3, None, b"a cat", {"a cat": 1}, {"a cat"}, [3], np.arange(3), pd.DataFrame({"text": TWO}), sv.Scope,
+          datasets.Dataset.from_dict({"text": TWO}), pd.Series([1.5, 2.5]), [TWO]]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda other: type(other).__name__)
+def test_others_say_that_a_text_or_a_list_of_texts_works(other, tiny):
+    with pytest.raises(TaskError, match=r"is not a task.*pass a text, a list of texts, load_task\(…\)"):
+        sv.trace(tiny, other, **QUIET)
 
 
 @pytest.mark.parametrize("texts", ["the cat was good .", ["the cat was good .", "a dog ran"], ("a dog ran",)])
