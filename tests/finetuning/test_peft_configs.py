@@ -253,6 +253,19 @@ def test_targets_are_matched_by_pefts_rules_against_the_names_of_the_models_bloc
     assert moved_layers(model, run) == {n for n in of_peft if n.startswith(("model.layers.2.", "model.layers.3."))}
 
 
+@pytest.mark.parametrize("excluded", [["v_proj"], ["2.self_attn.v_proj", "k_proj"], r".*\.(v_proj|3\..*)"], ids=str)
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], r".*\.(q|v)_proj"], ids=["names", "expression"])
+def test_what_is_excluded_gets_no_adapter_as_with_peft(models, task, targets, excluded):
+    model = models["llama"]
+    chosen = {"target_modules": targets, "exclude_modules": excluded}
+    run = sv.finetune(model, task, sv.Scope.half(model), method=lora(**chosen), **QUICK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that match nothing
+        whole = peft.get_peft_model(copy.deepcopy(model.model), lora(**chosen))
+    of_peft = {n.removeprefix("base_model.model.") for n, m in whole.named_modules() if hasattr(m, "lora_A")}
+    assert moved_layers(model, run) == {n for n in of_peft if n.startswith(("model.layers.2.", "model.layers.3."))}
+
+
 @pytest.mark.parametrize("targets", [None, "all-linear", "ALL-LINEAR"])
 def test_without_targets_all_linear_layers_of_the_blocks_get_adapters(models, task, targets):
     model = models["llama"]
@@ -281,7 +294,15 @@ def test_an_equal_configuration_trains_what_the_registered_method_trains(models,
         ({"target_modules": ["q_proj", "oops"]}, "'oops' is no module in the blocks"),
         ({"target_modules": "lm_head"}, "'lm_head' is no module in the blocks"),
         ({"target_modules": ["layers.0.self_attn.q_proj"]}, "is no module in the blocks of this scope"),
-        ({"target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}, "'q_proj' is no module.*or excluded"),
+        ({"target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}, r"exclude_modules=.'q_proj'. leaves no module"),
+        ({"exclude_modules": ".*"}, r"exclude_modules='\.\*' leaves no module"),
+        ({"target_modules": ["q_proj", "oops"], "exclude_modules": ["oops"]}, "'oops' is no module in the blocks"),
+        ({"target_modules": []}, r"target_modules=\[\], which names no module; pass names such as"),
+        ({"target_modules": ""}, "target_modules='', which names no module; pass names such as"),
+        ({"target_modules": ["q_proj"], "rank_pattern": {"k_proj": 2}}, "rank_pattern: 'k_proj' is none of .*: q_proj"),
+        ({"alpha_pattern": {"q_proj": 2, "oops": 3}}, "alpha_pattern: 'oops' is none of .*: down_proj, gate_proj"),
+        ({"rank_pattern": {"layers.0.self_attn.q_proj": 2}}, "rank_pattern: 'layers.0.self_attn.q_proj' is none of"),
+        ({"rank_pattern": {"q_proj": 2}, "exclude_modules": ["q_proj"]}, "rank_pattern: 'q_proj' is none of"),
         ({"target_modules": ["self_attn"]}, r"^peft cannot put LoRA on these layers"),
         ({"layers_to_transform": [0, 1]}, r"layers_to_transform=\[0, 1\] contradicts the scope.*2, 3"),
         ({"layers_to_transform": 3}, r"layers_to_transform=\[3\] contradicts the scope"),

@@ -109,6 +109,11 @@ def _of_config(config: Any, name: str) -> ConfiguredMethod:
     refusal = peft_kinds.refusal_of(kind, raw)
     if refusal:
         raise SemvizError(f"{called}(…) {refusal}.")
+    if "target_modules" in raw and raw["target_modules"] in ([], ""):
+        raise SemvizError(
+            f"{called}(…) has target_modules={raw['target_modules']!r}, which names no module; pass names such as "
+            '["q_proj", "v_proj"], or leave it out for adapters on all that fit.'
+        )
     values = {**raw, **{key: _in_order(raw[key]) for key in _UNORDERED if key in raw}}
     defaults = {f.name: _plain(_default(f), f.name, called) for f in fields}
     if isinstance(values.get("target_modules"), str) and values["target_modules"].lower() == _ALL_LINEAR:
@@ -304,21 +309,49 @@ def _targets(network: nn.Module, places: Places, config: Any, kind: str) -> dict
     if asked is None or (isinstance(asked, str) and asked.lower() == _ALL_LINEAR):
         every = _norms(places) if asked is None and kind == "LN_TUNING" else places.linear_layers
         asked, is_named = list(every), False
+    excluded = getattr(config, "exclude_modules", None)
+    if excluded:
+        config.exclude_modules = None
     for one in ([asked] if isinstance(asked, str) else sorted(asked)) if is_named else []:
         config.target_modules = one if isinstance(asked, str) else {one}
         if not any(matches(config, name) for name in every):
-            there = sorted({name.rpartition(".")[2] for name in places.linear_layers})
             raise SemvizError(
-                f"target_modules: {one!r} is no module in the blocks of this scope, or excluded; pass names of modules "
-                f"in it, such as {', '.join(there) or 'none: it has no linear layer'}."
+                f"target_modules: {one!r} is no module in the blocks of this scope; pass names of modules in it, such "
+                f"as {_kinds_of(places.linear_layers)}."
             )
     config.target_modules = asked if isinstance(asked, str) else set(asked)
+    if excluded:
+        config.exclude_modules = excluded
     found = {name: module for name, module in every.items() if matches(config, name)}
+    if not found and excluded:
+        raise SemvizError(
+            f"exclude_modules={checks.short_repr(excluded)} leaves no module in the blocks of this scope; pass fewer, "
+            f"or target_modules beside them, such as {_kinds_of(places.linear_layers)}."
+        )
     if not found:
         raise SemvizError("The blocks of this scope have no layer for these adapters; pass target_modules.")
     if layers:
         _check_layers(found, [layers] if isinstance(layers, int) else layers, getattr(config, "layers_pattern", None))
+    _check_patterns(found, config)
     return found
+
+
+def _kinds_of(layers: Mapping[str, nn.Module]) -> str:
+    """The last parts of the names of layers, as a list to choose from."""
+    return ", ".join(sorted({name.rpartition(".")[2] for name in layers})) or "none: it has no linear layer"
+
+
+def _check_patterns(found: Mapping[str, nn.Module], config: Any) -> None:
+    """Refuse a setting for some of the targets, such as `rank_pattern`, that would come to nothing."""
+    for setting, pattern in vars(config).items():
+        if not (setting.endswith("_pattern") and isinstance(pattern, Mapping)):
+            continue
+        for key in pattern:
+            if not any(re.fullmatch(rf"(.*\.)?({key})", name) for name in found):
+                raise SemvizError(
+                    f"{setting}: {key!r} is none of the modules that get adapters; pass names among them: "
+                    f"{_kinds_of(found)}."
+                )
 
 
 def _matcher(kind: str) -> Callable[[Any, str], bool]:
