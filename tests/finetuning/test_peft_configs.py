@@ -170,6 +170,42 @@ def test_a_kind_trains_above_a_boundary_and_merges_or_is_refused_by_name(models,
     assert run_key(model, task, scope, Recipe(again.method, 1e-2, 1, 16)) == run.key
 
 
+SAVED = {
+    # Not AdaMSS, whose clusters peft draws anew by whatever random numbers come next.
+    **{kind: (kind, {}) for kind in sorted(KINDS) if kind != "ADAMSS"},
+    **{f"{k} drawn": (k, {"save_projection": False}) for k in ("VERA", "PVERA", "RANDLORA", "FROD", "TINYLORA")},
+    "UNILORA indices": ("UNILORA", {"save_indices": True}),
+    "IA3 lists": ("IA3", {"target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]}),
+    "IA3 expressions": ("IA3", {"target_modules": r".*(k|down)_proj", "feedforward_modules": r".*\.down_proj"}),
+    "IA3 names": ("IA3", {"target_modules": ["q_proj", "mlp.up_proj"], "feedforward_modules": ["mlp.up_proj"]}),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", SAVED)
+def test_the_adapter_of_each_kind_is_saved_as_configured_and_loads_in_peft_and_here(models, task, tmp_path, case):
+    kind, options = SAVED[case]
+    model = models["biased" if kind == "BEFT" else "llama"]
+    method = CONFIGS[kind](**SIZES.get(kind, {}) | options)
+    run = sv.finetune(model, task, sv.Scope.half(model), method=method, **QUICK)
+    folder = run.save_adapter(tmp_path / "adapter")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    for name, value in options.items():
+        if name.startswith("save_"):
+            assert settings[name] is value
+    ids = torch.arange(4, 14)[None]
+    of_peft = peft.PeftModel.from_pretrained(copy.deepcopy(model.model), folder).eval()
+    base = (copy.deepcopy(model.model), model.tokenizer)
+    ours = sv.load_model(folder, base=base, general_text=plain_text()).model
+    with torch.no_grad():
+        expected, before = sv.load_run(model, run).model(ids).logits, model.model(ids).logits
+        found = [of_peft(ids).logits, ours(ids).logits]
+    near = 2e-5 * float(expected.abs().max())
+    assert (expected - before).abs().max() > 10 * near
+    for one in found:
+        torch.testing.assert_close(one, expected, rtol=0, atol=near)
+
+
 def lora(**options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

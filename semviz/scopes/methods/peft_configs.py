@@ -28,9 +28,11 @@ _DECIDES_NOTHING = frozenset(
     {
         *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
         *("task_type", "runtime_config", "megatron_core", "progressbar", "runtime_offload_base_weight"),
-        *("save_indices", "save_only_topk_weights", "save_precomputed_indices", "save_projection", "fan_in_fan_out"),
+        "fan_in_fan_out",
     }
 )
+# What of the adapters is in their file, which a run keeps: told where it is not as by default.
+_SAVED = ("save_indices", "save_only_topk_weights", "save_precomputed_indices", "save_projection")
 _UNORDERED = ("exclude_modules", "feedforward_modules", "layers_to_transform", "target_modules")
 _AS_THE_SCOPE = ("layers_pattern", "layers_to_transform")  # refused where they say something else than it
 _ALL_LINEAR = "all-linear"
@@ -119,6 +121,7 @@ def _of_config(config: Any, name: str) -> ConfiguredMethod:
     if isinstance(values.get("target_modules"), str) and values["target_modules"].lower() == _ALL_LINEAR:
         values["target_modules"] = None if kind not in ("IA3", "LN_TUNING") else _ALL_LINEAR
     changed = {key: value for key, value in values.items() if not _alike(value, defaults[key])}
+    values = {key: value for key, value in values.items() if key in changed or key not in _SAVED}
     named = {key: value for key, value in changed.items() if key not in _AS_THE_SCOPE}
     # None where the default is empty too, so that peft says nothing of settings that are not made.
     values = {key: value for key, value in values.items() if key in changed or value not in _EMPTY}
