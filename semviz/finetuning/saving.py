@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import stat
@@ -55,6 +56,7 @@ def save_model(run: RunLike, folder: str | os.PathLike[str], model: LanguageMode
         )
     _refuse_extras(network)
     _forget_quantisation(network)
+    _check_plain(network)
     with atomic_folder(target, needed=_bytes_of(network) + _SPARE) as made, _written(target, "model"):
         network.save_pretrained(made)
         tuned.tokenizer.save_pretrained(made)
@@ -190,6 +192,36 @@ def _sign(folder: Path, run: RunLike) -> None:
     )  # as the process gives it to its files; safetensors makes private ones
     for name in record["files"]:
         (folder / name).chmod(mode)
+
+
+def _check_plain(network: PreTrainedModel) -> None:
+    """Refuse a model whose class would not find its weights again, since something is in it that cannot be merged.
+
+    Raises:
+        SemvizError: If weights have other names than in a model of its class, or layers share theirs.
+    """
+    try:
+        with own_random_numbers(), torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plain = type(network)(copy.deepcopy(network.config))
+    except Exception:  # code of others', which may need more than a config: as it was without this check
+        return
+    state, known = network.state_dict(), plain.state_dict()
+    odd = sorted(state.keys() - known.keys()) or sorted(known.keys() - state.keys())
+    if odd:
+        raise SemvizError(
+            f"{type(network).__name__} does not load this model again: {odd[0]} and {len(odd) - 1} other weights are "
+            "those of an adapter that cannot be merged, or of changed layers; train on the model without them."
+        )
+    tied = {name for pair in (getattr(network, "all_tied_weights_keys", None) or {}).items() for name in pair}
+    seen: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in state.items():
+        other = seen.setdefault((tensor.data_ptr(), tensor.shape), name)
+        if other != name and not {name, other} <= tied and tensor.numel():
+            raise SemvizError(
+                f"{name} and {other} are one weight in this model, as after peft's layer_replication, and its class "
+                "has two; give each layer its own weights (such as by copy.deepcopy), and train again."
+            )
 
 
 def _bytes_of(network: PreTrainedModel) -> int:
