@@ -21,9 +21,10 @@ import numpy as np
 from semviz.common.errors import SemvizError, TaskError
 
 _WIDTH = 80
+_LONGEST_NAME = 255  # bytes
 # Hub tokens, bearer headers and passwords in URLs: libraries put them into their error messages.
 # A Path has only one of the two slashes left.
-_URL = re.compile(r"[A-Za-z][\w+.-]+://|(https?|ftp|file|hf|s3|gs|gcs|az|abfss?|hdfs|ssh|git):/", re.IGNORECASE)
+_URL = re.compile(r"[A-Za-z][\w+.-]+://|(https?|ftp|file|hf|s3|gs|gcs|az|abfss?|hdfs|ssh|git):/|hf:", re.IGNORECASE)
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{10,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)")
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy, and so Trainer, accepts."""
@@ -237,7 +238,7 @@ def texts(name: str, value: Any, *, of: str = "") -> list[str]:
 
 
 def as_path(name: str, value: Any) -> Path:
-    """Return a path that the file system accepts.
+    """Return a path that the file system accepts, with `~` for the home folder expanded as the shell does.
 
     Raises:
         SemvizError: If it is not a path, is empty, contains a null character, or is a URL.
@@ -246,13 +247,19 @@ def as_path(name: str, value: Any) -> Path:
         raw_path = os.fspath(value)
         if not raw_path or b"\0" in os.fsencode(raw_path):
             raise ValueError
-        path = Path(os.fsdecode(raw_path))
+        path = Path(os.path.expanduser(os.fsdecode(raw_path)))
+        too_long = any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts)
     except (TypeError, ValueError) as problem:
         raise SemvizError(f"{named_repr(name, value)} is not a path; pass the name of a file or folder.") from problem
     if _URL.match(os.fsdecode(raw_path)):
         raise SemvizError(
             f"{named_repr(name, value)} is a URL; pass the path of a file or folder on this machine, such as a "
             "download of it."
+        )
+    if too_long:
+        raise SemvizError(
+            f"{name}={short_repr(value)} has a name of more than {_LONGEST_NAME} bytes in it, which file systems do "
+            "not allow; pass a shorter one."
         )
     return path
 

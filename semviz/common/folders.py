@@ -20,6 +20,23 @@ _LOCK, _NEW = ".semviz-lock", ".semviz-new"
 _LONGEST_START = 200  # bytes of the target's name in a temporary one; file systems allow 255 in all
 
 
+def check_place(folder: Path) -> None:
+    """Refuse a place where no folder can be made.
+
+    Raises:
+        SemvizError: If it is the root of a disk, a file, or below a file.
+    """
+    real = Path(os.path.realpath(folder))
+    if real == real.parent:
+        raise SemvizError(f"{folder} is a whole disk; pass the name of a folder on it.")
+    for place in (real, *real.parents):
+        if os.path.exists(place):  # not Path.exists, which raises where one may not look
+            if not os.path.isdir(place):
+                below = "" if place == real else f", so {folder} cannot be below it"
+                raise SemvizError(f"{place} is a file{below}; pass the name of a folder.")
+            return
+
+
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], *, needed: int = 0) -> Iterator[Path]:
     """Yield an empty folder beside `path` to write to; it takes the place of `path` unless an exception is raised.
@@ -36,6 +53,7 @@ def atomic_folder(path: str | os.PathLike[str], *, needed: int = 0) -> Iterator[
             unchanged.
     """
     target = Path(os.path.realpath(as_path("folder", path)))
+    check_place(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(target)

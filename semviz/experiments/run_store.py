@@ -10,6 +10,7 @@ from typing import Any
 from semviz.common import checks
 from semviz.common.errors import SemvizError
 from semviz.common.files import atomic_write, digest_of, digest_of_file, write_text_file
+from semviz.common.folders import check_place
 from semviz.common.json_shapes import (
     AMOUNT,
     COUNT,
@@ -140,6 +141,7 @@ class Store:
         self._make()
 
     def _make(self) -> None:
+        check_place(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

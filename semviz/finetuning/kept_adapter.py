@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # of every name in a file of peft's
+_SHARED = "base_model."  # of those in it that belong to no layer
+_LISTED = ("feedforward_modules",)  # fields that name some of the targets anew
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -82,18 +84,27 @@ def base_of(model: LanguageModel) -> str:
 def _tensors(network: nn.Module, config: Any, names: list[str]) -> dict[str, Tensor]:
     """Return the adapters' tensors as peft collects them for its own files."""
     from peft import get_peft_model_state_dict
+    from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+    from semviz.scopes.methods.peft_adapters import shared_state
 
     inside = tuple(f"{name}." for name in names)
+    # As in a model that peft wraps, which holds beside the layers what they share.
+    shared = shared_state(network)
+    state = network.state_dict() | shared
     holder: Any = network
     holder.peft_config = {"default": config}
     try:
-        found = get_peft_model_state_dict(holder, save_embedding_layers=False)
+        found = get_peft_model_state_dict(holder, state_dict=state, save_embedding_layers=False)
     finally:
         del holder.peft_config
+    tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
+    # Some kinds leave it to the wrapper to collect what layers share.
+    found = {tuner._remove_adapter_name_from_key(name, "default"): value for name, value in shared.items()} | found
     return {
-        f"{_PREFIX}{name}": value.detach().to("cpu", copy=True).contiguous()
+        (name if name.startswith(_SHARED) else f"{_PREFIX}{name}"): value.detach().to("cpu", copy=True).contiguous()
         for name, value in found.items()
-        if name.startswith(inside)
+        if name.startswith((*inside, _SHARED))
     }
 
 
@@ -111,6 +122,8 @@ def _for_whole_model(config: Any, network: nn.Module, names: list[str], base: st
     for key, value in vars(made).items():
         if isinstance(value, dict) and value and key.endswith("_pattern"):
             setattr(made, key, _resolved(value, targets))
+        elif key in _LISTED and value:
+            setattr(made, key, [name for name in targets if _is_named(name, value)])
         elif isinstance(value, set | tuple):
             setattr(made, key, sorted(value))
     made.target_modules = targets
@@ -119,6 +132,13 @@ def _for_whole_model(config: Any, network: nn.Module, names: list[str], base: st
             setattr(made, key, None)
     made.task_type, made.base_model_name_or_path, made.inference_mode = "CAUSAL_LM", base or None, True
     return made
+
+
+def _is_named(name: str, listed: str | Iterable[str]) -> bool:
+    """Whether a module is in a list of names, or fits an expression, by peft's rule."""
+    if isinstance(listed, str):
+        return re.fullmatch(listed, name) is not None
+    return any(name.endswith(one) for one in listed)
 
 
 def _resolved(pattern: Mapping[str, Any], targets: list[str]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from safetensors.torch import save_file
 
 from semviz.common import checks
 from semviz.common.errors import SemvizError
-from semviz.common.folders import atomic_folder
+from semviz.common.folders import atomic_folder, check_place
 from semviz.finetuning.kept_adapter import CONFIG_FILE, WEIGHTS_FILE
 from semviz.finetuning.run_like import RunLike, model_of, require_weights
 from semviz.finetuning.tuned_model import finetuned
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from semviz.lm.model import LanguageModel
 
 RUN_FILE = "semviz_run.json"
+_NAMED = 5  # files of others that a message names
 _SPARE = 2**24  # bytes for config, tokenizer and what the file system adds
 
 
@@ -53,11 +56,12 @@ def save_model(run: RunLike, folder: str | os.PathLike[str], model: LanguageMode
         )
     _refuse_extras(network)
     _forget_quantisation(network)
-    with atomic_folder(target, needed=_bytes_of(network) + _SPARE) as made, _written(target):
+    _check_plain(network)
+    with atomic_folder(target, needed=_bytes_of(network) + _SPARE) as made, _written(target, "model"):
         network.save_pretrained(made)
         tuned.tokenizer.save_pretrained(made)
         _sign(made, run)
-    return Path(folder)
+    return target
 
 
 @default_surroundings()
@@ -74,14 +78,14 @@ def save_adapter(
     if base is not None:
         adapter = adapter.on(checks.of_class("base", base, str, "the base model's folder or hub id"))
     needed = sum(tensor.nbytes for tensor in adapter.tensors.values())
-    with atomic_folder(target, needed=needed + _SPARE) as made, _written(target):
+    with atomic_folder(target, needed=needed + _SPARE) as made, _written(target, "adapter"):
         (made / CONFIG_FILE).write_text(adapter.config, encoding="utf-8")
         save_file(dict(adapter.tensors), made / WEIGHTS_FILE, metadata={"format": "pt"})
         if known is not None:
             _prove(made, run, model_of(run, model))
             known.tokenizer.save_pretrained(made)
         _sign(made, run)
-    return Path(folder)
+    return target
 
 
 def _without_adapter(run: RunLike) -> SemvizError:
@@ -130,22 +134,32 @@ def _check_target(folder: str | os.PathLike[str], key: str, *, overwrite: bool) 
     """
     target = checks.as_path("folder", folder)
     checks.flag("overwrite", overwrite)
-    if target.exists() and not target.is_dir():
-        raise SemvizError(f"{target} is a file; pass the name of a folder.")
-    there = {str(file.relative_to(target)) for file in target.rglob("*") if not file.is_dir()}
-    if not there:
-        return target
+    check_place(target)
     signed = _signature(target)
-    others = sorted(there - set(signed.get("files", ())) - {RUN_FILE})
-    if not signed or others:
-        named = checks.short_repr(others or sorted(there))
+    try:
+        others = _others(target, {RUN_FILE, *signed["files"]} if signed else set())
+    except OSError as error:
+        raise SemvizError(
+            f"{target} cannot be read ({error.strerror or error}), so semviz does not know what it would replace; "
+            "pass another folder."
+        ) from error
+    if others:
+        named = checks.short_repr(others)
         raise SemvizError(f"{target} holds files that semviz has not written ({named}); pass another folder.")
+    if not signed:
+        return target
     if signed.get("run") != key and not overwrite:
         raise SemvizError(
             f"{target} holds another run ({signed.get('scope', '')}, {signed.get('method', '')}); pass another folder, "
             "or overwrite=True to replace it."
         )
     return target
+
+
+def _others(folder: Path, own: Collection[str]) -> list[str]:
+    """Names of the first files in a folder that are not its own; it may be a whole disk."""
+    files = (name for file in folder.rglob("*") if not file.is_dir() and (name := str(file.relative_to(folder))))
+    return sorted(islice((name for name in files if name not in own), _NAMED))
 
 
 def _signature(folder: Path) -> dict[str, Any]:
@@ -180,6 +194,36 @@ def _sign(folder: Path, run: RunLike) -> None:
         (folder / name).chmod(mode)
 
 
+def _check_plain(network: PreTrainedModel) -> None:
+    """Refuse a model whose class would not find its weights again, since something is in it that cannot be merged.
+
+    Raises:
+        SemvizError: If weights have other names than in a model of its class, or layers share theirs.
+    """
+    try:
+        with own_random_numbers(), torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plain = type(network)(copy.deepcopy(network.config))
+    except Exception:  # code of others', which may need more than a config: as it was without this check
+        return
+    state, known = network.state_dict(), plain.state_dict()
+    odd = sorted(state.keys() - known.keys()) or sorted(known.keys() - state.keys())
+    if odd:
+        raise SemvizError(
+            f"{type(network).__name__} does not load this model again: {odd[0]} and {len(odd) - 1} other weights are "
+            "those of an adapter that cannot be merged, or of changed layers; train on the model without them."
+        )
+    tied = {name for pair in (getattr(network, "all_tied_weights_keys", None) or {}).items() for name in pair}
+    seen: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in state.items():
+        other = seen.setdefault((tensor.data_ptr(), tensor.shape), name)
+        if other != name and not {name, other} <= tied and tensor.numel():
+            raise SemvizError(
+                f"{name} and {other} are one weight in this model, as after peft's layer_replication, and its class "
+                "has two; give each layer its own weights (such as by copy.deepcopy), and train again."
+            )
+
+
 def _bytes_of(network: PreTrainedModel) -> int:
     """Bytes of all tensors that are written, each once."""
     unique = {(t.data_ptr(), t.shape): t.nbytes for t in network.state_dict().values()}
@@ -209,8 +253,8 @@ def _refuse_extras(network: PreTrainedModel) -> None:
 
 
 @contextmanager
-def _written(target: Path) -> Iterator[None]:
-    """Say in one sentence why a library cannot write a model."""
+def _written(target: Path, what: str) -> Iterator[None]:
+    """Say in one sentence why a library cannot write a model, or an adapter."""
     try:
         yield
     except (SemvizError, OSError):
@@ -219,7 +263,9 @@ def _written(target: Path) -> Iterator[None]:
         raise OSError(str(error)) from error
     except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as error:
         why = checks.first_line(" ".join(str(error).split()))
-        raise SemvizError(
-            f"The model cannot be written to {target} ({why}); mend that on the model, such as in "
-            "model.model.generation_config, and save again."
-        ) from error
+        instead = "mend that on the model, and save again"
+        if what == "adapter":
+            instead = "pass run.save_model(folder), which merges it"
+        elif "generation" in why.lower():
+            instead = "mend that in model.model.generation_config, and save again"
+        raise SemvizError(f"The {what} cannot be written to {target} ({why}); {instead}.") from error

@@ -17,9 +17,11 @@ from semviz.lm.random_numbers import own_random_numbers
 from semviz.lm.sources import ADAPTER, Source, locate
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."  # of the names that modules of the base have in an adapter's file
 
 
 def find_on_hub(source: Source, options: LoadOptions) -> Source | None:
@@ -93,7 +95,31 @@ def load_adapter(
                 f"({checks.first_line(warning.message)}). Pass the model that it was trained on: base=."
             )
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    _check_all_used(adapted, source, name)
     return adapted.eval(), found, f"{config.get('peft_type', 'adapter')} adapter on {name}"
+
+
+def _check_all_used(adapted: PeftModel, source: Source, name: str) -> None:
+    """Refuse an adapter of whose file peft has left weights out, such as those of layers that the base does not have.
+
+    Raises:
+        ModelError: If there are such weights.
+    """
+    from peft import set_peft_model_state_dict
+    from peft.utils.save_and_load import load_peft_weights
+
+    # Again, since `from_pretrained` keeps to itself what it did not load; peft renames some of the weights first.
+    with own_random_numbers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # told already
+        loaded = set_peft_model_state_dict(adapted, load_peft_weights(source.path, device="cpu"))
+    # Those of prompts, and projections that are drawn anew, are no modules' of the base.
+    unused = sorted(key for key in loaded.unexpected_keys if key.startswith(_PREFIX))
+    if unused:
+        raise ModelError(
+            f"The adapter {source.name} does not fit {name}: {len(unused)} weights in its file have no place in the "
+            f"model, or none by its {ADAPTER} (such as {unused[0].removeprefix(_PREFIX)}). Pass the model that it was "
+            "trained on: base=; or a whole copy of the adapter."
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def locate(source: object, *, gguf_file: str | None = None, has_base: bool = Fal
         return _in_folder(path, gguf_file, has_base=has_base)
     text = os.fspath(source)  # type: ignore[call-overload]
     if path.is_file() or text.startswith((".", "~", os.sep)) or text.count("/") > 1:
-        raise ModelError(f"There is no model folder at {text!r}; pass the folder with config.json in it.{_home(text)}")
+        raise ModelError(f"There is no model folder at {text!r}; pass the folder with config.json in it.")
     return Source(text, text, "hub", gguf_file or "")
 
 
@@ -82,12 +82,6 @@ def _as_path(source: object) -> Path:
             f"{checks.named_repr('source', source)} names no model; pass None for the demo, a folder or a hub id."
         )
     return checks.as_path("source", source)
-
-
-def _home(text: str) -> str:
-    """A hint where the shell's sign for the home folder was not expanded."""
-    found = text.startswith("~") and Path(text).expanduser().exists()
-    return f" Python does not expand ~; pass {str(Path(text).expanduser())!r}." if found else ""
 
 
 def _in_folder(path: Path, gguf_file: str | None, *, has_base: bool) -> Source:

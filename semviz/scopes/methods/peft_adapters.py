@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PRICE = MethodPrice(gradient_flops=0.0, copies=0.0, gradients=0.0, moments=0.0)
 """The blocks' own weights need neither gradients nor a copy."""
-_INJECTED = "_semviz_injected"
+_INJECTED, _TUNER = "_semviz_injected", "_semviz_tuner"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def put_adapters(
         warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\.")
         try:
             # The class and not `inject_adapter_in_model`, which refuses adapters that share weights between layers.
-            PEFT_TYPE_TO_TUNER_MAPPING[made.peft_type](places.root, made, adapter_name="default")
+            tuner = PEFT_TYPE_TO_TUNER_MAPPING[made.peft_type](places.root, made, adapter_name="default")
         except (ValueError, TypeError, NotImplementedError, AttributeError, RuntimeError, ImportError) as error:
             why = checks.first_line(error).rstrip(".")[:200]
             if quantised:
@@ -116,7 +116,8 @@ def put_adapters(
             raise SemvizError(
                 f'peft cannot put {name} on these layers ({why}); pass other settings or target_modules, or "lora".'
             ) from error
-    vars(network)[_INJECTED] = made
+    # Not as a module of the network, whose weights keep their names.
+    vars(network)[_INJECTED], vars(network)[_TUNER] = made, tuner
     adapters = [p for p in network.parameters() if p.requires_grad]
     for p in adapters:
         # Biases that train with some adapters are the user's own until here.
@@ -185,6 +186,13 @@ def injected_config(network: nn.Module) -> Any:
     Names in it are those of the network.
     """
     return vars(network).get(_INJECTED)
+
+
+def shared_state(network: nn.Module) -> dict[str, Any]:
+    """Return what the adapters of `put_adapters` share, such as VeRA's projections, by its name in peft's files."""
+    tuner: nn.Module | None = vars(network).get(_TUNER)
+    own = {} if tuner is None else tuner.state_dict()
+    return {f"base_model.{name}": value for name, value in own.items() if not name.startswith("model.")}
 
 
 def any_transposed(layers: Mapping[str, nn.Module]) -> bool:

@@ -28,9 +28,11 @@ _DECIDES_NOTHING = frozenset(
     {
         *("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision"),
         *("task_type", "runtime_config", "megatron_core", "progressbar", "runtime_offload_base_weight"),
-        *("save_indices", "save_only_topk_weights", "save_precomputed_indices", "save_projection", "fan_in_fan_out"),
+        "fan_in_fan_out",
     }
 )
+# What of the adapters is in their file, which a run keeps: told where it is not as by default.
+_SAVED = ("save_indices", "save_only_topk_weights", "save_precomputed_indices", "save_projection")
 _UNORDERED = ("exclude_modules", "feedforward_modules", "layers_to_transform", "target_modules")
 _AS_THE_SCOPE = ("layers_pattern", "layers_to_transform")  # refused where they say something else than it
 _ALL_LINEAR = "all-linear"
@@ -109,11 +111,17 @@ def _of_config(config: Any, name: str) -> ConfiguredMethod:
     refusal = peft_kinds.refusal_of(kind, raw)
     if refusal:
         raise SemvizError(f"{called}(…) {refusal}.")
+    if "target_modules" in raw and raw["target_modules"] in ([], ""):
+        raise SemvizError(
+            f"{called}(…) has target_modules={raw['target_modules']!r}, which names no module; pass names such as "
+            '["q_proj", "v_proj"], or leave it out for adapters on all that fit.'
+        )
     values = {**raw, **{key: _in_order(raw[key]) for key in _UNORDERED if key in raw}}
     defaults = {f.name: _plain(_default(f), f.name, called) for f in fields}
     if isinstance(values.get("target_modules"), str) and values["target_modules"].lower() == _ALL_LINEAR:
         values["target_modules"] = None if kind not in ("IA3", "LN_TUNING") else _ALL_LINEAR
     changed = {key: value for key, value in values.items() if not _alike(value, defaults[key])}
+    values = {key: value for key, value in values.items() if key in changed or key not in _SAVED}
     named = {key: value for key, value in changed.items() if key not in _AS_THE_SCOPE}
     # None where the default is empty too, so that peft says nothing of settings that are not made.
     values = {key: value for key, value in values.items() if key in changed or value not in _EMPTY}
@@ -304,21 +312,49 @@ def _targets(network: nn.Module, places: Places, config: Any, kind: str) -> dict
     if asked is None or (isinstance(asked, str) and asked.lower() == _ALL_LINEAR):
         every = _norms(places) if asked is None and kind == "LN_TUNING" else places.linear_layers
         asked, is_named = list(every), False
+    excluded = getattr(config, "exclude_modules", None)
+    if excluded:
+        config.exclude_modules = None
     for one in ([asked] if isinstance(asked, str) else sorted(asked)) if is_named else []:
         config.target_modules = one if isinstance(asked, str) else {one}
         if not any(matches(config, name) for name in every):
-            there = sorted({name.rpartition(".")[2] for name in places.linear_layers})
             raise SemvizError(
-                f"target_modules: {one!r} is no module in the blocks of this scope, or excluded; pass names of modules "
-                f"in it, such as {', '.join(there) or 'none: it has no linear layer'}."
+                f"target_modules: {one!r} is no module in the blocks of this scope; pass names of modules in it, such "
+                f"as {_kinds_of(places.linear_layers)}."
             )
     config.target_modules = asked if isinstance(asked, str) else set(asked)
+    if excluded:
+        config.exclude_modules = excluded
     found = {name: module for name, module in every.items() if matches(config, name)}
+    if not found and excluded:
+        raise SemvizError(
+            f"exclude_modules={checks.short_repr(excluded)} leaves no module in the blocks of this scope; pass fewer, "
+            f"or target_modules beside them, such as {_kinds_of(places.linear_layers)}."
+        )
     if not found:
         raise SemvizError("The blocks of this scope have no layer for these adapters; pass target_modules.")
     if layers:
         _check_layers(found, [layers] if isinstance(layers, int) else layers, getattr(config, "layers_pattern", None))
+    _check_patterns(found, config)
     return found
+
+
+def _kinds_of(layers: Mapping[str, nn.Module]) -> str:
+    """The last parts of the names of layers, as a list to choose from."""
+    return ", ".join(sorted({name.rpartition(".")[2] for name in layers})) or "none: it has no linear layer"
+
+
+def _check_patterns(found: Mapping[str, nn.Module], config: Any) -> None:
+    """Refuse a setting for some of the targets, such as `rank_pattern`, that would come to nothing."""
+    for setting, pattern in vars(config).items():
+        if not (setting.endswith("_pattern") and isinstance(pattern, Mapping)):
+            continue
+        for key in pattern:
+            if not any(re.fullmatch(rf"(.*\.)?({key})", name) for name in found):
+                raise SemvizError(
+                    f"{setting}: {key!r} is none of the modules that get adapters; pass names among them: "
+                    f"{_kinds_of(found)}."
+                )
 
 
 def _matcher(kind: str) -> Callable[[Any, str], bool]:
