@@ -141,9 +141,11 @@ class Store:
         self._make()
 
     def _make(self) -> None:
-        check_place(self.folder)
         try:
+            check_place(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
+        except SemvizError as error:
+            raise SemvizError(f"Cannot make the store {self.folder}: {error}") from error
         except OSError as error:
             raise SemvizError(
                 f"Cannot make the store {self.folder}: {error}. Pass a folder that can be written."
