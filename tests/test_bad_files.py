@@ -269,7 +269,7 @@ PATHS = [
     case("save to a null", lambda h: h.trace.save("a\0.parquet"), r"a\x00", "file"),
     case("save to a folder", lambda h: h.trace.save("."), "folder"),
     case("save into a file", lambda h: h.trace.save(f"{__file__}/t.parquet"), "t.parquet", "folder"),
-    case("save to a long name", lambda h: h.trace.save("x" * 300), "xxx", "folder"),
+    case("save to a long name", lambda h: h.trace.save("x" * 300), "xxx", "shorter"),
     case("save mixed columns", lambda h: mixed(h.trace).save("t.parquet"), "positions", "x"),
 ]  # fmt: skip
 
