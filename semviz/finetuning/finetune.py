@@ -20,7 +20,7 @@ from semviz.finetuning.remarks import environment, remarks
 from semviz.finetuning.run import Run
 from semviz.finetuning.scope_trainer import ScopeTrainer
 from semviz.finetuning.sharding import check_sharding
-from semviz.finetuning.suffix_model import Suffix
+from semviz.finetuning.untrained_suffix import untrained_suffix
 from semviz.lm.block_parts import check_parts
 from semviz.lm.model import LanguageModel, check_model
 from semviz.lm.surroundings import default_surroundings
@@ -236,12 +236,5 @@ def check_trainable(model: LanguageModel, task: Task, scope: Scope, recipe: Reci
 def zero_shot(encoded_task: EncodedTask, split: str) -> SplitScores:
     """Score the model as it is."""
     encoded_task.refresh(encoded_task.model.hash)
-    suffix = Suffix(
-        encoded_task.model,
-        Scope.last(encoded_task.model),
-        cached=False,
-        own_weights=False,
-        reading=encoded_task.reading,
-        probe=encoded_task.probe(),
-    )
+    suffix = untrained_suffix(encoded_task.model, encoded_task)
     return evaluate(suffix, encoded_task, encoded_task.part(split, 0), control=encoded_task.control)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.tuned_model import tuned_model
+from semviz.finetuning.untrained_suffix import untrained_suffix
 from semviz.lm.copy_proof import tolerance
 from semviz.scopes.scope import Scope
 from semviz.tasks.neighbours import extremes
@@ -52,14 +53,7 @@ def merging_error(
     tuned = tuned_model(
         model, scope, weights, method=recipe.method, parts=recipe.parts, seed=recipe.seed, name=model.name
     )
-    plain = Suffix(
-        tuned,
-        Scope.last(tuned),
-        cached=False,
-        own_weights=False,
-        reading=encoded_task.reading,
-        probe=encoded_task.probe(),
-    )
+    plain = untrained_suffix(tuned, encoded_task)
     rows = extremes(part.encoded.ids.lengths, _ROWS)
     logits = []
     for one in (suffix, plain):

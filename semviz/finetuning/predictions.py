@@ -14,9 +14,9 @@ from semviz.finetuning.evaluation import RowScores, score_rows
 from semviz.finetuning.run_like import RunLike, model_and_task_of, require_weights
 from semviz.finetuning.suffix_model import Suffix
 from semviz.finetuning.tuned_model import finetuned
+from semviz.finetuning.untrained_suffix import untrained_suffix
 from semviz.lm.surroundings import default_surroundings
 from semviz.lm.threads import fitting_threads
-from semviz.scopes.scope import Scope
 from semviz.tasks.splits import SPLITS
 from semviz.tasks.tokenizing import Encoded, encode
 
@@ -37,7 +37,7 @@ def predictions(
     tuned = finetuned(run, model)  # refuses a model that is not the run's
     with fitting_threads(model):
         encoded_task = EncodedTask(model, task, cache=run.cached, progress=progress)
-        before = score_rows(_as_it_is(model, encoded_task), encoded_task, encoded_task.part(split, 0))
+        before = score_rows(untrained_suffix(model, encoded_task), encoded_task, encoded_task.part(split, 0))
         after = _scores_after(run, tuned, encoded_task, split)
     return _of_labels(task, split, before, after) if task.labels else _of_texts(model, task, split, before, after)
 
@@ -60,24 +60,13 @@ def _scores_after(run: RunLike, tuned: LanguageModel, encoded_task: EncodedTask,
     model, scope = encoded_task.model, run.scope
     if not set(run.weights).issubset(_names(model)):  # adapters beside quantised weights
         encoded_task = EncodedTask(tuned, encoded_task.task, cache=False, progress=encoded_task.progress)
-        return score_rows(_as_it_is(tuned, encoded_task), encoded_task, encoded_task.part(split, 0))
+        return score_rows(untrained_suffix(tuned, encoded_task), encoded_task, encoded_task.part(split, 0))
     part = encoded_task.part(split, scope.boundary)
     suffix = Suffix(
         model, scope, cached=part.cache is not None, reading=encoded_task.reading, probe=encoded_task.probe()
     )
     suffix.load(run.weights)
     return score_rows(suffix, encoded_task, part)
-
-
-def _as_it_is(model: LanguageModel, encoded_task: EncodedTask) -> Suffix:
-    return Suffix(
-        model,
-        Scope.last(model),
-        cached=False,
-        own_weights=False,
-        reading=encoded_task.reading,
-        probe=encoded_task.probe(),
-    )
 
 
 def _names(model: LanguageModel) -> set[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from semviz.common.errors import SemvizError
 from semviz.common.provenance import Source
+from semviz.scopes.export_settings import MeasuredRun
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from semviz.tasks.task import Task
 
 
-class RunLike(Protocol):
+class RunLike(MeasuredRun, Protocol):
     """A run's settings and what it kept."""
 
     @property
@@ -27,29 +28,9 @@ class RunLike(Protocol):
     @property
     def scope(self) -> Scope: ...  # noqa: D102
     @property
-    def method(self) -> str: ...  # noqa: D102
-    @property
-    def parts(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-    @property
-    def lr(self) -> float: ...  # noqa: D102
-    @property
-    def epochs(self) -> float: ...  # noqa: D102
-    @property
-    def steps(self) -> int: ...  # noqa: D102
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-    @property
     def cached(self) -> bool: ...  # noqa: D102
     @property
-    def arguments(self) -> Mapping[str, str]: ...  # noqa: D102
-    @property
-    def environment(self) -> dict[str, str]: ...  # noqa: D102
-    @property
     def weights(self) -> Mapping[str, Tensor]: ...  # noqa: D102
-    @property
-    def trainable(self) -> int: ...  # noqa: D102
     @property
     def adapter(self) -> KeptAdapter | None: ...  # noqa: D102
     @property

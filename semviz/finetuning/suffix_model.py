@@ -114,10 +114,10 @@ class Suffix(nn.Module):
         self._module_names = names if own_weights else names[: len(scope.blocks)]
         self._parts, self._n_blocks = parts, len(scope.blocks)
         own = self._modules_that_train() if own_weights and parts is not None else []
-        whole = self._module_names if own_weights and parts is None else []
+        entire = self._module_names if own_weights and parts is None else []
         self.trainable_parameters = _distinct(
             [p for module in own for p in module.parameters(recurse=False)]
-            + [p for name in whole for p in self.network.get_submodule(name).parameters()]
+            + [p for name in entire for p in self.network.get_submodule(name).parameters()]
         )
         if own:  # merged adapters of the user's train elsewhere in these modules
             self.network.requires_grad_(False)
